@@ -1,0 +1,55 @@
+# On a fresh machine with Python 3.11 or newer, git and make:
+#   make demo     environment, then the demo's report
+#   make test     environment, then all tests that need no special hardware
+# PYTHON=python3.12 chooses the Python of the environment; PIP_FLAGS are handed to pip.
+
+PYTHON ?= python3
+PIP_FLAGS ?=
+BIN = .venv/bin
+
+.PHONY: demo test check bench fuzz lock clean full-size
+
+demo: .venv/run-export.done
+	$(BIN)/snakemake --cores all --directory demo reports/retinamask.txt
+	@cat demo/reports/retinamask.txt
+
+test: .venv/test.done
+	$(BIN)/pytest tests -n 2 --dist loadfile
+
+check: .venv/test.done
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check Snakefile rules
+	$(BIN)/snakemake --lint
+
+bench: .venv/run-export.done
+	PYTHONPATH=scripts $(BIN)/python bench/preprocess.py
+	PYTHONPATH=scripts $(BIN)/python bench/postprocess.py
+
+FUZZ_RUNS ?= 20000
+
+fuzz: .venv/test.done
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS) atheris
+	$(BIN)/python -c "import sys; sys.path[:0] = ['scripts', 'tests/fuzz']; import targets; print(*targets.TARGETS, sep='\n')" \
+	| while read -r target; do \
+	    $(BIN)/python tests/fuzz/fuzz.py "$$target" -runs=$(FUZZ_RUNS) -timeout=10 -rss_limit_mb=4096 </dev/null || exit 1; done
+
+MODEL ?= retinamask
+full-size: .venv/run-export.done  # one image at the published size through every stage: 3 to 5 minutes on 2 cores
+	PYTHONPATH=scripts $(BIN)/python bench/full_size.py $(MODEL)
+
+lock:
+	$(PYTHON) envs/lock.py
+
+clean:
+	rm -rf .venv demo/results demo/reports demo/logs demo/benchmarks demo/.snakemake
+
+.venv/run-export.done: envs/run.txt envs/export.txt
+	$(PYTHON) -c "import sys; sys.version_info >= (3, 11) or sys.exit('detport needs Python 3.11 or newer; set PYTHON=')"
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS) -r envs/run.txt -r envs/export.txt
+	touch $@
+
+.venv/test.done: .venv/run-export.done envs/test.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS) -r envs/test.txt
+	touch $@
