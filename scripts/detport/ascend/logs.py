@@ -1,0 +1,160 @@
+"""Speed from the lines that tools print, of Ascend's tools and of the GPU runs that the guides compare with.
+
+Spaces around colons and the prefixes of lines differ between versions, so both are optional here.
+"""
+
+import re
+from collections import deque
+
+# A speed or duration of nothing or of more than a day is none.
+NUMBER = r"(?=[0-9.]*[1-9])(\d{1,12}(?:\.\d*)?(?:[eE][+-]?\d{1,2})?)(?![\d.eE])"
+AIS_BENCH = re.compile(rf"throughput\s*\(?1000\*batchsize[^:\n]*:\s*{NUMBER}")
+AIS_BENCH_TIMES = re.compile(r"NPU_compute_time \(ms\):\s*(.*)")
+TIME = re.compile(rf"(min|max|mean|median|percentile\(99%\)) = {NUMBER}")
+PURE = re.compile(rf"ave_throughputRate\s*[:=]\s*{NUMBER}\s*samples/s,\s*ave_latency\s*[:=]\s*{NUMBER}\s*ms")
+PURE_RUN = re.compile(r"Dataset number: \d+ finished cost")
+DATASET = re.compile(rf"\[infer(?:ence)?\].*Interface throughputRate\s*:\s*{NUMBER}")
+MSAME = re.compile(rf"Inference average time\s*:\s*{NUMBER}\s*ms")
+MSAME_LATER = re.compile(rf"Inference average time without first time\s*:\s*{NUMBER}\s*ms")
+MSAME_RUN = re.compile(r"model execute success")
+GPU = re.compile(rf"Test: \[\s*(\d+)/\d+\]\s+Time: {NUMBER}s \({NUMBER}s,\s*{NUMBER}/s\)")
+SIMULATOR = re.compile(r"^\[SIMULATOR\].*$", re.MULTILINE)
+BATCH = 1
+NAMES = {"median": "p50", "percentile(99%)": "p99"}
+
+
+def parse(text: str, batch: int) -> dict | None:
+    """What a log says of speed: tool, fps, latency in ms per batch, number of runs, what was timed, the literal
+    lines. None if it says nothing.
+    """
+    for tool, reader in READERS.items():
+        found = reader(text, batch)
+        if found:
+            return {"tool": tool} | found | {"simulator": bool(SIMULATOR.search(text))}
+    return None
+
+
+def performance(text: str, backend: dict) -> dict | None:
+    """The speed that a log states, with the figures of a card; None if it states none."""
+    first = parse(text, BATCH)
+    return first and with_card(first, [], backend) | {"input": "not stated in the log"}
+
+
+def with_card(first: dict, together: list[dict], backend: dict) -> dict:
+    """Figures of one device and of a card. `fps` is the card's by the guides' multiplication, so that it compares with
+    theirs; what was measured with all devices of a card at work stands beside it.
+    """
+    chips = backend.get("devices_per_card", 1)
+    found = first | {
+        "fps": round(chips * first["fps"], 4),
+        "fps_is": "of one device" if chips == 1 else f"of a card: {chips} x one device, arithmetic as in the guides",
+        "fps_per_device": first["fps"],
+        "fps_per_device_is": "as the tool prints it",
+        "devices_per_card": chips,
+        "fps_card_measured": None,
+        "fps_card_measured_is": "not measured: that takes all devices of a card under devices",
+        "batch": BATCH,
+    }
+    if chips == 1:
+        found |= {"fps_card_measured": first["fps"], "fps_card_measured_is": "a card is one device"}
+    elif together and len(together) % chips == 0:
+        cards = len(together) // chips
+        found |= {
+            "fps_card_measured": round(sum(run["fps"] for run in together) / cards, 4),
+            "fps_card_measured_is": f"sum of {len(together)} devices at work at the same time, over {cards} card(s)",
+        }
+    return found
+
+
+def ais_bench(text: str, batch: int) -> dict | None:
+    """The throughput line and the times beside it."""
+    match = last(AIS_BENCH, text)
+    if not match:
+        return None
+    times = last(AIS_BENCH_TIMES, text)
+    latency = {NAMES.get(name, name): float(value) for name, value in TIME.findall(times[1] if times else "")}
+    latency.setdefault("mean", 1000 * batch / float(match[1]))
+    return {
+        "fps": float(match[1]),
+        "latency_ms": latency,
+        "runs": None,
+        "timed": "the model's run on the device, without copies (ais_bench NPU_compute_time)",
+        "lines": lines(times, match),
+    }
+
+
+def benchmark_pure(text: str, batch: int) -> dict | None:
+    """benchmark -round; its latency is per sample."""
+    match = last(PURE, text)
+    return match and {
+        "fps": float(match[1]),
+        "latency_ms": {"mean": float(match[2]) * batch},
+        "runs": len(PURE_RUN.findall(text)) or None,
+        "timed": "the model's run on the device (benchmark -round)",
+        "lines": lines(match),
+    }
+
+
+def benchmark_dataset(text: str, batch: int) -> dict | None:
+    """benchmark over a dataset: the rate of the model's execution alone, which the guides quote."""
+    match = last(DATASET, text)
+    return match and {
+        "fps": float(match[1]),
+        "latency_ms": {"mean": 1000 * batch / float(match[1])},
+        "runs": None,
+        "timed": "the model's execution while a dataset runs through (benchmark Interface throughputRate)",
+        "lines": lines(match),
+    }
+
+
+def msame(text: str, batch: int) -> dict | None:
+    """The average time of a run, of a folder or of a loop; both have the first run in it."""
+    match = last(MSAME, text)
+    return match and {
+        "fps": 1000 * batch / float(match[1]),
+        "latency_ms": {"mean": float(match[1])},
+        "runs": len(MSAME_RUN.findall(text)) or None,
+        "timed": "the model's run on the device, without copies, first run included (msame average time)",
+        "lines": lines(match, last(MSAME_LATER, text)),
+    }
+
+
+def gpu(text: str, batch: int) -> dict | None:
+    """Progress lines of the EfficientDet authors' validate.py; the last line has the average over all runs."""
+    match = last(GPU, text)
+    return match and {
+        "fps": float(match[4]),
+        "latency_ms": {"mean": float(match[3]) * 1000},
+        "runs": int(match[1]) + 1,
+        "timed": "a batch of validate.py on a GPU, loading included",
+        "lines": lines(match),
+    }
+
+
+READERS = {
+    "ais_bench": ais_bench,
+    "benchmark, pure inference": benchmark_pure,
+    "benchmark, dataset": benchmark_dataset,
+    "msame": msame,
+    "validate.py on a GPU": gpu,
+}
+
+
+def last(pattern: re.Pattern, text: str) -> re.Match | None:
+    return next(iter(deque(pattern.finditer(text), maxlen=1)), None)
+
+
+def lines(*matches: re.Match | None) -> list[str]:
+    """The whole lines that the figures come from."""
+    found = []
+    for match in matches:
+        if match:
+            start = match.string.rfind("\n", 0, match.start()) + 1
+            end = match.string.find("\n", match.end())
+            found.append(match.string[start : end if end >= 0 else None].strip())
+    return found
+
+
+def errors(text: str) -> list[str]:
+    """The lines in which a tool reports an error."""
+    return [line.strip() for line in text.splitlines() if line.startswith(("[ERROR]", "ERROR", "RuntimeError"))]

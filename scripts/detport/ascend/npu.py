@@ -1,0 +1,145 @@
+"""Devices: which chip npu-smi finds, and leases so that no two jobs use one device at a time."""
+
+import contextlib
+import fcntl
+import os
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from detport.errors import Failure, UsageError
+
+PAUSE = 0.2  # seconds between two looks for a free device
+PREFIX = "Ascend"
+
+
+class Lease(NamedTuple):
+    """A device of one's own while the file is open."""
+
+    device: int
+    lock: int  # file descriptor; a tool that inherits it keeps the device to itself even if this process is killed
+
+
+def soc_version(backend: dict) -> str:
+    """The chip to compile for, as atc wants it: from the yaml or, if that says auto, from npu-smi.
+
+    `chip` of the yaml is what the name must begin with, so that auto never compiles a backend for another chip.
+    """
+    wanted = backend["soc_version"]
+    if wanted != "auto":
+        return wanted
+    names = chip_names(run_npu_smi())
+    missing = [device for device in backend["devices"] if device not in names]
+    if missing:
+        raise UsageError(
+            f"backend {backend['name']}: devices: npu-smi knows no device {missing[0]}, only {list(names)}"
+        )
+    found = {names[device] for device in backend["devices"]}
+    chip = backend.get("chip", PREFIX)
+    if len(found) > 1 or not all(name.startswith(chip) for name in found):
+        raise UsageError(
+            f"backend {backend['name']}: soc_version: auto: the devices {backend['devices']} are"
+            f" {', '.join(sorted(found))}, one kind of {chip} is expected; correct devices, or name soc_version"
+        )
+    return found.pop()
+
+
+def run_npu_smi() -> str:
+    """What `npu-smi info` prints."""
+    remedy = "install the driver, run as a user who may use it, or set soc_version in the backend's yaml"
+    try:
+        done = subprocess.run(["npu-smi", "info"], capture_output=True, text=True, check=False, timeout=120)
+    except (FileNotFoundError, subprocess.TimeoutExpired) as error:
+        raise UsageError(f"soc_version: auto needs npu-smi, which does not run here ({error}); {remedy}") from error
+    if done.returncode or "initialize failed" in done.stdout:
+        lines = (done.stdout + done.stderr).strip().splitlines() or ["no output"]
+        raise Failure(f"npu-smi info: exit status {done.returncode}, {lines[-1]}; {remedy}")
+    return done.stdout
+
+
+def chip_names(table: str) -> dict[int, str]:
+    """Full chip name by device id, from the table of `npu-smi info`.
+
+    Each chip has two rows: NPU and name, then chip number and device id (newer chips have no device column; they are
+    numbered in order). The table of processes that may follow is not read.
+    """
+    found: dict[int, str] = {}
+    name = None
+    for line in table.splitlines():
+        cells = [cell.split() for cell in line.strip().strip("|").split("|")]
+        if "Process" in line or "running processes" in line:
+            break
+        if not line.startswith("|") or len(cells) < 3 or not cells[0] or not cells[0][0].isdecimal():
+            continue
+        if name is None:
+            name = cells[0][1] if len(cells[0]) > 1 else ""
+        else:
+            device = int(cells[0][1]) if len(cells[0]) > 1 and cells[0][1].isdecimal() else len(found)
+            found[device] = name if name.startswith(PREFIX) else PREFIX + name
+            name = None
+    if not found:
+        raise Failure("npu-smi info: no chip in its table; set soc_version in the backend's yaml")
+    return found
+
+
+@contextlib.contextmanager
+def lease_one(devices: list[int]) -> Iterator[Lease]:
+    """Any free device of these; waits until there is one."""
+    while True:
+        for device in devices:
+            lock = open_lock(device)
+            if locked(lock, wait=False):
+                try:
+                    yield Lease(device, lock)
+                finally:
+                    os.close(lock)
+                return
+            os.close(lock)
+        time.sleep(PAUSE)
+
+
+@contextlib.contextmanager
+def lease_all(devices: list[int]) -> Iterator[list[Lease]]:
+    """All these devices; taken in order, so that two who want all cannot block each other."""
+    with contextlib.ExitStack() as stack:
+        leases = []
+        for device in sorted(devices):
+            lock = open_lock(device)
+            stack.callback(os.close, lock)
+            locked(lock, wait=True)
+            leases.append(Lease(device, lock))
+        yield leases
+
+
+def open_lock(device: int) -> int:
+    """The lock file of a device, shared by all users of the machine; a lock needs no right to write."""
+    folder = Path(tempfile.gettempdir()) / "detport-devices"
+    with contextlib.suppress(FileExistsError):
+        folder.mkdir()
+        folder.chmod(0o1777)
+    path = folder / f"{device}.lock"
+    with contextlib.suppress(FileExistsError):
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDONLY, 0o644))
+    return os.open(path, os.O_RDONLY)
+
+
+def locked(lock: int, wait: bool) -> bool:
+    """Take the lock; the kernel drops it when the last process that holds the file dies, however it dies."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        return False
+    return True
+
+
+def toolkit_versions() -> dict[str, str]:
+    """Version of the CANN toolkit that is sourced, as its own file states it; nothing where none is."""
+    for variable in ("ASCEND_TOOLKIT_HOME", "ASCEND_HOME_PATH"):
+        for path in sorted(Path(os.environ.get(variable, "/nonexistent")).glob("*-linux/ascend_toolkit_install.info")):
+            for line in path.read_text(errors="replace").splitlines():
+                if line.startswith("version="):
+                    return {"CANN": line.removeprefix("version=").strip()}
+    return {}

@@ -1,0 +1,72 @@
+"""ONNX Runtime on the CPU: the embedded default."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+from onnxruntime.capi import onnxruntime_pybind11_state
+
+from detport.backends import local
+from detport.errors import Failure
+
+# ONNX Runtime's exceptions have no base of their own but Exception, and no public names.
+REFUSALS = (
+    *(
+        kind
+        for kind in vars(onnxruntime_pybind11_state).values()
+        if isinstance(kind, type) and issubclass(kind, Exception)
+    ),
+    RuntimeError,
+    ValueError,
+)
+LEVELS = {
+    "disabled": onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL,
+    "basic": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC,
+    "extended": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED,
+    "all": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL,
+}
+
+
+def infer(
+    compiled: Path, model: dict, backend: dict, inputs: local.Inputs, write: local.Write, place: Path, threads: int
+) -> None:
+    """Run images one by one."""
+    local.infer(open_model(compiled, model, backend, threads), model, inputs, write)
+
+
+def measure(compiled: Path, model: dict, backend: dict, threads: int) -> dict:
+    """Speed of the compiled model."""
+    return local.measure(open_model(compiled, model, backend, threads), model, threads)
+
+
+def open_model(compiled: Path, model: dict, backend: dict, threads: int) -> Callable[[np.ndarray], list[np.ndarray]]:
+    """A function that runs the model on one input."""
+    session = open_session(compiled, backend, threads)
+    names = [output["name"] for output in model["outputs"]]
+
+    def run(image: np.ndarray) -> list[np.ndarray]:
+        try:
+            return session.run(names, {model["input"]["name"]: image})
+        except REFUSALS as error:
+            raise Failure(f"{compiled}: ONNX Runtime does not run it: {str(error).splitlines()[0]}") from error
+
+    return run
+
+
+def open_session(path: Path, backend: dict, threads: int) -> onnxruntime.InferenceSession:
+    """A session on the CPU with the backend's settings."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3  # errors only
+    options.graph_optimization_level = LEVELS[backend["session"]["graph_optimization"]]
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except REFUSALS as error:
+        raise Failure(f"{path}: ONNX Runtime does not load it: {str(error).splitlines()[0]}") from error
+
+
+def versions() -> dict[str, str]:
+    """What a report should name."""
+    return {"onnxruntime": onnxruntime.__version__}

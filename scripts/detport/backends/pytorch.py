@@ -1,0 +1,50 @@
+"""Eager PyTorch on the CPU: the baseline that every converted model is compared with."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from detport import checkpoints, networks
+from detport.backends import local
+
+
+def infer(
+    weights: Path, model: dict, backend: dict, inputs: local.Inputs, write: local.Write, place: Path, threads: int
+) -> None:
+    """Run images one by one."""
+    local.infer(open_model(weights, model, backend, threads), model, inputs, write)
+
+
+def measure(weights: Path, model: dict, backend: dict, threads: int) -> dict:
+    """Speed of the network."""
+    return local.measure(open_model(weights, model, backend, threads), model, threads)
+
+
+def open_model(weights: Path, model: dict, backend: dict, threads: int) -> Callable[[np.ndarray], list[np.ndarray]]:
+    """A function that runs the network on one input."""
+    torch.set_num_threads(threads)
+    network = networks.build(model, backend["flavour"])
+    checkpoints.load(network, weights)
+
+    def run(image: np.ndarray) -> list[np.ndarray]:
+        if model["input"].get("on_device"):
+            image = normalised(image, model["preprocess"])
+        with torch.inference_mode():
+            return [output.numpy() for output in network(torch.from_numpy(image))]
+
+    return run
+
+
+def normalised(pixels: np.ndarray, settings: dict) -> np.ndarray:
+    """The tensor [1, 3, H, W] of pixels [1, H, W, 3]."""
+    if settings["channels"] == "BGR":
+        pixels = pixels[..., ::-1]
+    mean, std = (np.array(settings[key], np.float32) for key in ("mean", "std"))
+    return np.ascontiguousarray(((pixels - mean) / std).transpose(0, 3, 1, 2))
+
+
+def versions() -> dict[str, str]:
+    """What a report should name."""
+    return {"torch": torch.__version__}

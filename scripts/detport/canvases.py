@@ -1,0 +1,34 @@
+"""Canvases: the sizes of network input that a model is made for. Every image goes to one of them.
+
+A canvas is called HEIGHTxWIDTH in files, commands and reports. The first is that of `input` itself.
+"""
+
+from pathlib import Path
+
+from detport.errors import UsageError
+
+
+def by_name(settings: dict) -> dict[str, dict]:
+    """Every canvas of a model's `input` section, the default first."""
+    return {f"{canvas['height']}x{canvas['width']}": canvas for canvas in (settings, *settings["canvases"])}
+
+
+def select(model: dict, name: str | None) -> dict:
+    """The model with one canvas only: that of this name, or the default."""
+    known = by_name(model["input"])
+    if name is None:
+        name = next(iter(known))
+    if name not in known:
+        raise UsageError(f"canvas {name}: the model has {', '.join(known)}; correct it or input.canvases")
+    size = {side: known[name][side] for side in ("height", "width")}
+    return model | {"input": model["input"] | size | {"canvases": []}}
+
+
+def files(paths: list[Path], model: dict, backend: dict) -> dict[str, Path]:
+    """The file that a backend opens for each canvas: its own compiled model, or the one checkpoint."""
+    known = by_name(model["input"])
+    if backend["runs"] == "checkpoint":
+        paths = paths * len(known)
+    if len(paths) != len(known):
+        raise UsageError(f"--compiled: {len(paths)} files; give one for each canvas, in this order: {', '.join(known)}")
+    return dict(zip(known, paths, strict=True))

@@ -1,0 +1,120 @@
+"""Checkpoints: opened as data only, converted once to safetensors, loaded strictly into a network."""
+
+import pickle
+import re
+import struct
+import zipfile
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from detport.errors import Failure, UsageError
+from detport.files import atomic, sha256
+
+# What torch's restricted loader raises for broken bytes, depending on where they are broken.
+MALFORMED = (
+    *(
+        RuntimeError,
+        EOFError,
+        ValueError,
+        KeyError,
+        IndexError,
+        TypeError,
+        AttributeError,
+        AssertionError,
+        OverflowError,
+    ),
+    *(struct.error, zipfile.BadZipFile),
+)
+COUNTER = "num_batches_tracked"  # a training counter of batch norms; some files hold it, inference never reads it
+SHOWN = 5  # keys of each kind in a complaint
+
+
+def read(path: Path, wrapper: str | None, prefix: str) -> dict[str, Tensor]:
+    """The tensors of a .pth file. Nothing but tensors and plain containers is ever built from it."""
+    if not path.is_file():
+        raise UsageError(f"{path}: no such file; put the checkpoint there or correct checkpoint.file")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        found = re.search(r"GLOBAL (\S+)", str(error))
+        what = f"refers to the Python object {found[1]}" if found else "is not a plain pickle of tensors"
+        raise Failure(
+            f"{path}: {what}, which could run code when it is loaded; refused. Ask its author for a file of tensors"
+        ) from error
+    except MALFORMED as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise Failure(f"{path}: not a readable checkpoint ({reason}); it may be truncated, fetch it again") from error
+    return unwrap(path, content, wrapper, prefix)
+
+
+def unwrap(path: Path, content: object, wrapper: str | None, prefix: str) -> dict[str, Tensor]:
+    """The state_dict inside `wrapper`, with `prefix` stripped from every key."""
+    if wrapper is not None:
+        if not isinstance(content, dict) or wrapper not in content:
+            found = ", ".join(map(str, list(content)[:SHOWN])) if isinstance(content, dict) else type(content).__name__
+            raise UsageError(f"{path}: checkpoint.wrapper: no entry {wrapper!r}; the file holds {found}")
+        content = content[wrapper]
+    if not isinstance(content, dict) or not content:
+        raise UsageError(f"{path}: checkpoint.wrapper: expected named tensors, found {type(content).__name__}")
+    strangers = [key for key, value in content.items() if not isinstance(key, str) or not isinstance(value, Tensor)]
+    if strangers:
+        raise UsageError(f"{path}: checkpoint.wrapper: {strangers[0]!r} is no tensor; name the entry that holds them")
+    bare = [key for key in content if not key.startswith(prefix)]
+    if bare:
+        raise UsageError(f"{path}: checkpoint.prefix: {bare[0]!r} does not start with {prefix!r}")
+    return {key.removeprefix(prefix): value for key, value in content.items()}
+
+
+def convert(source: Path, settings: dict, output: Path) -> int:
+    """Write a checkpoint as safetensors with its origin in the header; return the number of tensors."""
+    tensors = read(source, settings["wrapper"], settings["prefix"])
+    digest = sha256(source)
+    if settings["sha256"] not in (None, digest):
+        raise Failure(f"{source}: sha256 is {digest}, checkpoint.sha256 says {settings['sha256']}; it is another file")
+    broken = [key for key, value in tensors.items() if value.is_floating_point() and not value.isfinite().all()]
+    if broken:
+        raise Failure(f"{source}: {broken[0]} holds NaN or infinity ({len(broken)} tensors do); the training diverged")
+    # One file may give a tensor two names; safetensors wants a copy for each.
+    copies = {key: value.contiguous().clone() for key, value in tensors.items()}
+    with atomic(output) as partial:
+        try:
+            safetensors.torch.save_file(copies, partial, {"source": source.name, "source_sha256": digest})
+        except safetensors.SafetensorError as error:
+            raise Failure(
+                f"{output}: cannot be written ({error}); is the disk full? Then make room and run again"
+            ) from error
+        partial.chmod(0o644)  # the library makes it private
+    return len(copies)
+
+
+def load(network: nn.Module, path: Path) -> None:
+    """Load converted weights; refuse the file unless every key and shape is the network's."""
+    try:
+        tensors = safetensors.torch.load_file(path)
+    except (safetensors.SafetensorError, ValueError) as error:
+        raise Failure(f"{path}: not a whole safetensors file ({error}); delete it and convert again") from error
+    expected = network.state_dict()
+    missing = [key for key in expected if key not in tensors and not key.endswith(COUNTER)]
+    unexpected = [key for key in tensors if key not in expected and not key.endswith(COUNTER)]
+    shapes = [
+        f"{key} is {shape(tensors[key])} instead of {shape(value)}"
+        for key, value in expected.items()
+        if key in tensors and tensors[key].shape != value.shape
+    ]
+    problems = [("missing", missing), ("unexpected", unexpected), ("wrong shape", shapes)]
+    if any(keys for _, keys in problems):
+        text = "; ".join(f"{len(keys)} {kind}: {short_list(keys)}" for kind, keys in problems if keys)
+        raise Failure(f"{path}: does not fit the network of the model's yaml: {text}")
+    network.load_state_dict(tensors, strict=False)
+
+
+def short_list(keys: list[str]) -> str:
+    more = f", … (+{len(keys) - SHOWN})" if len(keys) > SHOWN else ""
+    return ", ".join(keys[:SHOWN]) + more
+
+
+def shape(tensor: Tensor) -> str:
+    return "x".join(map(str, tensor.shape)) or "a scalar"

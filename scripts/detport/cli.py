@@ -1,0 +1,49 @@
+"""What the stage scripts share: argument parsing, log lines, exit statuses."""
+
+import argparse
+import errno
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from detport import runs
+from detport.errors import Failure, UsageError
+
+log = logging.getLogger("detport")
+
+FULL = "; make room on that disk, then run the same command again: it goes on where it stopped"
+REMEDIES = {errno.ENOSPC: FULL, errno.EDQUOT: FULL}
+
+
+def parser(description: str | None) -> argparse.ArgumentParser:
+    """A parser whose --help is the script's docstring."""
+    return argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+
+
+def run(main: Callable[[Sequence[str] | None], None]) -> None:
+    """Run a stage: exit status 0, 2 for the user's mistake, 1 for a failure; one line instead of a traceback."""
+    stage = Path(sys.argv[0]).stem
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format=f"%(asctime)s {stage}: %(message)s")
+    runs.watch(runs.stop_at_once)
+    try:
+        main(None)
+    except UsageError as error:
+        sys.exit(complaint(stage, error, 2))
+    except Failure as error:
+        sys.exit(complaint(stage, error, 1))
+    except FileNotFoundError as error:
+        sys.exit(complaint(stage, f"{error.filename}: no such file; check the path", 2))
+    except OSError as error:
+        name = f"{error.filename}: " if error.filename else ""
+        sys.exit(complaint(stage, f"{name}{error.strerror or error}{REMEDIES.get(error.errno, '')}", 1))
+    except MemoryError:
+        sys.exit(complaint(stage, "out of memory; run fewer jobs at once (--cores) or on a larger machine", 1))
+
+
+def complaint(stage: str, message: object, status: int) -> int:
+    """Print the one line that says what is wrong."""
+    print(f"{stage}: error: {message}", file=sys.stderr)
+    return status

@@ -1,0 +1,20 @@
+"""From a patched graph to what a family of backends opens: one module per family that runs compiled graphs.
+
+A module has compile_model(onnx, model, backend, output). Apart from detport.backends, so that a change of how models
+are run compiles nothing again.
+"""
+
+import importlib
+from types import ModuleType
+
+SUFFIXES = {"ascend": "om"}
+
+
+def load(family: str) -> ModuleType:
+    """The compiler of a family of backends."""
+    return importlib.import_module(f"detport.compilers.{family}")
+
+
+def suffix(family: str) -> str:
+    """What the name of a compiled model ends in."""
+    return SUFFIXES.get(family, "onnx")

@@ -1,0 +1,36 @@
+"""Ascend: the graph is checked, then atc compiles it."""
+
+import shlex
+from pathlib import Path
+
+from detport import cli
+from detport.ascend import aipp, atc, npu, preflight
+from detport.errors import UsageError
+from detport.graph import contract
+
+
+def compile_model(onnx: Path, model: dict, backend: dict, output: Path) -> None:
+    """Check the graph, then have atc build OUTPUT; all that atc says is kept beside it."""
+    options = atc.merged(model, backend)
+    graph = contract.read(onnx)
+    if options.get("out_nodes") == "contract":
+        options["out_nodes"] = atc.out_nodes(graph, model["outputs"])
+    normalise = None
+    if model["input"].get("on_device"):
+        if "insert_op_conf" in options:
+            raise UsageError(f"model {model['name']}: input.on_device makes the AIPP file; remove insert_op_conf")
+        normalise = aipp.config(model["input"], model["preprocess"])
+        options["insert_op_conf"] = f"./{atc.AIPP}"
+    stated = {"input_shape": atc.input_shape(model)} | options
+    soc = npu.soc_version(backend)
+    found = preflight.problems(graph, model, backend, stated, soc)
+    if found:
+        raise UsageError(f"{onnx} is not for atc: " + "; ".join(found))
+    arguments = atc.command(model, soc, options)
+    log = output.with_name(f"{output.stem}.atc.log")
+    cli.log.info("%s", shlex.join(arguments))
+    said = atc.run(arguments, onnx, model["name"], log, output, normalise)
+    for line in said.splitlines():
+        if line.startswith("[SIMULATOR]"):
+            cli.log.warning("%s", line)
+    cli.log.info("built for %s; what atc said is in %s", soc, log)

@@ -1,0 +1,382 @@
+"""Configuration: every yaml is read, checked against its schema and completed with its defaults here.
+
+A stage is given only the sections that STAGES lists for it, and the workflow reruns a stage when one of
+exactly these sections changes: what a script can read and what makes it rerun cannot drift apart.
+"""
+
+import copy
+import difflib
+import json
+import math
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import jsonschema
+import yaml
+
+from detport import decoders
+from detport.errors import UsageError
+
+ROOT = Path(__file__).resolve().parents[2]
+SCHEMAS = ROOT / "config" / "schemas"
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")  # of a model
+
+Places = dict[tuple, tuple[str, int]]  # file and line of every key and list entry
+
+# Sections that are checked by a schema of their own, named by one of their keys.
+PLUGINS = {"network": "architecture", "decode": "kind", "metric": "kind"}
+
+
+# Sections with the options of a compiler, and the schema that lists them.
+COMPILERS = {"backend": {("atc",): "atc"}, "model": {("compile", "ascend"): "atc"}}
+
+
+class Stage(NamedTuple):
+    """What a stage reads: sections of the model's yaml and keys of the backend's."""
+
+    sections: tuple[str, ...]
+    backend: tuple[str, ...] = ()
+
+
+# Where a stage finds the module of a family of backends.
+FAMILY_ROOMS = {"compile": "compilers", "infer": "backends", "benchmark": "backends"}
+# Keys of a backend that decide what a model computes; which devices it may use does not.
+RUNNING = ("family", "flavour", "runs", "session", "runner")
+COMPILING = ("family", "flavour", "session", "soc_version", "chip", "cann", "atc", "operators")
+
+
+STAGES = {
+    "preprocess": Stage(("input", "preprocess")),
+    "convert_checkpoint": Stage(("checkpoint",)),
+    "export": Stage(("onnx", "network", "input", "outputs", "export")),
+    "simplify": Stage(("input", "outputs", "simplify")),
+    "patch": Stage(("patches", "input", "outputs", "simplify"), backend=("family",)),
+    "compile": Stage(("input", "preprocess", "outputs", "compile"), COMPILING),
+    "infer": Stage(("network", "input", "preprocess", "outputs"), RUNNING),
+    "decode": Stage(("outputs", "decode")),
+    "evaluate": Stage(("metric",)),
+    "benchmark": Stage(
+        ("network", "input", "preprocess", "outputs", "benchmark"), (*RUNNING, "loop", "devices", "devices_per_card")
+    ),
+    "report": Stage(("title", "dataset", "metric", "allowed_skips", "references", "gates")),
+}
+
+
+def load_model(path: Path, stage: str, backend: dict | None = None) -> dict:
+    """The part of a model's yaml that `stage` may read, checked and with defaults; `name` is the file's stem."""
+    return {"name": path.stem} | visible(load(path, "model"), stage, backend)
+
+
+def visible(model: dict, stage: str, backend: dict | None) -> dict:
+    """The sections of a model that a stage reads, for this backend.
+
+    Only a backend that runs the checkpoint itself reads the network; only a model that normalises on the device tells
+    stages behind preprocess how. Of the patches, only the backend's own are there, or else its family's; of compiler
+    options, its family's.
+    """
+    sections = {key: model[key] for key in STAGES[stage].sections if key in model}
+    if STAGES[stage].backend:
+        if not sections.get("input", {}).get("on_device"):
+            sections.pop("preprocess", None)
+        if backend is not None:
+            if backend["runs"] == "compiled":
+                sections.pop("network", None)
+            if "patches" in sections:
+                declared = sections["patches"]
+                sections["patches"] = declared.get(backend["name"], declared.get(backend["family"], []))
+            if "compile" in sections:
+                sections["compile"] = sections["compile"].get(backend["family"], {})
+    return sections
+
+
+def load_backend(path: Path) -> dict:
+    """A backend's yaml, checked and with defaults; `name` is the file's stem."""
+    return {"name": path.stem} | load(path, "backend")
+
+
+def load_dataset(path: Path, name: str) -> dict:
+    """One dataset of a workflow configuration."""
+    datasets = load(path, "config")["datasets"]
+    if name not in datasets:
+        raise UsageError(f"{path}: datasets.{name}: no such dataset; expected one of {listing(datasets)}")
+    return datasets[name]
+
+
+def load(path: Path, schema: str) -> dict:
+    """Read and check one yaml file; a model's is read with its base."""
+    value, places = read_with_base(path) if schema == "model" else read_places(path)
+    return check(value, schema, str(path), places)
+
+
+def check(value: object, schema: str, source: str, places: Places | None = None) -> dict:
+    """Check `value` against config/schemas/SCHEMA.yaml and fill in defaults; the first error names file and key."""
+    value = copy.deepcopy(value)
+    validate(value, schema_of(schema), source, places or {}, ())
+    if schema == "model":
+        for section, selector in PLUGINS.items():
+            if section in value:
+                check_plugin(value, section, selector, source, places or {})
+        check_classes(value, source, places or {})
+        check_canvases(value, source, places or {})
+        check_on_device(value, source, places or {})
+    for path, part in COMPILERS[schema].items() if schema in COMPILERS else ():
+        options = value
+        for key in path:
+            options = options.get(key, {})
+        validate(options, schema_of(part), source, places or {}, path)
+    return value
+
+
+def check_classes(model: dict, source: str, places: Places) -> None:
+    """Every class of the network has a category."""
+    declared = model["decode"].get("categories")
+    classes = model.get("network", {}).get("classes")
+    if classes is None or declared is None:
+        return
+    count = len(decoders.categories(declared))
+    if classes != count:
+        where = position(source, places, ("decode", "categories"))
+        raise UsageError(f"{where}: decode.categories: has {count} categories, network.classes is {classes}")
+
+
+def check_plugin(model: dict, section: str, selector: str, source: str, places: Places) -> None:
+    """Check a section against the schema that its selector names, network/ARCHITECTURE.yaml."""
+    kind = model[section][selector]
+    known = sorted(path.stem for path in (SCHEMAS / section).glob("*.yaml"))
+    if kind not in known:
+        where = position(source, places, (section, selector))
+        raise UsageError(f"{where}: {section}.{selector}: unknown value {kind!r}; expected one of {listing(known)}")
+    validate(model[section], schema_of(f"{section}/{kind}"), source, places, (section,))
+
+
+def check_on_device(model: dict, source: str, places: Places) -> None:
+    """Only pixels as decoded and resized can be normalised later."""
+    if model["input"]["on_device"] and model["preprocess"]["normalise"] == "before_resize":
+        where = position(source, places, ("input", "on_device"))
+        raise UsageError(
+            f"{where}: input.on_device: this model normalises before the resize, which no device does behind it;"
+            " remove on_device, or set preprocess.normalise to after_resize"
+        )
+
+
+def check_canvases(model: dict, source: str, places: Places) -> None:
+    """No canvas twice; further ones only for a network, because a ready graph has one size."""
+    sizes = [(canvas["height"], canvas["width"]) for canvas in (model["input"], *model["input"]["canvases"])]
+    where = position(source, places, ("input", "canvases"))
+    for i, size in enumerate(sizes[1:]):
+        if size in sizes[: i + 1]:
+            raise UsageError(f"{where}: input.canvases.{i}: {size[0]}x{size[1]} is there already")
+    if "onnx" in model and sizes[1:]:
+        raise UsageError(
+            f"{where}: input.canvases: a model that is ONNX already has one size; use checkpoint and network"
+        )
+
+
+def schema_of(name: str) -> dict:
+    return yaml.safe_load((SCHEMAS / f"{name}.yaml").read_text())
+
+
+def finite(_: object, value: object) -> bool:
+    """YAML's .nan and .inf are no numbers to us: nothing can be compared with them."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+Validator = jsonschema.validators.extend(
+    jsonschema.Draft202012Validator,
+    type_checker=jsonschema.Draft202012Validator.TYPE_CHECKER.redefine("number", finite),
+)
+
+
+def validate(value: object, schema: dict, source: str, places: Places, base: tuple) -> None:
+    """Raise UsageError for the first error in reading order; fill in defaults."""
+    validator = Validator(schema)
+
+    def reading_order(error: jsonschema.ValidationError) -> tuple[bool, int]:
+        file, line = places.get(base + tuple(error.absolute_path), (source, 0))
+        return file != source, line
+
+    errors = sorted(validator.iter_errors(value), key=reading_order)
+    if errors:
+        raise UsageError(explain(errors[0], source, places, base))
+    fill_defaults(value, schema)
+
+
+def fill_defaults(value: object, schema: dict) -> None:
+    """Write the schema's defaults into objects, nested ones and lists of objects included."""
+    if isinstance(value, list):
+        for item in value:
+            fill_defaults(item, schema.get("items", {}))
+    if not isinstance(value, dict):
+        return
+    for key, part in schema.get("properties", {}).items():
+        if key not in value and "default" in part:
+            value[key] = copy.deepcopy(part["default"])
+        if key in value:
+            fill_defaults(value[key], part)
+    extra = schema.get("additionalProperties")
+    if isinstance(extra, dict):
+        for key in value.keys() - schema.get("properties", {}).keys():
+            fill_defaults(value[key], extra)
+
+
+def explain(error: jsonschema.ValidationError, source: str, places: Places, base: tuple) -> str:
+    """One line: file and line, key, what is wrong and what was expected."""
+    path = base + tuple(error.absolute_path)
+    if error.validator == "additionalProperties" and isinstance(error.instance, dict):
+        known = list(error.schema.get("properties", {}))
+        unknown = next(key for key in error.instance if key not in known)
+        path += (unknown,)
+        near = difflib.get_close_matches(str(unknown), known, 1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        message = f"unknown key; {hint}expected one of {listing(known)}"
+    elif error.validator == "required":
+        missing = next(key for key in error.validator_value if key not in error.instance)
+        description = error.schema.get("properties", {}).get(missing, {}).get("description", "")
+        message = f"missing key {missing!r}" + (f" ({description})" if description else "")
+    elif error.validator == "enum":
+        message = f"{error.instance!r} is not known; expected one of {listing(error.validator_value)}"
+    elif error.validator == "type":
+        message = f"{error.instance!r} is not of type {listing(error.validator_value)}"
+    elif error.validator == "oneOf":
+        forms = [form.get("description") or json.dumps(form) for form in error.validator_value]
+        message = f"expected one of: {'; '.join(forms)}"
+    elif error.validator == "not":
+        message = "not allowed"
+    else:
+        message = error.message
+    description = error.schema.get("description") if isinstance(error.schema, dict) else None
+    if description and error.validator not in ("additionalProperties", "required"):
+        message += f" ({description})"
+    return f"{position(source, places, path)}: {dotted(path) or 'file'}: {message}"
+
+
+def position(source: str, places: Places, path: tuple) -> str:
+    """FILE:LINE of the key, or of the nearest parent that has a line."""
+    for length in range(len(path), 0, -1):
+        if path[:length] in places:
+            file, line = places[path[:length]]
+            return f"{file}:{line}"
+    return source
+
+
+def dotted(path: tuple) -> str:
+    return ".".join(str(part) for part in path)
+
+
+def listing(values: object) -> str:
+    if isinstance(values, str):
+        return values
+    return ", ".join(str(value) for value in values)  # type: ignore[attr-defined]
+
+
+def read_places(path: Path) -> tuple[object, Places]:
+    """The value of a yaml file, and where each of its keys is."""
+    value, lines = read_yaml(path)
+    return value, {key: (str(path), line) for key, line in lines.items()}
+
+
+def read_with_base(path: Path, above: tuple[Path, ...] = ()) -> tuple[object, Places]:
+    """A model's yaml over the one that it names as its `base`: sections are merged key by key, all other values and
+    lists replace those of the base. `above` are the files that led here."""
+    value, places = read_places(path)
+    if not isinstance(value, dict) or "base" not in value:
+        return value, places
+    base = base_file(path, value["base"], position(str(path), places, ("base",)), (*above, path))
+    base_value, base_places = read_with_base(base, (*above, path))
+    if not isinstance(base_value, dict):
+        raise UsageError(f"{base}: expected the sections of a model, because it is the base of {path}")
+    merged, replaced = merge(base_value, value)
+    kept = {key: place for key, place in base_places.items() if not any(key[: len(top)] == top for top in replaced)}
+    return merged, kept | places
+
+
+def base_file(path: Path, base: object, where: str, chain: tuple[Path, ...]) -> Path:
+    """The file of a base; refuse one that is not there or leads back to a file of the chain."""
+    if not isinstance(base, str) or not NAME.fullmatch(base):
+        raise UsageError(f"{where}: base: {base!r} is no name of a model")
+    file = path.with_name(f"{base}.yaml")
+    if file in chain:
+        circle = " -> ".join(each.stem for each in (*chain, file))
+        raise UsageError(f"{where}: base: {circle} goes round in a circle; one of them must stand alone")
+    if not file.exists():
+        known = sorted(each.stem for each in path.parent.glob("*.yaml") if each != path)
+        near = difflib.get_close_matches(base, known, 1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise UsageError(f"{where}: base: no model {base!r} in {path.parent}; {hint}it has {listing(known) or 'none'}")
+    return file
+
+
+def merge(base: dict, own: dict, path: tuple = ()) -> tuple[dict, list[tuple]]:
+    """`own` over `base`, and the paths of the values that were taken from `own` as a whole."""
+    result, replaced = dict(base), []
+    for key, value in own.items():
+        if isinstance(value, dict) and isinstance(base.get(key), dict):
+            result[key], deeper = merge(base[key], value, (*path, key))
+            replaced += deeper
+        else:
+            result[key] = value
+            replaced.append((*path, key))
+    return result, replaced
+
+
+def read_yaml(path: Path) -> tuple[object, dict[tuple, int]]:
+    """The value of a yaml file and the line of every key in it; the same key twice is refused."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise UsageError(f"{path}: no such file; expected a configuration in YAML") from error
+    except (UnicodeDecodeError, IsADirectoryError) as error:
+        raise UsageError(f"{path}: not a text file in UTF-8 ({error})") from error
+    try:
+        alias = next((event for event in yaml.parse(text) if isinstance(event, yaml.AliasEvent)), None)
+        if alias:  # a few of them can stand for gigabytes
+            line = alias.start_mark.line + 1
+            raise UsageError(f"{path}:{line}: *{alias.anchor}: aliases are not allowed here; write the value out")
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        value = yaml.safe_load(text)
+    except (yaml.YAMLError, RecursionError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"{path}:{mark.line + 1}" if mark else path
+        raise UsageError(
+            f"{where}: not valid YAML: {getattr(error, 'problem', None) or str(error).splitlines()[0]}"
+        ) from error
+    lines: dict[tuple, int] = {}
+    for key_path, line in walk(node, ()):
+        if key_path in lines:
+            first = lines[key_path]
+            raise UsageError(f"{path}:{line}: {dotted(key_path)}: the key is there twice (first at line {first})")
+        lines[key_path] = line
+    return value, lines
+
+
+def walk(node: yaml.Node | None, path: tuple) -> Iterator[tuple[tuple, int]]:
+    """Path and line (from 1) of every key and list entry below a YAML node."""
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            yield (*path, key.value), key.start_mark.line + 1
+            yield from walk(value, (*path, key.value))
+    elif isinstance(node, yaml.SequenceNode):
+        for i, value in enumerate(node.value):
+            yield (*path, i), value.start_mark.line + 1
+            yield from walk(value, (*path, i))
+
+
+def plugins(model: dict, backend: dict | None, stage: str) -> list[str]:
+    """Modules that a stage imports by a name in its settings: the room and the value of the selector."""
+    rooms = {"network": "networks", "decode": "decoders", "metric": "metrics"}
+    sections = visible(model, stage, backend)
+    names = [f"detport.{room}.{sections[key][PLUGINS[key]]}" for key, room in rooms.items() if key in sections]
+    if stage in FAMILY_ROOMS and backend is not None:
+        names.append(f"detport.{FAMILY_ROOMS[stage]}.{backend['family']}")
+    return names
+
+
+def settings_text(model: dict, backend: dict | None, stage: str) -> str:
+    """The settings of a stage as one stable text, for the workflow to compare between runs."""
+    selected = visible(model, stage, backend)
+    if STAGES[stage].backend and backend is not None:
+        selected["backend"] = {key: backend[key] for key in STAGES[stage].backend if key in backend}
+    return json.dumps(selected, sort_keys=True)

@@ -1,0 +1,124 @@
+"""Annotations of a COCO file, checked before any evaluator sees them: what the evaluators would stumble over, or
+silently leave out, is refused by its place in the file.
+
+Tolerated: boxes and polygons that reach over the image's edge, or lie outside it; boxes of no area; images without
+annotations. COCO's tools score them as they are.
+"""
+
+import math
+from pathlib import Path
+
+from detport.errors import UsageError
+
+FARTHEST = 1e5  # pixels; COCO's rasteriser needs memory in proportion to a polygon's length
+POLYGON = 6  # numbers of the smallest polygon
+
+
+def check(path: Path, truth: dict) -> None:
+    """Raise UsageError for the first annotation that no evaluator could score."""
+    images, categories = {image["id"] for image in truth["images"]}, {entry["id"] for entry in truth["categories"]}
+    for i, image in enumerate(truth["images"]):
+        where = f"{path}: images[{i}]"
+        if min(image["width"], image["height"]) < 1:
+            raise UsageError(f"{where}: is {image['width']}x{image['height']} pixels; correct width and height")
+        if not writable(image["file_name"]):
+            raise UsageError(f"{where}.file_name: {image['file_name']!r} cannot be the name of a file; correct it")
+    for i, annotation in enumerate(truth["annotations"]):
+        where = f"{path}: annotations[{i}]"
+        if annotation["image_id"] not in images:
+            raise UsageError(
+                f"{where}.image_id: there is no image {annotation['image_id']}; remove it or add the image"
+            )
+        if annotation["category_id"] not in categories:
+            raise UsageError(
+                f"{where}.category_id: there is no category {annotation['category_id']}; remove it or add the category"
+            )
+        box = annotation["bbox"]
+        if len(box) != 4 or not all(map(is_number, box)) or min(box[2:]) < 0:
+            raise UsageError(f"{where}.bbox: {shown(box)}; expected x, y, width and height, the last two not negative")
+        if not is_number(annotation.get("area")) or annotation["area"] < 0:
+            raise UsageError(f"{where}.area: {shown(annotation.get('area'))}; expected the area in pixels")
+        if annotation.get("iscrowd") not in (0, 1):
+            raise UsageError(f"{where}.iscrowd: {shown(annotation.get('iscrowd'))}; expected 0 or 1")
+
+
+def check_masks(path: Path, truth: dict) -> None:
+    """Raise UsageError for the first annotation without a mask that can be drawn."""
+    sizes = {image["id"]: [image["height"], image["width"]] for image in truth["images"]}
+    for i, annotation in enumerate(truth["annotations"]):
+        mask = annotation.get("segmentation")
+        if isinstance(mask, list):
+            problem = polygons_problem(mask)
+        elif isinstance(mask, dict):
+            problem = runs_problem(mask, sizes[annotation["image_id"]])
+        else:
+            problem = f"{shown(mask)}; expected polygons or run-length encoding"
+        if problem:
+            raise UsageError(
+                f"{path}: annotations[{i}].segmentation: {problem}. Correct it, or leave segm out of metric.iou_types"
+            )
+
+
+def polygons_problem(polygons: list) -> str | None:
+    """What is wrong with a mask of polygons."""
+    if not polygons:
+        return "holds no polygon"
+    for polygon in polygons:
+        if not isinstance(polygon, list) or len(polygon) < POLYGON or len(polygon) % 2:
+            return f"{shown(polygon)}; a polygon is a list of x, y, x, y, … of three corners at least"
+        if not all(is_number(value) and abs(value) <= FARTHEST for value in polygon):
+            return f"{shown(polygon)}; expected pixels"
+    return None
+
+
+def runs_problem(mask: dict, size: list[int]) -> str | None:
+    """What is wrong with a run-length encoded mask."""
+    counts = mask.get("counts")
+    if mask.get("size") != size:
+        return f"size {shown(mask.get('size'))} is not the image's height and width, {size}"
+    if isinstance(counts, str):
+        counts = decoded(counts)
+        if counts is None:
+            return "counts are not COCO's run-length encoding"
+    if not isinstance(counts, list) or not all(isinstance(count, int) and count >= 0 for count in counts):
+        return f"counts {shown(counts)}; expected a list of lengths or COCO's text"
+    if sum(counts) != size[0] * size[1]:
+        return f"counts add up to {sum(counts)} pixels, the image has {size[0] * size[1]}"
+    return None
+
+
+def decoded(text: str) -> list[int] | None:
+    """Lengths of the runs in COCO's text: six bits per character, least significant first, differences to the last
+    but one from the fourth on; None if it is not of that kind."""
+    counts: list[int] = []
+    value = shift = 0
+    for character in text:
+        bits = ord(character) - 48
+        if not 0 <= bits < 64:
+            return None
+        value |= (bits & 31) << shift
+        shift += 5
+        if not bits & 32:
+            if bits & 16:
+                value -= 1 << shift
+            counts.append(value + counts[-2] if len(counts) > 2 else value)
+            value = shift = 0
+    return None if shift else counts
+
+
+def is_number(value: object) -> bool:
+    """A finite number; JSON as Python reads it also has NaN, Infinity and integers of any length."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return math.isfinite(value) if isinstance(value, float) else abs(value) < 1e15
+
+
+def writable(name: str) -> bool:
+    """Whether a file may have this name at all."""
+    return bool(name) and "\0" not in name and name.encode("utf-8", "replace") == name.encode("utf-8", "surrogatepass")
+
+
+def shown(value: object) -> str:
+    """The beginning of a value, for a complaint."""
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:60]}…"

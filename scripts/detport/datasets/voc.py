@@ -1,0 +1,149 @@
+"""Pascal VOC ground truth: a list of image names, one XML file per image, one JPEG per image."""
+
+import hashlib
+import math
+from collections.abc import Iterable
+from pathlib import Path
+from xml.etree import ElementTree
+from xml.parsers import expat
+
+from detport.errors import UsageError
+from detport.files import sha256
+
+CORNERS = ("xmin", "ymin", "xmax", "ymax")
+
+
+def index_rows(config: dict) -> list[dict]:
+    """One row per image, in the order of the image set; the VOC name is the image id."""
+    folder = Path(config["annotations"])
+    entries = {name: read_annotation(folder / f"{name}.xml") for name in image_names(Path(config["image_set"]))}
+    return [
+        {"image_id": name, "file": f"{name}.jpg", "width": entry["width"], "height": entry["height"]}
+        for name, entry in entries.items()
+    ]
+
+
+def count(config: dict) -> int:
+    """Number of images; FileNotFoundError without the image set."""
+    return sum(bool(line.strip()) for line in Path(config["image_set"]).read_bytes().splitlines())
+
+
+def watched(config: dict) -> str:
+    """The file of the ground truth that Snakemake watches."""
+    return config["image_set"]
+
+
+def signatures(config: dict) -> tuple[str, str]:
+    """Digests of the images' sizes in the annotations, and of the annotations themselves.
+
+    What cannot be read is for the stages to complain about; here it only differs from what could be.
+    """
+    sizes, folder = hashlib.sha256(), Path(config["annotations"])
+    names = image_names(Path(config["image_set"]))
+    for name in names:
+        try:
+            entry = read_annotation(folder / f"{name}.xml")
+            sizes.update(f"{entry['width']} {entry['height']}\n".encode())
+        except UsageError as error:
+            sizes.update(f"{error}\n".encode())
+    return sizes.hexdigest(), digest(folder, names)
+
+
+def digest(folder: Path, names: Iterable[str]) -> str:
+    """sha256 of the lines that sha256sum prints for the annotations of these images, in this order."""
+    total = hashlib.sha256()
+    for name in names:
+        path = folder / f"{name}.xml"
+        total.update(f"{sha256(path) if path.is_file() else 'missing'}  {path.name}\n".encode())
+    return total.hexdigest()
+
+
+def ground_truth(folder: Path, names: Iterable[str]) -> dict[str, list[dict]]:
+    """Objects of these images: name, box (1-based corners), difficult."""
+    return {name: read_annotation(folder / f"{name}.xml")["objects"] for name in names}
+
+
+def image_names(path: Path) -> list[str]:
+    """Names of an image set: one per line, each once."""
+    try:
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
+    except FileNotFoundError as error:
+        raise UsageError(f"{path}: no such file; put the image set there or correct image_set") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path}: not a text file in UTF-8; an image set has one image name per line") from error
+    names = [line.strip() for line in lines if line.strip()]
+    if not names:
+        raise UsageError(f"{path}: names no images")
+    seen = set()
+    for name in names:
+        if Path(name).name != name or "\0" in name:
+            raise UsageError(f"{path}: {name!r} is not the name of an image; use names without folder and extension")
+        if name in seen:
+            raise UsageError(f"{path}: {name!r} is there twice; remove one")
+        seen.add(name)
+    return names
+
+
+def read_annotation(path: Path) -> dict:
+    """width, height and objects of one annotation file."""
+    root = parse(path)
+    size = child(path, root, "size")
+    width, height = (number(path, size, key) for key in ("width", "height"))
+    if min(width, height) < 1 or not isinstance(width, int) or not isinstance(height, int):
+        raise UsageError(f"{path}: the image is {width}x{height} pixels; correct <size> to whole positive numbers")
+    return {"width": width, "height": height, "objects": [read_object(path, node) for node in root.findall("object")]}
+
+
+def read_object(path: Path, node: ElementTree.Element) -> dict:
+    """One <object>; without <difficult> it is not difficult."""
+    corners = child(path, node, "bndbox")
+    x1, y1, x2, y2 = box = [number(path, corners, key) for key in CORNERS]
+    if x2 < x1 or y2 < y1:
+        raise UsageError(f"{path}: box {box} ends before it starts; correct its corners (xmin ymin xmax ymax)")
+    difficult = node.find("difficult") is not None and number(path, node, "difficult") != 0
+    return {"name": text(path, node, "name"), "box": box, "difficult": difficult}
+
+
+def child(path: Path, node: ElementTree.Element, tag: str) -> ElementTree.Element:
+    found = node.find(tag)
+    if found is None:
+        raise UsageError(f"{path}: <{node.tag}> has no <{tag}>; this is not a VOC annotation, or it is incomplete")
+    return found
+
+
+def text(path: Path, node: ElementTree.Element, tag: str) -> str:
+    return (child(path, node, tag).text or "").strip()
+
+
+def number(path: Path, node: ElementTree.Element, tag: str) -> int | float:
+    """Whole numbers as integers; some files of later VOC years have fractions."""
+    found = text(path, node, tag)
+    try:
+        value = float(found)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise UsageError(f"{path}: <{tag}> is {found!r}; correct it to a number")
+    return int(value) if value.is_integer() else value
+
+
+def parse(path: Path) -> ElementTree.Element:
+    """The XML tree. A document type is refused: only there can entities be declared, which may grow without bound or
+    name other files, and no VOC annotation has one."""
+
+    def refuse(*_: object) -> None:
+        raise UsageError(f"{path}: declares a document type (DOCTYPE), which a VOC annotation never has; remove it")
+
+    builder = ElementTree.TreeBuilder()
+    parser = expat.ParserCreate()
+    parser.StartDoctypeDeclHandler = refuse
+    parser.StartElementHandler = builder.start
+    parser.EndElementHandler = builder.end
+    parser.CharacterDataHandler = builder.data
+    try:
+        parser.Parse(path.read_bytes(), True)
+    except FileNotFoundError as error:
+        raise UsageError(f"{path}: no such file; add the annotation or take the image out of the set") from error
+    except (expat.ExpatError, ValueError, LookupError) as error:  # the last two: an encoding it cannot read
+        raise UsageError(f"{path}: not well-formed XML ({error}); replace the file") from error
+    return builder.close()

@@ -1,0 +1,60 @@
+"""Detections of R-FCN: `rois` (0 x1 y1 x2 y2, network pixels), `cls_prob` and `bbox_pred` of every class.
+
+A box from 0 to 9 is 10 pixels wide. All arithmetic is float32, as the published figures were made.
+"""
+
+import numpy as np
+
+from detport.boxes import below, nms
+
+
+def decode(outputs: dict[str, np.ndarray], image: dict, options: dict, categories: list) -> list[dict]:
+    """COCO result rows, class by class, best score first; corners 0-based, so w = x2 - x1.
+
+    Rois of zeros, where there were too few proposals, are treated as any other: the published figure has them.
+    """
+    rois, scores, deltas = (outputs[name][0] for name in ("rois", "cls_prob", "bbox_pred"))
+    boxes = class_boxes(rois[:, 1:], deltas, options["box_stds"])
+    boxes = clip(boxes, *image["resized"]) / np.float32(image["scale"])
+    labels, found_boxes, found_scores = [], [], []
+    for label in range(1, len(categories) + 1):  # 0 is the background
+        rows = np.flatnonzero(scores[:, label] > np.float32(options["score_above"]))
+        own, own_scores = boxes[rows, label], scores[rows, label]
+        # R-FCN removes boxes at exactly the threshold too, `nms` only above it.
+        rows = rows[nms(own, own_scores, np.zeros(len(rows)), below(options["nms_iou"]), len(rows), plus=1)]
+        labels.append(np.full(len(rows), label))
+        found_boxes.append(boxes[rows, label])
+        found_scores.append(scores[rows, label])
+    labels, boxes, scores = (np.concatenate(each) for each in (labels, found_boxes, found_scores))
+    chosen = best(scores, options["max_detections"])
+    corners = boxes[chosen].astype(np.float64)  # exact differences: x + w gives x2 back
+    corners[:, 2:] -= corners[:, :2]
+    return [
+        {"image_id": image["image_id"], "category_id": categories[label - 1], "bbox": box, "score": score}
+        for label, box, score in zip(labels[chosen], corners.tolist(), scores[chosen].tolist(), strict=True)
+    ]
+
+
+def class_boxes(rois: np.ndarray, deltas: np.ndarray, stds: list[float]) -> np.ndarray:
+    """Boxes [R, C, 4] of every class from rois [R, 4] and normalised deltas [R, 4 * C] (dx, dy, dw, dh).
+
+    Widths have +1, but x2, y2 no matching -1, and dw, dh no limit.
+    """
+    deltas = deltas.reshape(len(rois), -1, 4) * np.float32(stds)
+    sides = rois[:, None, 2:] - rois[:, None, :2] + np.float32(1)
+    centres = rois[:, None, :2] + np.float32(0.5) * sides
+    centres = deltas[..., :2] * sides + centres
+    halves = np.float32(0.5) * (np.exp(deltas[..., 2:]) * sides)
+    return np.concatenate([centres - halves, centres + halves], axis=2)
+
+
+def clip(boxes: np.ndarray, width: int, height: int) -> np.ndarray:
+    """Boxes cut to the resized image, whose last pixel is width - 1, height - 1."""
+    return np.clip(boxes, np.float32(0), np.float32([width - 1, height - 1, width - 1, height - 1]))
+
+
+def best(scores: np.ndarray, limit: int) -> np.ndarray:
+    """True for the `limit` best scores and for all that equal the last of them."""
+    if len(scores) <= limit:
+        return np.ones(len(scores), bool)
+    return scores >= np.partition(scores, -limit)[-limit]

@@ -1,0 +1,65 @@
+"""Detections of one shard: COCO results, and which images they are complete for.
+
+The file is gzipped JSON {"images": [ids], "skipped": [{image_id, file, reason}], "too_large": [{image_id, file,
+too_large}], "detections": [COCO results]}. An image without any detection is in "images" all the same, which a bare
+list of results could not say. "too_large" are those of them that were larger than the network input; it may be missing.
+"""
+
+import gzip
+import json
+import math
+import zlib
+from pathlib import Path
+
+from detport.errors import Failure
+from detport.files import atomic
+
+
+def write(path: Path, images: list[dict], skipped: list[dict], rows: list[dict]) -> None:
+    """Write detections so that equal content has equal bytes; `images` and `skipped` are those of shard.json."""
+    large = [{key: image[key] for key in ("image_id", "file", "too_large")} for image in images if "too_large" in image]
+    content = {
+        "images": [image["image_id"] for image in images],
+        "skipped": skipped,
+        "too_large": large,
+        "detections": rows,
+    }
+    text = json.dumps(content, ensure_ascii=False, allow_nan=False)
+    with atomic(path) as partial:
+        partial.write_bytes(gzip.compress(text.encode(), compresslevel=6, mtime=0))
+
+
+def read(path: Path) -> dict:
+    """Detections as written above."""
+    try:
+        with gzip.open(path, "rt", encoding="utf-8") as file:
+            content = json.load(file)
+    except (gzip.BadGzipFile, EOFError, zlib.error, ValueError, RecursionError) as error:
+        raise Failure(f"{path}: not a whole detections file ({error}); delete it and decode again") from error
+    if not isinstance(content, dict) or not {"images", "skipped", "detections"} <= content.keys():
+        raise Failure(f"{path}: expected an object with images, skipped and detections, as decode.py writes it")
+    lists = [content[key] for key in ("images", "skipped", "detections")]
+    if not all(isinstance(entries, list) for entries in lists) or not all(map(is_result, content["detections"])):
+        raise Failure(f"{path}: holds something else than decode.py writes; delete it and decode again")
+    if not all(isinstance(image, int | str) for image in content["images"]) or not all(
+        map(is_skip, content["skipped"])
+    ):
+        raise Failure(f"{path}: an image has no name; delete the file and decode again")
+    return {"too_large": []} | content
+
+
+def is_result(row: object) -> bool:
+    """Whether a row is a COCO result, its numbers being numbers."""
+    if not isinstance(row, dict) or not isinstance(row.get("bbox"), list) or len(row["bbox"]) != 4:
+        return False
+    numbers = [*row["bbox"], row.get("score")]
+    return (
+        isinstance(row.get("image_id"), int | str)
+        and isinstance(row.get("category_id"), int | str)
+        and all(isinstance(number, int | float) and abs(number) < math.inf for number in numbers)
+    )
+
+
+def is_skip(image: object) -> bool:
+    """Whether an entry says which image was skipped, and why."""
+    return isinstance(image, dict) and image.keys() >= {"image_id", "file", "reason"}

@@ -1,0 +1,82 @@
+"""Files that are whole or not there: temporary name, then rename. Digests and JSON with stable bytes."""
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+
+@contextlib.contextmanager
+def atomic(path: Path, directory: bool = False) -> Iterator[Path]:
+    """Give a temporary name beside `path`; rename it to `path` when the block ends well, else delete it.
+
+    The name carries host and process, so that an orphan of a killed run and its successor never write to the
+    same file; what dead processes of this host left behind is removed.
+    """
+    partial = partial_name(path)
+    if directory:
+        partial.mkdir()
+    try:
+        yield partial
+        if directory:
+            remove(path)
+        partial.replace(path)
+    except OSError as error:
+        remove(partial)
+        error.filename = error.filename or str(path)  # a write that fails, on a full disk say, does not tell where
+        raise
+    except BaseException:
+        remove(partial)
+        raise
+
+
+@contextlib.contextmanager
+def scratch(path: Path) -> Iterator[Path]:
+    """A folder beside `path` for a tool to work in, deleted when the block ends."""
+    folder = partial_name(path.with_name(f"{path.name}.scratch"))
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        remove(folder)
+
+
+def partial_name(path: Path) -> Path:
+    """A name of this process beside `path`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(path)
+    return path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.partial")
+
+
+def remove_leftovers(path: Path) -> None:
+    """Delete partial files of `path` whose process on this host is gone."""
+    prefix = f".{path.name}.{socket.gethostname()}."
+    for sibling in path.parent.iterdir():
+        if sibling.name.startswith(prefix) and sibling.name.endswith(".partial"):
+            owner = sibling.name.removeprefix(prefix).removesuffix(".partial")
+            if owner.isdigit() and not Path(f"/proc/{owner}").exists():
+                remove(sibling)
+
+
+def remove(path: Path) -> None:
+    """Delete a file or a folder, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write JSON whose bytes depend on nothing but the value."""
+    with atomic(path) as partial:
+        partial.write_text(json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def sha256(path: Path) -> str:
+    """Hexadecimal digest of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,48 @@
+"""From a network with weights to an ONNX file with the model's contract."""
+
+import warnings
+from pathlib import Path
+
+import onnx
+import torch
+from torch import nn
+
+from detport.errors import Failure
+from detport.files import atomic
+from detport.graph import contract
+
+
+def export(network: nn.Module, model: dict, flavour: str, output: Path) -> onnx.ModelProto:
+    """Trace the network once and write the graph; its weights become initializers."""
+    size = model["input"]
+    image = torch.zeros(1, 3, size["height"], size["width"])
+    with atomic(output) as partial:
+        with torch.no_grad(), warnings.catch_warnings():
+            # The tracing exporter is the one that writes opsets 11 to 17, which atc reads; it says on every call
+            # that there is a newer one, and warns of each shape that becomes a constant, which is wanted here.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            warnings.simplefilter("ignore", torch.jit.TracerWarning)
+            torch.onnx.export(
+                network,
+                (image,),
+                str(partial),
+                dynamo=False,
+                opset_version=model["export"]["opset"],
+                input_names=[size["name"]],
+                output_names=[entry["name"] for entry in model["outputs"]],
+            )
+        graph = contract.read(partial)
+        contract.check(graph, model, str(output))
+        domains = sorted({node.domain for node in graph.graph.node})
+        if flavour == "standard" and domains != [""]:
+            raise Failure(f"{output}: has operators of the domains {domains}; a standard graph has none")
+    return graph
+
+
+def import_onnx(source: Path, model: dict, output: Path) -> onnx.ModelProto:
+    """Take a model that is ONNX already, after a look at its contract; external data is taken in."""
+    graph = contract.read(source)
+    contract.check(graph, model, str(source))
+    with atomic(output) as partial:
+        onnx.save(graph, partial)
+    return graph

@@ -1,0 +1,39 @@
+"""Operators that ONNX Runtime lacks, and the part of a graph that it can run all the same."""
+
+import onnx
+
+
+def nodes(model: onnx.ModelProto) -> list[onnx.NodeProto]:
+    """The nodes whose operator is not a standard one."""
+    return [node for node in model.graph.node if node.domain != "" or not onnx.defs.has(node.op_type)]
+
+
+def cut_before(model: onnx.ModelProto) -> tuple[onnx.ModelProto, dict[str, str]]:
+    """The graph without foreign nodes and what depends on them, and what it computes.
+
+    Its outputs are the tensors that enter the foreign nodes and the model's outputs, as far as the rest can compute
+    them. The dict gives their names; its keys say what they are and are the same before and after a simplifier,
+    which keeps the names of a foreign node's outputs.
+    """
+    short = onnx.ModelProto()
+    short.CopyFrom(model)
+    foreign = nodes(model)
+    gone = {name for node in foreign for name in node.output}
+    kept = []
+    for node in model.graph.node:
+        if gone & {*node.input, *node.output}:
+            gone.update(node.output)
+        else:
+            kept.append(node)
+    found = {
+        f"input {slot} of {node.op_type} ({node.output[0]})": name
+        for node in foreign
+        for slot, name in enumerate(node.input)
+        if name and name not in gone
+    }
+    found |= {output.name: output.name for output in model.graph.output if output.name not in gone}
+    del short.graph.node[:], short.graph.output[:]
+    short.graph.node.extend(kept)
+    # ONNX Runtime infers the types of outputs that state none.
+    short.graph.output.extend(onnx.ValueInfoProto(name=name) for name in dict.fromkeys(found.values()))
+    return short, found

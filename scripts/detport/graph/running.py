@@ -1,0 +1,30 @@
+"""Running a graph in ONNX Runtime as it is, to compare it with another."""
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import onnx
+
+from detport import cli
+from detport.backends import onnxruntime
+from detport.graph import foreign
+
+# ONNX Runtime's own rewriting would hide what is compared: it undoes a Pad of 0 before a MaxPool, for instance.
+UNOPTIMISED = {"graph_optimization": "disabled"}
+
+
+def runnable_part(graph: onnx.ModelProto, image: np.ndarray, model: dict, threads: int) -> dict[str, np.ndarray]:
+    """The graph's outputs, or what it computes before the operators that ONNX Runtime lacks."""
+    short, found = foreign.cut_before(graph)
+    missing = len(graph.graph.node) - len(short.graph.node)
+    if missing:
+        kinds = ", ".join(sorted({node.op_type for node in foreign.nodes(graph)}))
+        cli.log.info("without ONNX Runtime's kernel: %s; compared up to there, %d nodes are not", kinds, missing)
+    outputs = [{"name": name} for name in dict.fromkeys(found.values())]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "graph.onnx"
+        onnx.save(short, path)
+        run = onnxruntime.open_model(path, model | {"outputs": outputs}, {"session": UNOPTIMISED}, threads)
+        arrays = dict(zip((output["name"] for output in outputs), run(image), strict=True))
+    return {what: arrays[name] for what, name in found.items()}

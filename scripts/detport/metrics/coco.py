@@ -1,0 +1,209 @@
+"""COCO average precision and recall: computed by hotcoco, checked by pycocotools on request.
+
+Both fill the same arrays of precision and recall; the twelve numbers are read from them here, in one place.
+"""
+
+import contextlib
+import io
+from pathlib import Path
+from types import ModuleType
+
+import hotcoco
+import numpy as np
+import pandas as pd
+import pycocotools.coco
+import pycocotools.cocoeval
+
+from detport.datasets import annotations as annotation_checks
+from detport.datasets import coco
+from detport.errors import Failure, UsageError
+from detport.files import sha256
+
+SECOND_EVALUATOR = "pycocotools"
+AREAS = ("all", "small", "medium", "large")  # COCO's area ranges, in the order of its arrays
+AGREEMENT = 1e-9  # largest difference of a number between the two evaluators
+SHORT_SIDE = 32  # pixels; MMDetection's training filter drops images with a shorter one
+
+
+def evaluate(annotations: Path, image_ids: list[int], rows: list[dict], settings: dict, cross_check: bool) -> dict:
+    """For each IoU type the twelve numbers and the AP of every class, over exactly these images."""
+    truth = coco.read(annotations)
+    known = {category["id"] for category in truth["categories"]}
+    strange = sorted({row["category_id"] for row in rows} - known)
+    if strange:
+        raise UsageError(
+            f"{annotations}: detections have category {strange[0]}, which it does not list; correct decode.categories"
+        )
+    if "segm" in settings["iou_types"]:
+        annotation_checks.check_masks(annotations, truth)
+    figures = score(hotcoco, truth, image_ids, rows, settings)
+    if cross_check:
+        require_agreement(figures, score(pycocotools_module(), truth, image_ids, rows, settings))
+    return figures
+
+
+def counted(annotations: Path, image_ids: list[int], settings: dict) -> list[int]:
+    """The images that count. `images: annotated` is MMDetection's training filter, with which some published figures
+    were measured: it drops images without annotation (a crowd is one) and those with a side under 32 pixels."""
+    if settings["images"] == "all":
+        return image_ids
+    truth = coco.read(annotations)
+    annotated = {annotation["image_id"] for annotation in truth["annotations"]}
+    large = {image["id"] for image in truth["images"] if min(image["width"], image["height"]) >= SHORT_SIDE}
+    kept = [image for image in image_ids if image in annotated & large]
+    if not kept:
+        raise UsageError(f"{annotations}: no image has an annotation; metric.images: annotated leaves nothing")
+    return kept
+
+
+def score(library: ModuleType, truth: dict, image_ids: list[int], rows: list[dict], settings: dict) -> dict:
+    """The figures of one evaluator."""
+    figures = {}
+    names = {category["id"]: category["name"] for category in truth["categories"]}
+    for iou_type in settings["iou_types"]:
+        results = rows
+        if iou_type == "segm" and settings["mask_area"] == "mask":
+            # Both libraries take the box's area wherever a result has a box.
+            results = [{key: value for key, value in row.items() if key != "bbox"} for row in rows]
+        with contextlib.redirect_stdout(io.StringIO()):  # the libraries print their progress
+            precision, recall, categories = arrays(library, truth, image_ids, results, iou_type, settings)
+        figures[iou_type] = twelve_numbers(precision, recall, settings["max_detections"])
+        figures[iou_type]["per_class"] = {
+            names[category]: mean(precision[:, :, k, 0, headline(settings["max_detections"])])
+            for k, category in enumerate(categories)
+        }
+    return figures
+
+
+def arrays(
+    library: ModuleType, truth: dict, image_ids: list[int], rows: list[dict], iou_type: str, settings: dict
+) -> tuple[np.ndarray, np.ndarray, list[int]]:
+    """precision [T, R, K, A, M], recall [T, K, A, M] and the K category ids."""
+    ground_truth = library.COCO()
+    ground_truth.dataset = truth
+    ground_truth.createIndex()
+    # Without any detection pycocotools cannot load the list; one box of score 0 outside every image is the same.
+    evaluator = library.COCOeval(ground_truth, ground_truth.loadRes(rows or [absent(truth)]), iou_type)
+    evaluator.params.imgIds = sorted(image_ids)
+    evaluator.params.maxDets = list(settings["max_detections"])
+    evaluator.evaluate()
+    evaluator.accumulate()
+    precision, recall = (np.asarray(evaluator.eval[key], float) for key in ("precision", "recall"))
+    return precision, recall, [int(category) for category in evaluator.params.catIds]
+
+
+def absent(truth: dict) -> dict:
+    """A detection that matches nothing."""
+    image, category = truth["images"][0], truth["categories"][0]
+    empty = {"size": [image["height"], image["width"]], "counts": [image["height"] * image["width"]]}
+    return {
+        "image_id": image["id"],
+        "category_id": category["id"],
+        "bbox": [-2.0, -2.0, 1.0, 1.0],
+        "score": 0.0,
+        "segmentation": empty,
+    }
+
+
+def which_images(settings: dict) -> str:
+    """In words, what `counted` keeps."""
+    if settings["images"] == "all":
+        return "all, also those without an annotation (metric.images: all)"
+    return f"without those that have no annotation or a side under {SHORT_SIDE} px (metric.images: annotated)"
+
+
+def twelve_numbers(precision: np.ndarray, recall: np.ndarray, max_detections: list[int]) -> dict[str, float]:
+    """COCO's summary; -1 where the ground truth has nothing to find."""
+    area = {name: i for i, name in enumerate(AREAS)}
+    few, some, most = max_detections
+    return {
+        "AP": mean(precision[:, :, :, area["all"], headline(max_detections)]),
+        "AP50": mean(precision[0, :, :, area["all"], -1]),
+        "AP75": mean(precision[5, :, :, area["all"], -1]),
+        "APs": mean(precision[:, :, :, area["small"], -1]),
+        "APm": mean(precision[:, :, :, area["medium"], -1]),
+        "APl": mean(precision[:, :, :, area["large"], -1]),
+        f"AR{few}": mean(recall[:, :, area["all"], 0]),
+        f"AR{some}": mean(recall[:, :, area["all"], 1]),
+        f"AR{most}": mean(recall[:, :, area["all"], 2]),
+        "ARs": mean(recall[:, :, area["small"], -1]),
+        "ARm": mean(recall[:, :, area["medium"], -1]),
+        "ARl": mean(recall[:, :, area["large"], -1]),
+    }
+
+
+def headline(max_detections: list[int]) -> int:
+    """Which limit the AP is taken at: COCO's tools use 100 detections whenever that is one of the three."""
+    return max_detections.index(100) if 100 in max_detections else len(max_detections) - 1
+
+
+def source(annotations: Path, image_ids: list[int]) -> dict[str, str]:
+    """Name and digest of the ground truth."""
+    return {"file": annotations.name, "sha256": sha256(annotations)}
+
+
+def write_results(folder: Path, image_ids: list[int], rows: list[dict], settings: dict, image_set: str) -> None:
+    """Result files of classes are VOC's; COCO's results are the detections themselves."""
+    raise UsageError("--comp4: metric coco has no such files; its results are the detections of the shards")
+
+
+def evaluators(cross_checked: bool) -> str:
+    """In words, who computed the figures."""
+    return f"{SECOND_EVALUATOR} agrees on every number" if cross_checked else "by hotcoco"
+
+
+def text(accuracy: dict, settings: dict) -> list[str]:
+    """The figures in words, and the AP of every class."""
+    found, per_class = [], {}
+    for group, numbers in accuracy.items():
+        found += [group, *(f"  {line}" for line in lines(numbers, settings["max_detections"]))]
+        per_class[group] = numbers["per_class"]
+    if "segm" in accuracy and settings["mask_area"] == "bbox":
+        found.append(
+            "Detected masks count as small, medium or large by the area of their box (metric.mask_area: bbox),"
+        )
+        found.append("as in published figures; this touches only segm APs, APm, APl and ARs, ARm, ARl.")
+    table = pd.DataFrame(per_class).map(lambda value: f"{value:.3f}" if value >= 0 else "-")
+    return [*found, "AP per class", *(f"  {line}" for line in table.to_string().splitlines())]
+
+
+def lines(figures: dict[str, float], max_detections: list[int]) -> list[str]:
+    """The twelve numbers in the words that COCO's own tools print."""
+    most = max_detections[-1]
+    rows = [("AP", "AP", max_detections[headline(max_detections)])]
+    rows += [("AP", name, most) for name in ("AP50", "AP75", "APs", "APm", "APl")]
+    rows += [("AR", f"AR{count}", count) for count in max_detections]
+    rows += [("AR", name, most) for name in ("ARs", "ARm", "ARl")]
+    titles = {"AP": "Average Precision (AP)", "AR": "Average Recall    (AR)"}
+    ious = {"AP50": "0.50     ", "AP75": "0.75     "}
+    areas = {"s": "small", "m": "medium", "l": "large"}
+    texts = [
+        f"{titles[kind]} @[ IoU={ious.get(name, '0.50:0.95')} | area={areas.get(name[-1], 'all')} | maxDets={count} ]"
+        for kind, name, count in rows
+    ]
+    width = max(map(len, texts))
+    return [f"{text:<{width}} = {figures[name]:.3f}" for text, (_, name, _) in zip(texts, rows, strict=True)]
+
+
+def mean(values: np.ndarray) -> float:
+    """Mean of the entries that exist; -1 marks those that do not."""
+    present = values[values > -1]
+    return float(present.mean()) if present.size else -1.0
+
+
+def pycocotools_module() -> ModuleType:
+    """pycocotools under the names that hotcoco uses."""
+    module = ModuleType("pycocotools")
+    module.COCO = pycocotools.coco.COCO
+    module.COCOeval = pycocotools.cocoeval.COCOeval
+    return module
+
+
+def require_agreement(figures: dict, others: dict) -> None:
+    """Fail where the second evaluator has another number."""
+    for iou_type, numbers in figures.items():
+        flat = {**numbers, **numbers["per_class"]}
+        other = {**others[iou_type], **others[iou_type]["per_class"]}
+        for name in flat.keys() - {"per_class"}:
+            if abs(flat[name] - other[name]) > AGREEMENT:
+                raise Failure(f"{iou_type} {name}: hotcoco says {flat[name]!r}, pycocotools {other[name]!r}")

@@ -1,0 +1,171 @@
+"""Average precision as Pascal VOC defines it, from the result files that VOC's tools read.
+
+The files round scores to 3 decimals and coordinates to 1, and the published figures come from such files: so do these.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from detport.boxes import overlaps
+from detport.datasets import voc
+from detport.errors import Failure, UsageError
+from detport.files import atomic
+
+SECOND_EVALUATOR = None
+MATCH = 0.5  # a detection finds an object where their IoU is larger
+RECALLS = np.arange(0.0, 1.1, 0.1)  # 0.30000000000000004 and the like included: recall 3/10 does not reach it
+
+
+def evaluate(annotations: Path, image_ids: list, rows: list[dict], settings: dict, cross_check: bool) -> dict:
+    """Figures over exactly these images, whose order decides which of two detections with equal scores comes first.
+
+    There is no second evaluator: `cross_check` changes nothing.
+    """
+    truth = voc.ground_truth(annotations, map(str, image_ids))
+    for image, objects in truth.items():
+        strange = next((each["name"] for each in objects if each["name"] not in settings["classes"]), None)
+        if strange is not None:
+            raise UsageError(f"{annotations}/{image}.xml: has a {strange!r}, which metric.classes does not list")
+    return score(truth, with_text_ids(rows), settings["classes"])
+
+
+def counted(annotations: Path, image_ids: list, settings: dict) -> list:
+    """The images that count: all."""
+    return image_ids
+
+
+def which_images(settings: dict) -> str:
+    """In words, what `counted` keeps."""
+    return "all of the image set"
+
+
+def source(annotations: Path, image_ids: list) -> dict[str, str]:
+    """Name and digest of the ground truth."""
+    return {"file": annotations.name, "sha256": voc.digest(annotations, map(str, image_ids))}
+
+
+def evaluators(cross_checked: bool) -> str:
+    """In words, who computed the figures."""
+    return "by detport's own VOC evaluation, not cross-checked"
+
+
+def text(accuracy: dict, settings: dict) -> list[str]:
+    """The figures in words, and those of every class."""
+    titles = {
+        "voc07": "mean AP, 11 points (VOC 2007)        ",
+        "voc_area": "mean AP, area under the curve (later)",
+    }
+    lines = [f"{titles[name]} @[ IoU=0.50 ] = {shown(numbers['mAP'], 4)}" for name, numbers in accuracy.items()]
+    per_class = {
+        name: {each: shown(value) for each, value in numbers["per_class"].items()} for name, numbers in accuracy.items()
+    }
+    lines += ["AP per class", *(f"  {line}" for line in pd.DataFrame(per_class).to_string().splitlines())]
+    if any(numbers["mAP"] is None for numbers in accuracy.values()):
+        lines.append("-: not defined, because a class without objects has detections")
+    return lines
+
+
+def shown(value: float | None, digits: int = 3) -> str:
+    """A figure that may not be defined."""
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def score(ground_truth: dict[str, list[dict]], detections: list[dict], classes: list[str]) -> dict:
+    """AP of every class and its mean, by the 11 points of VOC 2007 and by the area under the curve.
+
+    `ground_truth` is that of datasets.voc; `detections` are COCO results whose category_id is 1 for classes[0]. The
+    area of a class without objects that has detections is not defined: None, and so is then the mean.
+    """
+    return score_files(ground_truth, comp4(ground_truth, detections, classes))
+
+
+def score_files(ground_truth: dict[str, list[dict]], files: dict[str, list[str]]) -> dict:
+    """As `score`, from the lines of every class's result file."""
+    by_points, by_area = {}, {}
+    for name, lines in files.items():
+        curve = precision_recall(ground_truth, name, lines)
+        by_points[name], by_area[name] = eleven_points(*curve), area_under(*curve)
+    return {"voc07": with_mean(by_points), "voc_area": with_mean(by_area)}
+
+
+def with_text_ids(rows: list[dict]) -> list[dict]:
+    """VOC's image ids are names, also those that an index cannot tell from numbers."""
+    return [row | {"image_id": str(row["image_id"])} for row in rows]
+
+
+def comp4(images: Iterable[str], detections: list[dict], classes: list[str]) -> dict[str, list[str]]:
+    """Lines of every class's result file: `image score x1 y1 x2 y2` with 1-based corners.
+
+    Images come in the order given, an image's detections by descending score.
+    """
+    order = {image: position for position, image in enumerate(images)}
+    files: dict[str, list[str]] = {name: [] for name in classes}
+    for row in detections:
+        if row["image_id"] not in order:
+            raise Failure(f"image {row['image_id']!r} has detections but is not in the image set")
+        if not 1 <= row["category_id"] <= len(classes):
+            raise Failure(f"image {row['image_id']!r}: category {row['category_id']} is not in 1..{len(classes)}")
+    for row in sorted(detections, key=lambda row: (order[row["image_id"]], -row["score"])):
+        x, y, width, height = row["bbox"]
+        corners = " ".join(f"{value + 1:.1f}" for value in (x, y, x + width, y + height))
+        files[classes[row["category_id"] - 1]].append(f"{row['image_id']} {row['score']:.3f} {corners}")
+    return files
+
+
+def write_results(folder: Path, image_ids: list, rows: list[dict], settings: dict, image_set: str) -> None:
+    """Write comp4_det_SET_CLASS.txt for every class: the lines that the figures are computed from."""
+    for name, lines in comp4(map(str, image_ids), with_text_ids(rows), settings["classes"]).items():
+        with atomic(folder / f"comp4_det_{image_set}_{name}.txt") as partial:
+            partial.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+
+
+def precision_recall(ground_truth: dict[str, list[dict]], name: str, lines: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Precision and recall after each detection of a class, best score first (NaN: 0 of 0 objects).
+
+    Equal scores, frequent with 3 decimals, stay in the order of the file. Difficult objects are not counted, and
+    neither are detections that find them.
+    """
+    objects = {image: [each for each in found if each["name"] == name] for image, found in ground_truth.items()}
+    positives = sum(not each["difficult"] for found in objects.values() for each in found)
+    boxes = {image: np.array([each["box"] for each in found], float) for image, found in objects.items() if found}
+    taken = {image: [False] * len(found) for image, found in objects.items()}
+    rows = [line.rsplit(" ", 5) for line in lines]
+    numbers = np.array([row[1:] for row in rows], float).reshape(-1, 5)
+    true, false = np.zeros(len(rows)), np.zeros(len(rows))
+    for rank, i in enumerate(np.argsort(-numbers[:, 0], kind="stable")):
+        image = rows[i][0]
+        shared = overlaps(numbers[i, 1:], boxes[image], plus=1) if image in boxes else np.zeros(1)
+        best = int(shared.argmax())
+        if not shared[best] > MATCH:
+            false[rank] = 1
+        elif not objects[image][best]["difficult"]:
+            (false if taken[image][best] else true)[rank] = 1
+            taken[image][best] = True
+    true, false = true.cumsum(), false.cumsum()
+    recall = true / positives if positives else np.full(len(rows), np.nan)
+    return true / np.maximum(true + false, np.finfo(float).eps), recall
+
+
+def eleven_points(precision: np.ndarray, recall: np.ndarray) -> float:
+    """Mean over the recalls 0, 0.1, ... 1 of the best precision at that recall or more."""
+    return float(sum(precision[recall >= least].max(initial=0) / len(RECALLS) for least in RECALLS))
+
+
+def area_under(precision: np.ndarray, recall: np.ndarray) -> float | None:
+    """Area under the curve whose precision is the best at that recall or more."""
+    if np.isnan(recall).any():
+        return None
+    recall = np.concatenate([[0], recall, [1]])
+    precision = np.concatenate([[0], precision, [0]])
+    envelope = np.maximum.accumulate(precision[::-1])[::-1]
+    steps = np.diff(recall)
+    return float((steps * envelope[1:])[steps != 0].sum())
+
+
+def with_mean(figures: dict[str, float | None]) -> dict:
+    """The figures of all classes after their plain mean."""
+    undefined = None in figures.values()
+    return {"mAP": None if undefined else float(np.mean(list(figures.values()))), "per_class": figures}

@@ -1,0 +1,251 @@
+"""RetinaMask (Fu, Shvets, Berg 2019): RetinaNet on P3..P7 with a mask head on its best boxes.
+
+Image B, G, R minus the channel means. Everything up to the masks of the best `top_k` boxes is inside the
+network; NMS and mask pasting are the decoder's.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from detport.networks.blocks import FrozenNorm, conv_relu_tower, per_anchor, resnet_stage, top_down
+from detport.networks.roi_align import pool_levels
+
+STRIDES = (8, 16, 32, 64, 128)  # P3..P7
+RATIOS = (0.5, 1.0, 2.0)  # height / width
+OCTAVES = (2**0, 2 ** (1 / 3), 2 ** (2 / 3))
+ANCHORS_PER_CELL = len(RATIOS) * len(OCTAVES)
+ANCHOR_SIZE = 4  # side of an anchor at octave 0, in strides
+CODE_WEIGHTS = (10.0, 10.0, 5.0, 5.0)  # of dx, dy, dw, dh
+CODE_CLIP = math.log(1000 / 16)  # largest dw, dh after the weights
+MASK_LEVELS = 3  # masks are pooled from P3, P4, P5
+POOLED = 14  # side of a pooled roi; masks are twice as large
+SAMPLES = 2  # RoIAlign samples per bin and axis
+
+
+def build(options: dict, canvas: tuple[int, int], flavour: str = "standard") -> nn.Module:
+    """The network for one canvas (H, W). Both flavours are one graph: all its operators are standard."""
+    return RetinaMask(canvas=canvas, **options)
+
+
+class RetinaMask(nn.Module):
+    def __init__(
+        self,
+        canvas: tuple[int, int],
+        classes: int,
+        depths: list[int],
+        width: int,
+        channels: int,
+        tower: int,
+        mask_convs: int,
+        top_k: int,
+        clip: int,
+    ) -> None:
+        super().__init__()
+        self.backbone = Backbone(depths, width, channels)
+        self.rpn = nn.Module()
+        self.rpn.anchor_generator = nn.Module()
+        self.rpn.anchor_generator.cell_anchors = Buffers([cell_anchors(stride) for stride in STRIDES])
+        self.rpn.head = BoxHead(channels, classes, tower)
+        self.mask = MaskHead(channels, classes, mask_convs)
+        self.classes = classes
+        self.top_k = top_k
+        self.clip = clip  # boxes are clamped to 0..clip in both axes: a constant of the published model
+        self.canvas = canvas
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """bboxs [K, 4], labels [K] (int32, 1..classes), scores [K] (descending), masks [K, 1, 28, 28]."""
+        features = self.backbone(image)
+        logits, codes = self.rpn.head(features)
+        boxes, labels, scores, _ = self.select(logits, codes)
+        return boxes, labels, scores, self.masks(features, boxes, labels)
+
+    def anchors(self) -> Tensor:
+        """All anchors [A, 4] in the order (level, y, x, anchor)."""
+        grids = []
+        for stride, cell in zip(STRIDES, self.rpn.anchor_generator.cell_anchors, strict=True):
+            rows, columns = (math.ceil(side / stride) for side in self.canvas)
+            y, x = torch.meshgrid(torch.arange(rows) * stride, torch.arange(columns) * stride, indexing="ij")
+            shifts = torch.stack([x, y, x, y], dim=-1).to(cell)
+            grids.append((shifts.view(-1, 1, 4) + cell).reshape(-1, 4))
+        return torch.cat(grids)
+
+    def select(self, logits: list[Tensor], codes: list[Tensor]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The best `top_k` (anchor, class) pairs over all levels: boxes, labels, scores and flat indices."""
+        scores = torch.cat([per_anchor(x, self.classes) for x in logits]).sigmoid().flatten()
+        boxes = decode_boxes(self.anchors(), torch.cat([per_anchor(x, 4) for x in codes]))
+        scores, index = scores.topk(min(self.top_k, scores.numel()), sorted=True)
+        # Integers all the way: flat indices pass 2^24, beyond which float32 has gaps.
+        index = index.int()
+        labels = index % self.classes + 1
+        anchor = torch.div(index, self.classes, rounding_mode="floor")
+        return boxes[anchor].clamp(0, self.clip), labels, scores, index
+
+    def masks(self, features: list[Tensor], boxes: Tensor, labels: Tensor) -> Tensor:
+        """Mask probabilities [K, 1, 28, 28], of each box's own class (channel 0 is background)."""
+        logits = self.mask.logits(self.pool(features, boxes))
+        channels, side = logits.shape[1], logits.shape[2]
+        own = torch.arange(logits.shape[0], dtype=torch.int32) * channels + labels
+        return logits.view(-1, side, side)[own].sigmoid()[:, None]
+
+    def pool(self, features: list[Tensor], boxes: Tensor) -> Tensor:
+        """RoIAlign of every box on the level that fits its size."""
+        scales = [1 / stride for stride in STRIDES[:MASK_LEVELS]]
+        return pool_levels(features[:MASK_LEVELS], boxes, roi_level(boxes), scales, POOLED, SAMPLES)
+
+
+class Buffers(nn.Module):
+    """A list of buffers, named by their position."""
+
+    def __init__(self, tensors: list[Tensor]) -> None:
+        super().__init__()
+        for i, tensor in enumerate(tensors):
+            self.register_buffer(str(i), tensor)
+
+    def __iter__(self):
+        return iter(self._buffers.values())
+
+
+class Stem(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, width, 7, 2, padding=3, bias=False)
+        self.bn1 = FrozenNorm(width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.max_pool2d(F.relu(self.bn1(self.conv1(x))), 3, 2, padding=1)
+
+
+class Body(nn.Module):
+    """ResNet with the stride in the first 1x1 of a block (MSRA style)."""
+
+    def __init__(self, depths: list[int], width: int) -> None:
+        super().__init__()
+        self.stem = Stem(width)
+        inputs = width
+        for i, depth in enumerate(depths):
+            planes = width * 2**i
+            stride = 1 if i == 0 else 2
+            stage = resnet_stage(inputs, planes, depth, stride, FrozenNorm, stride_in_1x1=True)
+            self.add_module(f"layer{i + 1}", stage)
+            inputs = planes * 4
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        c1 = self.stem(x)
+        c2 = self.layer1(c1)
+        c3 = self.layer2(c2)
+        c4 = self.layer3(c3)
+        return [c2, c3, c4, self.layer4(c4)]
+
+
+class TopBlocks(nn.Module):
+    """P6 from P5 and P7 from ReLU(P6); P6 itself is passed on without ReLU."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.p6 = nn.Conv2d(channels, channels, 3, 2, padding=1)
+        self.p7 = nn.Conv2d(channels, channels, 3, 2, padding=1)
+
+    def forward(self, p5: Tensor) -> list[Tensor]:
+        p6 = self.p6(p5)
+        return [p6, self.p7(F.relu(p6))]
+
+
+class FPN(nn.Module):
+    def __init__(self, inputs: list[int], channels: int) -> None:
+        super().__init__()
+        for level, width in zip((2, 3, 4), inputs, strict=True):  # take C3, C4, C5
+            self.add_module(f"fpn_inner{level}", nn.Conv2d(width, channels, 1))
+            self.add_module(f"fpn_layer{level}", nn.Conv2d(channels, channels, 3, padding=1))
+        self.top_blocks = TopBlocks(channels)
+
+    def forward(self, c3: Tensor, c4: Tensor, c5: Tensor) -> list[Tensor]:
+        merged = top_down([self.fpn_inner2(c3), self.fpn_inner3(c4), self.fpn_inner4(c5)])
+        p3, p4, p5 = self.fpn_layer2(merged[0]), self.fpn_layer3(merged[1]), self.fpn_layer4(merged[2])
+        return [p3, p4, p5, *self.top_blocks(p5)]
+
+
+class Backbone(nn.Module):
+    def __init__(self, depths: list[int], width: int, channels: int) -> None:
+        super().__init__()
+        self.body = Body(depths, width)
+        self.fpn = FPN([width * 2**i * 4 for i in (1, 2, 3)], channels)
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        return self.fpn(*self.body(image)[1:])
+
+
+class BoxHead(nn.Module):
+    """Two towers shared by all levels: class logits per anchor, and box codes that all classes share."""
+
+    def __init__(self, channels: int, classes: int, tower: int) -> None:
+        super().__init__()
+        self.cls_tower = conv_relu_tower(channels, channels, tower)
+        self.cls_logits = nn.Conv2d(channels, ANCHORS_PER_CELL * classes, 3, padding=1)
+        self.bbox_tower = conv_relu_tower(channels, channels, tower)
+        self.bbox_pred = nn.Conv2d(channels, ANCHORS_PER_CELL * 4, 3, padding=1)
+
+    def forward(self, features: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        logits = [self.cls_logits(self.cls_tower(x)) for x in features]
+        return logits, [self.bbox_pred(self.bbox_tower(x)) for x in features]
+
+
+class MaskHead(nn.Module):
+    def __init__(self, channels: int, classes: int, convs: int) -> None:
+        super().__init__()
+        self.feature_extractor = nn.Module()
+        for i in range(convs):
+            self.feature_extractor.add_module(f"mask_fcn{i + 1}", nn.Conv2d(channels, channels, 3, padding=1))
+        self.predictor = nn.Module()
+        self.predictor.conv5_mask = nn.ConvTranspose2d(channels, channels, 2, 2)
+        self.predictor.mask_fcn_logits = nn.Conv2d(channels, classes + 1, 1)
+
+    def features(self, pooled: Tensor) -> Tensor:
+        for conv in self.feature_extractor.children():
+            pooled = F.relu(conv(pooled))
+        return pooled
+
+    def logits(self, pooled: Tensor) -> Tensor:
+        """[R, classes + 1, 28, 28] from pooled rois [R, C, 14, 14]."""
+        return self.predictor.mask_fcn_logits(F.relu(self.predictor.conv5_mask(self.features(pooled))))
+
+
+def cell_anchors(stride: int) -> Tensor:
+    """The nine anchors (x1 y1 x2 y2) of the cell at the origin, ratio outer, octave inner.
+
+    The window of one stride is rounded to whole pixels before it is enlarged, so the levels are not scaled
+    copies of each other. Rounding is half to even, arithmetic in float64.
+    """
+    centre = (stride - 1) / 2
+    anchors = []
+    for ratio in RATIOS:
+        width = round(math.sqrt(stride * stride / ratio))
+        height = round(width * ratio)
+        for octave in OCTAVES:
+            half_w = (width * ANCHOR_SIZE * octave - 1) / 2
+            half_h = (height * ANCHOR_SIZE * octave - 1) / 2
+            anchors.append([centre - half_w, centre - half_h, centre + half_w, centre + half_h])
+    return torch.tensor(anchors, dtype=torch.float64).float()
+
+
+def decode_boxes(anchors: Tensor, codes: Tensor) -> Tensor:
+    """Boxes from codes (dx, dy, dw, dh). Widths have +1, and x2, y2 the matching -1."""
+    widths = anchors[:, 2] - anchors[:, 0] + 1
+    heights = anchors[:, 3] - anchors[:, 1] + 1
+    centre_x = anchors[:, 0] + 0.5 * widths
+    centre_y = anchors[:, 1] + 0.5 * heights
+    wx, wy, ww, wh = CODE_WEIGHTS
+    x = codes[:, 0] / wx * widths + centre_x
+    y = codes[:, 1] / wy * heights + centre_y
+    w = torch.exp((codes[:, 2] / ww).clamp(max=CODE_CLIP)) * widths
+    h = torch.exp((codes[:, 3] / wh).clamp(max=CODE_CLIP)) * heights
+    return torch.stack([x - 0.5 * w, y - 0.5 * h, x + 0.5 * w - 1, y + 0.5 * h - 1], dim=1)
+
+
+def roi_level(boxes: Tensor) -> Tensor:
+    """Index of the pyramid level (0 = P3) for each box: equation 1 of the FPN paper with k0 = 4, canonical 224."""
+    side = torch.sqrt((boxes[:, 2] - boxes[:, 0] + 1) * (boxes[:, 3] - boxes[:, 1] + 1))
+    level = torch.floor(4 + torch.log2(side / 224 + 1e-6))
+    return level.clamp(3, 3 + MASK_LEVELS - 1) - 3

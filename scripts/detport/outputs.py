@@ -1,0 +1,143 @@
+"""Output tensors of an image on disk, as this project and Ascend's tools write them.
+
+A file's name is the stem of the image's .bin and the number of the output: STEM_0.bin by the infer stage and by
+ais_bench, STEM_output_0.bin by msame, in either case .txt for text. Files are asked for by their exact names, so that
+image 25 never gets what belongs to 125.
+"""
+
+import math
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from detport.errors import Failure
+
+NAMINGS = ("{stem}_{i}.bin", "{stem}_{i}.txt", "{stem}_output_{i}.bin", "{stem}_output_{i}.txt")
+# Bytes of a number on disk, the declared type first: compiled models change the types of integers.
+WIDTHS = {"float32": (4,), "int32": (4, 8), "int64": (8, 4)}
+NUMBER = re.compile(rb"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+SHOWN = 40  # characters of a word that is no number
+LARGEST_INTEGER = 2**29  # larger than any index of a tensor; as the bits of a float it is 1e-19
+REMEDY = "run inference for this shard again, or correct outputs in the model's yaml"
+
+
+def size(contract: list[dict]) -> int:
+    """Bytes of one image's outputs."""
+    return sum(math.prod(declared["shape"]) * np.dtype(declared["dtype"]).itemsize for declared in contract)
+
+
+def write(folder: Path, stem: str, arrays: list[np.ndarray], contract: list[dict], file: str) -> None:
+    """Write the outputs of an image; refuse tensors that break the contract or hold no numbers."""
+    for i, (array, declared) in enumerate(zip(arrays, contract, strict=True)):
+        name = declared["name"]
+        if list(array.shape) != declared["shape"] or array.dtype != declared["dtype"]:
+            raise Failure(
+                f"{file!r}: output {name} is {array.dtype} {list(array.shape)};"
+                f" the model's yaml declares {declared['dtype']} {declared['shape']}"
+            )
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise Failure(f"{file!r}: output {name} holds NaN or infinity; compare the earlier stages on this image")
+        (folder / NAMINGS[0].format(stem=stem, i=i)).write_bytes(array.tobytes())  # tofile hides why a write fails
+
+
+def naming(folder: Path, stems: Sequence[str], contract: list[dict]) -> str:
+    """The naming that a folder follows: the one under which most outputs of these images are there.
+
+    It is found for all images at once, because one file can be two things: a_output_0.bin is output 0 of image a to
+    msame and of image a_output to ais_bench.
+    """
+    counts = {pattern: sum(len(files(folder, stem, pattern, contract)) for stem in stems) for pattern in NAMINGS}
+    return max(NAMINGS, key=lambda pattern: counts[pattern])
+
+
+def found(folder: Path, stem: str, contract: list[dict]) -> bool:
+    """Whether there is any output of an image."""
+    return any(files(folder, stem, pattern, contract) for pattern in NAMINGS)
+
+
+def files(folder: Path, stem: str, pattern: str, contract: list[dict]) -> list[Path]:
+    """The files of an image, whether the tool numbers them from 0 or from 1; one more than the contract has may be
+    there where a model was compiled with an output that nobody reads."""
+    paths = [folder / pattern.format(stem=stem, i=i) for i in range(len(contract) + 1)]
+    return [path for path in paths if path.is_file()]
+
+
+def read(folder: Path, stem: str, pattern: str, contract: list[dict], file: str) -> dict[str, np.ndarray]:
+    """The outputs of an image by name, in the contract's shapes and types.
+
+    Compilers have changed the order of outputs, so each takes the first file that has its size and, of several, one
+    that holds its kind of number: integers read as floats are next to nothing, floats read as integers huge.
+    """
+    free = files(folder, stem, pattern, contract)
+    if len(free) < len(contract):
+        there = ", ".join(path.name for path in free) or f"no {pattern.format(stem=stem, i=0)}"
+        raise Failure(f"{file!r}: {len(free)} of {len(contract)} outputs are in {folder} ({there}); {REMEDY}")
+    binary = pattern.endswith(".bin")
+    content = {path: path.read_bytes() if binary else numbers(path, file) for path in free}
+    arrays = {}
+    for declared in contract:
+        count = int(np.prod(declared["shape"]))
+        widths = WIDTHS[declared["dtype"]] if binary else (1,)
+        fitting = [path for width in widths for path in free if len(content[path]) == count * width]
+        if not fitting:
+            unit = "bytes" if binary else "numbers"
+            sizes = ", ".join(f"{path.name} {len(data)}" for path, data in content.items())
+            raise Failure(
+                f"{file!r}: no file has the {count * widths[0]} {unit} of {declared['name']} {declared['shape']};"
+                f" {unit} in {folder}: {sizes}; {REMEDY}"
+            )
+        path = next((path for path in fitting if holds(content[path], declared["dtype"])), fitting[0])
+        free.remove(path)
+        values = from_bytes(content[path], declared["dtype"], count) if binary else content[path]
+        arrays[declared["name"]] = converted(values, declared, f"{file!r}: {path}")
+    return arrays
+
+
+def numbers(path: Path, file: str) -> np.ndarray:
+    """All numbers of a text file, whatever its lines are."""
+    words = path.read_bytes().split()
+    strange = next((word for word in words if not NUMBER.fullmatch(word)), None)
+    if strange is not None:
+        raise Failure(f"{file!r}: {path} holds {strange[:SHOWN].decode(errors='replace')!r}, no number; {REMEDY}")
+    return np.array(words, np.float64)
+
+
+def holds(data: bytes | np.ndarray, dtype: str) -> bool:
+    """Whether the numbers look like those of the type, an integer or a float."""
+    if isinstance(data, np.ndarray):  # of a text
+        whole = bool((data == np.trunc(data)).all())
+    else:
+        whole = len(data) % 4 == 0 and are_integers(np.frombuffer(data, "<i4"))
+    return whole == (np.dtype(dtype).kind == "i")
+
+
+def are_integers(words: np.ndarray) -> bool:
+    """Whether 32-bit words are integers rather than floats."""
+    return bool((np.abs(words.astype(np.int64)) < LARGEST_INTEGER).all())
+
+
+def from_bytes(data: bytes, dtype: str, count: int) -> np.ndarray:
+    """The numbers of a file whose size fits. Four bytes of a declared integer may be an integer or a float."""
+    if dtype == "float32":
+        return np.frombuffer(data, "<f4")
+    if len(data) == 8 * count:
+        return np.frombuffer(data, "<i8")
+    integers = np.frombuffer(data, "<i4")
+    return integers if are_integers(integers) else np.frombuffer(data, "<f4")
+
+
+def converted(values: np.ndarray, declared: dict, source: str) -> np.ndarray:
+    """The values in the declared type and shape; refuse what that type cannot hold."""
+    dtype = np.dtype(declared["dtype"])
+    if dtype.kind == "i":
+        end = -float(np.iinfo(dtype).min)  # 2**31 or 2**63
+        whole = np.isfinite(values) & (values == np.trunc(values)) & (values >= -end) & (values < end)
+        if not whole.all():
+            raise Failure(f"{source}: {declared['name']} holds {values[~whole][0]}, no {dtype} number; {REMEDY}")
+    with np.errstate(over="ignore"):  # what overflows becomes infinite and is refused below
+        result = values.astype(dtype)
+    if dtype.kind == "f" and not np.isfinite(result).all():
+        raise Failure(f"{source}: {declared['name']} holds NaN or infinity; compare the earlier stages on this image")
+    return result.reshape(declared["shape"])

@@ -1,0 +1,149 @@
+"""Gates: conditions on measured numbers, and the verdict that follows from them. What published numbers alone say."""
+
+PASS, FAIL, NOT_MEASURED, UNDECIDED = "PASS", "FAIL", "NOT MEASURED", "UNDECIDED"
+
+
+def figures(accuracy: dict | None, performance: dict | None) -> dict[str, float]:
+    """Every measured number of a backend under the name that gates and references use, as bbox.AP or fps."""
+    found = {}
+    for group, numbers in (accuracy or {}).get("accuracy", {}).items():
+        found |= {f"{group}.{name}": value for name, value in numbers.items() if isinstance(value, float)}
+    if performance:
+        found["fps"] = performance["fps"]
+        found |= {f"latency_ms.{name}": value for name, value in performance["latency_ms"].items()}
+        for name in ("fps_per_device", "fps_card_measured"):
+            if performance.get(name) is not None:
+                found[name] = performance[name]
+    return found
+
+
+def published_fps(speed: dict) -> tuple[float, str]:
+    """Images per second that follow from a published speed, and the arithmetic in words."""
+    if "images" in speed:
+        return speed["images"] / speed["seconds"], f"{speed['images']}/{speed['seconds']}"
+    factors = [str(speed[key]) for key in ("devices", "batch") if speed[key] != 1]
+    if "fps_per_device" in speed:
+        return speed["devices"] * speed["fps_per_device"], " x ".join([*factors, str(speed["fps_per_device"])])
+    fps = speed["devices"] * speed["batch"] * 1000 / speed["latency_ms"]
+    return fps, " x ".join([*factors, f"1000/{speed['latency_ms']}"])
+
+
+def published_figures(reference: dict) -> dict[str, float]:
+    """The figures of a reference: those that it states, and the fps that follow from its speed."""
+    computed = {"fps": published_fps(reference["speed"])[0]} if reference["speed"] else {}
+    return reference["values"] | computed
+
+
+def asked(gate: dict, backend: str, backends: list[str]) -> bool:
+    """Whether a gate is judged for a backend in a run of these backends: both of its sides must be in the run."""
+    for_this = gate["backends"] is None or backend in gate["backends"]
+    return for_this and (gate["against"] is None or gate["against"] in backends)
+
+
+def judge(gate: dict, backend: str, measured: dict[str, dict], references: list[dict], trusted: bool) -> dict:
+    """A gate's row of the report. `measured` are the figures of every backend; `trusted` is false where too many
+    images were skipped to believe an accuracy."""
+    measure = gate["measure"]
+    value = measured[backend].get(measure)
+    if gate["against"] is None:
+        bar = published_figures(named(references, gate["reference"]))[measure]
+    else:
+        bar = measured[gate["against"]].get(measure)
+    believed = value is not None and bar is not None and (trusted or not is_accuracy(measure))
+    return {
+        "name": gate["name"],
+        "backend": backend,
+        "measure": measure,
+        "measured": value,
+        "required": None if bar is None else round(least(gate, bar), 6),
+        "reference": gate["reference"],
+        "against": gate["against"],
+        "ratio": round(value / bar, 6) if believed and bar else None,
+        "verdict": passed(gate, value, bar) if believed else NOT_MEASURED,
+    }
+
+
+def published(gates: list[dict], references: list[dict]) -> list[dict]:
+    """The gates that published numbers decide by themselves: of backends that have a published figure, against another
+    one. They say nothing of this run and have no part in its verdict."""
+    rows = []
+    for gate in gates:
+        for backend in gate["backends"] or []:
+            own = of_backend(references, backend, gate["measure"])
+            if gate["against"] is None:
+                other = named(references, gate["reference"])
+            else:
+                other = of_backend(references, gate["against"], gate["measure"])
+            if own and other and own is not other:
+                value, bar = (published_figures(reference)[gate["measure"]] for reference in (own, other))
+                rows.append(
+                    {
+                        "name": gate["name"],
+                        "backend": backend,
+                        "measure": gate["measure"],
+                        "published": value,
+                        "published_by": own["name"],
+                        "required": round(least(gate, bar), 6),
+                        "compared_with": bar,
+                        "compared_with_name": other["name"],
+                        "ratio": round(value / bar, 6),
+                        "times": gate["times"],
+                        "minus": gate["minus"],
+                        "verdict": passed(gate, value, bar),
+                        "basis": "published",
+                    }
+                )
+    return rows
+
+
+def least(gate: dict, bar: float) -> float:
+    """The smallest number that passes."""
+    return bar * gate["times"] - gate["minus"]
+
+
+def passed(gate: dict, value: float, bar: float) -> str:
+    return PASS if value >= least(gate, bar) else FAIL
+
+
+def named(references: list[dict], name: str) -> dict:
+    return next(reference for reference in references if reference["name"] == name)
+
+
+def of_backend(references: list[dict], backend: str, measure: str) -> dict | None:
+    """The first reference that publishes a figure of a backend."""
+    found = (each for each in references if each["backend"] == backend and measure in published_figures(each))
+    return next(found, None)
+
+
+def is_accuracy(measure: str) -> bool:
+    return not measure.startswith(("fps", "latency_ms"))
+
+
+def verdict(rows: list[dict]) -> str:
+    """One word for all gates of a report."""
+    verdicts = {row["verdict"] for row in rows}
+    if FAIL in verdicts:
+        return FAIL
+    if verdicts == {PASS}:
+        return PASS
+    return UNDECIDED if PASS in verdicts else NOT_MEASURED
+
+
+def check_references(model: dict, source: str) -> str | None:
+    """What is wrong with references and gates of a model's yaml, or None: a gate's reference must hold its figure."""
+    for i, reference in enumerate(model["references"]):
+        if reference["speed"] and "fps" in reference["values"]:
+            return f"{source}: references.{i}.values.fps: follows from speed; leave one of them out"
+    values = {reference["name"]: published_figures(reference) for reference in model["references"]}
+    for i, gate in enumerate(model["gates"]):
+        if gate["measure"].startswith("latency_ms"):
+            return f"{source}: gates.{i}.measure: a gate asks for at least a number; use fps instead of a latency"
+        if gate["against"] is not None:
+            continue
+        if gate["reference"] not in values:
+            known = ", ".join(values) or "none is declared"
+            return f"{source}: gates.{i}.reference: no reference {gate['reference']!r}; expected one of {known}"
+        if gate["measure"] not in values[gate["reference"]]:
+            known = ", ".join(values[gate["reference"]])
+            return f"{source}: gates.{i}.measure: {gate['reference']!r} has no {gate['measure']!r}; it has {known}"
+    return None

@@ -1,0 +1,212 @@
+"""The report as text."""
+
+import pandas as pd
+
+from detport import metrics
+
+WIDTH = 110
+LISTED = 20  # files in one list; the report's JSON has all
+
+
+def render(report: dict, metric: dict) -> str:
+    """The whole text of reports/MODEL.txt."""
+    blocks = [head(report), gate_lines(report)]
+    for name, backend in report["backends"].items():
+        blocks.append(accuracy_lines(name, backend, metric))
+        blocks.append(patch_lines(name, backend["patches"]))
+        blocks.append(performance_lines(name, backend["title"], backend["performance"]))
+        blocks.append(skipped_lines(backend["images"]))
+        blocks.append(too_large_lines(backend["too_large"], backend["images"]["indexed"]))
+    blocks.append(comparison_lines(report))
+    blocks.append(published_lines(report))
+    blocks.append(provenance_lines(report["provenance"]))
+    return "\n\n".join("\n".join(block) for block in blocks if block) + "\n"
+
+
+def head(report: dict) -> list[str]:
+    lines = [f"{report['model']}: {report['title']}", f"VERDICT: {report['verdict']}"]
+    simulated = [name for name, backend in report["backends"].items() if backend["performance"].get("simulator")]
+    if simulated:
+        lines.append(f"!! FIGURES OF {', '.join(simulated)} COME FROM A SIMULATOR, NOT FROM A DEVICE")
+    return ["=" * WIDTH, *lines, "=" * WIDTH]
+
+
+def gate_lines(report: dict) -> list[str]:
+    lines = ["GATES"]
+    for gate in report["gates"]:
+        measured, required = ("-" if gate[key] is None else f"{gate[key]:.4f}" for key in ("measured", "required"))
+        ratio = "" if gate["against"] is None or gate["ratio"] is None else f", {gate['ratio']:.2f} times as much"
+        lines.append(
+            f"  {gate['verdict']:<13}{gate['name']:<24}{gate['backend']:<14} {gate['measure']:<10}"
+            f"{measured:>9} >= {required}  from {gate['against'] or gate['reference']}{ratio}"
+        )
+    for gate in report["gates_not_asked"]:
+        against = f" against {gate['against']}" if gate["against"] else ""
+        lines.append(f"  not asked    {gate['name']}: for {', '.join(gate['backends'])}{against}, not in this run")
+    return lines if len(lines) > 1 else [*lines, "  none declared"]
+
+
+def accuracy_lines(name: str, backend: dict, metric: dict) -> list[str]:
+    images, module = backend["images"], metrics.load(metric["kind"])
+    return [
+        f"ACCURACY on {name}: {images['scored']} of {images['indexed']} images scored;"
+        f" {module.evaluators(backend['cross_checked'])}",
+        f"  images that count: {backend['images_counted']}, {module.which_images(metric)}",
+        *(f"  {line}" for line in module.text(backend["accuracy"], metric)),
+    ]
+
+
+def patch_lines(name: str, graphs: list[dict]) -> list[str]:
+    """Which patches the graphs of a backend have, and what the lossy ones do to the outputs."""
+    lines = []
+    for graph in graphs:
+        for patch in graph["patches"]:
+            lines.append(f"  {patch['name']} in {patch['matches']} places (canvas {graph['canvas']})")
+            for output, change in (patch["effect"] or {}).items():
+                lines.append(
+                    f"    lossy: changes {output} by up to {change['largest']:.3g}, mean {change['mean']:.3g}"
+                    " (random image, ONNX Runtime, optimisations off)"
+                )
+    return [f"PATCHES of the graph for {name}", *lines] if lines else []
+
+
+def performance_lines(name: str, title: str, performance: dict) -> list[str]:
+    machine = performance["machine"]
+    load = f", load before {machine['load_before']}" if "load_before" in machine else ""
+    lines = [
+        f"PERFORMANCE on {name} ({title}): {performance['fps']:.2f} fps ({performance['fps_is']})",
+        f"  latency in ms: {percentiles(performance['latency_ms'])}",
+        *card_lines(performance),
+        f"  {runs_line(performance)}",
+        *other_canvas_lines(performance),
+        f"  timed: {performance['timed']}; input: {performance['input']}",
+        f"  on {machine['processor']}, {machine['cores']} cores{load}; {versions_line(performance['versions'])}",
+    ]
+    lines += [f"  line of {performance['tool']}: {line}" for line in performance.get("lines", [])]
+    if performance.get("simulator"):
+        lines.append(
+            "  !! FROM A SIMULATOR, NOT FROM A DEVICE: neither this speed nor the accuracy above is a device's"
+        )
+    return lines
+
+
+def card_lines(performance: dict) -> list[str]:
+    """Speed of a card with several devices: one device, arithmetic and measurement apart."""
+    if performance.get("devices_per_card", 1) == 1:
+        return []
+    measured = "-" if performance["fps_card_measured"] is None else f"{performance['fps_card_measured']:.2f} fps"
+    return [
+        f"  one device: {performance['fps_per_device']:.2f} fps ({performance['fps_per_device_is']})",
+        f"  card, measured: {measured} ({performance['fps_card_measured_is']})",
+    ]
+
+
+def runs_line(performance: dict) -> str:
+    """How much was run, as far as it is known."""
+    parts = [f"{performance['runs']} runs" if performance["runs"] else "number of runs not stated"]
+    if "seconds" in performance:
+        parts[0] += f" in {performance['seconds']:.1f} s after {performance['warmup_runs']} warm-up runs"
+    parts.append(f"batch {performance['batch']}")
+    if "threads" in performance:
+        parts.append(f"{performance['threads']} threads")
+    return ", ".join(parts)
+
+
+def versions_line(versions: dict) -> str:
+    return ", ".join(f"{key} {value}" for key, value in versions.items()) or "versions not stated"
+
+
+def percentiles(latency: dict) -> str:
+    """Those that are known: a tool's log may state the mean alone."""
+    return ", ".join(f"{name} {latency[name]:.2f}" for name in ("mean", "p50", "p90", "p99") if name in latency)
+
+
+def other_canvas_lines(performance: dict) -> list[str]:
+    """What the figures are of where a model has several canvases, and those of the others."""
+    lines = [
+        f"  canvas {other['canvas']}: {other['fps']:.2f} fps, latency in ms: {percentiles(other['latency_ms'])}"
+        for other in performance["other_canvases"]
+    ]
+    return [f"  all this on canvas {performance['canvas']}", *lines] if lines else []
+
+
+def skipped_lines(images: dict) -> list[str]:
+    if not images["skipped"]:
+        return ["SKIPPED IMAGES: none"]
+    lines = [f"SKIPPED IMAGES: {len(images['skipped'])} of {images['indexed']}"]
+    return lines + [f"  {image['image_id']} {image['file']!r}: {image['reason']}" for image in images["skipped"]]
+
+
+def too_large_lines(images: list[dict], indexed: int) -> list[str]:
+    """Images that the short side's scale would make larger than the network input."""
+    if not images:
+        return ["IMAGES TOO LARGE FOR THE NETWORK INPUT: none"]
+    done = {"fit": "made smaller to fit it", "crop": "cropped to it, so that objects may be lost"}
+    found = {how: [image["file"] for image in images if image["too_large"] == how] for how in done}
+    lines = [f"IMAGES TOO LARGE FOR THE NETWORK INPUT: {len(images)} of {indexed}"]
+    for how, files in found.items():
+        if files:
+            more = f", … (+{len(files) - LISTED})" if len(files) > LISTED else ""
+            lines.append(f"  {done[how]}: {', '.join(map(repr, files[:LISTED]))}{more}")
+    return lines
+
+
+def comparison_lines(report: dict) -> list[str]:
+    """Measured figures beside those of the references, with the ratio measured / reference."""
+    rows = []
+    references = report["references"]
+    for reference in references:
+        for measure, value in reference["figures"].items():
+            for name, backend in report["backends"].items():
+                measured = backend["figures"].get(measure)
+                ratio = "-" if measured is None or value == 0 else f"{measured / value:.3f}"
+                shown = ("-" if measured is None else f"{measured:.4f}", ratio)
+                rows.append((measure, name, shown[0], f"{value:.4f}", shown[1], reference["name"]))
+    if not rows:
+        return []
+    columns = ["figure", "backend", "measured", "reference", "ratio", "of"]
+    table = pd.DataFrame(rows, columns=columns).to_string(index=False, justify="left")
+    sources = [f"  {reference['name']}: {reference['source']}" for reference in references]
+    return ["COMPARISON", *(f"  {line}" for line in table.splitlines()), *sources]
+
+
+def published_lines(report: dict) -> list[str]:
+    """The fps that follow from published speeds, and the gates that published numbers decide by themselves."""
+    lines = []
+    for reference in report["references"]:
+        if reference["arithmetic"]:
+            devices = reference["speed"]["devices"]
+            note = f"  (the factor {devices} is arithmetic: one of {devices} devices was timed)" if devices > 1 else ""
+            lines.append(
+                f"  {reference['name']}: {reference['figures']['fps']:.2f} fps = {reference['arithmetic']}{note}"
+            )
+        elif "fps" in reference["figures"]:
+            lines.append(f"  {reference['name']}: {reference['figures']['fps']:g} fps, as published")
+    for gate in report["published"]:
+        less = f" less {gate['minus']:g}" if gate["minus"] else ""
+        lines.append(
+            f"  {gate['verdict']} (published)  {gate['name']}: {gate['measure']}"
+            f" {shown(gate['published'])}/{shown(gate['compared_with'])} = {gate['ratio']:.2f},"
+            f" at least {gate['times']:g}{less}; {gate['published_by']} against {gate['compared_with_name']}"
+        )
+    return (
+        ["PUBLISHED FIGURES, computed; nothing of this was measured here or has a part in the verdict", *lines]
+        if lines
+        else []
+    )
+
+
+def shown(value: float) -> str:
+    """Two decimals, as the guides print; less where less was published."""
+    return f"{value:.2f}".rstrip("0").rstrip(".")
+
+
+def provenance_lines(provenance: dict) -> list[str]:
+    lines = ["PROVENANCE"]
+    lines += [f"  {digest}  {name}" for name, digest in provenance["sha256"].items()]
+    found = [f"{name} {version or '(not here)'}" for name, version in provenance["versions"].items()]
+    lines.append(f"  versions: {', '.join(found)}")
+    lines.append(f"  machine: {', '.join(str(value) for value in provenance['machine'].values())}")
+    lines.append(f"  command: {provenance['command']}")
+    lines.append(f"  date: {provenance['date']}")
+    return lines

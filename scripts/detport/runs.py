@@ -1,0 +1,207 @@
+"""One run at a time in a working directory: who holds it, what a dead run left behind, when a stage's run is gone.
+
+A run is identified by its machine's boot, its process namespace, its process id and the moment that this process
+started, so that a process id in use again is never taken for the old run. The run holds a kernel lock on its record,
+.snakemake/detport.run, for as long as it lives, and its jobs inherit its identity in an environment variable.
+"""
+
+import errno
+import fcntl
+import json
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO
+
+from detport.errors import Failure
+
+VARIABLE = "DETPORT_RUN"
+RECORD = Path(".snakemake") / "detport.run"
+LOCKS = Path(".snakemake") / "locks"
+GRACE = 5.0  # seconds that an orphan has to end itself before it is killed
+HEARTBEAT = 1.0  # seconds between two looks at whether a stage's run still lives
+NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)  # what a file system without locks answers
+
+_held: list[IO[str]] = []  # the open record: closing it would let go of the lock
+
+
+def this_run() -> dict:
+    """The identity of this process, as the record holds it."""
+    pid = os.getpid()
+    return place() | {"pid": pid, "started": started(pid), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
+
+
+def place() -> dict:
+    """Where process ids mean the same: this boot of this machine, and this process namespace."""
+    boot, namespace = Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/ns/pid")
+    return {
+        "host": socket.gethostname(),
+        "boot": boot.read_text().strip() if boot.exists() else "",
+        "namespace": str(namespace.readlink()) if namespace.is_symlink() else "",
+    }
+
+
+def started(pid: int) -> int | None:
+    """Clock ticks between boot and the start of a living process; None if there is none of that id."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    state, *fields = stat[stat.rindex(")") + 2 :].split()  # the name before it may hold anything
+    return None if state in "ZX" else int(fields[18])
+
+
+def token(run: dict) -> str:
+    """The identity as the environment variable holds it."""
+    return " ".join(str(run[key]) for key in ("boot", "namespace", "pid", "started"))
+
+
+def claim(folder: Path, details: dict) -> tuple[list[str], dict | None]:
+    """Make this process the only run in `folder`; raise Failure if another one is, or may be, at work there.
+
+    What a dead run of this machine left is cleared away first: its jobs are ended and its locks removed. Returns
+    what was done, one line each, and the record of that run if it was killed in the act. `details` go on record.
+    """
+    if _held:
+        return [], None
+    (folder / RECORD).parent.mkdir(exist_ok=True)
+    file = (folder / RECORD).open("a+", encoding="utf-8")
+    exclusive = lock(file)
+    previous = read(file)
+    if exclusive is False or (previous and is_here(previous) and started(previous["pid"]) == previous["started"]):
+        who = (
+            f"process {previous['pid']} on {previous['host']}, since {previous['since']}"
+            if previous
+            else "it just began"
+        )
+        raise Failure(f"another run is at work in {folder.resolve()} ({who}). Wait for it, or stop it, then try again")
+    said, killed = [], None
+    locks = sorted((folder / LOCKS).glob("*.lock"))
+    if previous and is_dead(previous, exclusive is True):
+        who = f"the run of {previous['since']} (process {previous['pid']}) was killed"
+        left = orphans(token(previous))
+        if left:
+            end(left)
+            said.append(
+                f"{who}; ended {len(left)} of its processes that were still at work: {', '.join(map(str, left))}"
+            )
+        if locks:
+            killed = details | previous
+            for path in locks:
+                path.unlink(missing_ok=True)
+            said.append(f"{who}; cleared its lock and go on where it stopped")
+    elif previous and locks:
+        raise Failure(
+            f"{folder.resolve()} is locked by process {previous['pid']} on {previous['host']}, since"
+            f" {previous['since']}; from here nobody can tell whether it still runs. Look on {previous['host']}:"
+            f" ps -p {previous['pid']}. If it is gone: snakemake --unlock, then the same command"
+        )
+    file.seek(0)
+    file.truncate()
+    run = this_run()
+    json.dump(details | run, file)
+    file.flush()
+    _held.append(file)
+    os.environ[VARIABLE] = token(run)
+    return said, killed
+
+
+def lock(file: IO[str]) -> bool | None:
+    """Whether this process now holds the file; None where the file system knows no locks."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno in NO_LOCKS:
+            return None
+        raise
+    return True
+
+
+def read(file: IO[str]) -> dict | None:
+    """The run on record, if there is a whole one."""
+    file.seek(0)
+    try:
+        run = json.load(file)
+    except (ValueError, RecursionError):
+        return None  # a new file, or one whose writer was killed in the act, before it locked anything
+    return run if isinstance(run, dict) and run.keys() >= {"host", "boot", "namespace", "pid", "started"} else None
+
+
+def is_here(run: dict) -> bool:
+    """Whether the run's process id means something to this process."""
+    here = place()
+    return bool(here["boot"]) and all(run[key] == here[key] for key in ("boot", "namespace"))
+
+
+def is_dead(run: dict, exclusive: bool) -> bool:
+    """Whether a run is provably over, `exclusive` being that this process holds the lock that the run held.
+
+    Of this boot: the kernel has taken its lock away, or its process is gone. Of an earlier boot of this host: so is
+    every process of that time.
+    """
+    here = place()
+    if run["boot"] == here["boot"]:
+        return exclusive or (is_here(run) and started(run["pid"]) != run["started"])
+    return run["host"] == here["host"]
+
+
+def orphans(wanted: str) -> list[int]:
+    """Living processes that inherited this identity."""
+    entry = f"{VARIABLE}={wanted}".encode()
+    found = []
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            mine = entry in path.read_bytes().split(b"\0")
+        except (FileNotFoundError, ProcessLookupError, PermissionError):
+            continue  # it ended, or is somebody else's
+        pid = int(path.parent.name)
+        if mine and pid != os.getpid() and started(pid) is not None:
+            found.append(pid)
+    return sorted(found)
+
+
+def end(pids: list[int]) -> None:
+    """End processes, politely first, and wait until they are gone."""
+    for wanted in (signal.SIGTERM, signal.SIGKILL):
+        for pid in pids:
+            send(pid, wanted)
+        deadline = time.monotonic() + GRACE
+        while time.monotonic() < deadline and any(started(pid) is not None for pid in pids):
+            time.sleep(0.02)
+
+
+def send(pid: int, wanted: signal.Signals) -> None:
+    """Signal a process that may be gone."""
+    if started(pid) is not None:
+        try:
+            os.kill(pid, wanted)
+        except ProcessLookupError:
+            return
+
+
+def watch(leave: Callable[[], None]) -> None:
+    """Call `leave` from a thread as soon as the run that started this stage is gone; a stage run by hand has none."""
+    boot, namespace, pid, ticks = (os.environ.get(VARIABLE, "").split(" ") + [""] * 4)[:4]
+    here = place()
+    if not ticks.isdigit() or (boot, namespace) != (here["boot"], here["namespace"]):
+        return
+
+    def look() -> None:
+        while started(int(pid)) == int(ticks):
+            time.sleep(HEARTBEAT)
+        leave()
+
+    threading.Thread(target=look, name="watch", daemon=True).start()
+
+
+def stop_at_once() -> None:
+    """End this process without a farewell; what it has half written is cleared away by its successor."""
+    print("the run that started this stage is gone; the stage stops", file=sys.stderr, flush=True)
+    os._exit(1)

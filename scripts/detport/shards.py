@@ -1,0 +1,114 @@
+"""The dataset's index, its shards, and how an image is found again in either."""
+
+import csv
+import hashlib
+import json
+import math
+import re
+from pathlib import Path
+
+from detport.errors import Failure, UsageError
+from detport.files import atomic
+
+INDEX_COLUMNS = ("image_id", "file", "width", "height", "bytes")
+# A stem that shard.info and the Ascend tools can take as it is: no white space, no control character, not too long.
+PLAIN_STEM = re.compile(r"[^\s\x00-\x1f\x7f]+")
+LONGEST_STEM = 120  # bytes; a file system takes 255, tools append their own endings
+
+
+def write_index(path: Path, rows: list[dict]) -> None:
+    """Write index.tsv; the rows are one per image of the ground truth, in order."""
+    with atomic(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, INDEX_COLUMNS, delimiter="\t", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def read_index(path: Path) -> list[dict]:
+    """Rows of index.tsv with numbers as numbers."""
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file, delimiter="\t", strict=True)
+            if tuple(reader.fieldnames or ()) != INDEX_COLUMNS:
+                raise UsageError(f"{path}: not an index; the first line must hold {', '.join(INDEX_COLUMNS)}")
+            rows = list(reader)
+        if any(None in row or None in row.values() for row in rows):
+            raise UsageError(f"{path}: a line has not {len(INDEX_COLUMNS)} columns; make the index again")
+        numbers = [{key: size(row[key]) for key in ("width", "height", "bytes")} for row in rows]
+    except (ValueError, csv.Error) as error:
+        raise UsageError(f"{path}: not a whole index ({error}); make it again") from error
+    return [row | {"image_id": image_id(row["image_id"])} | found for row, found in zip(rows, numbers, strict=True)]
+
+
+def size(text: str) -> int:
+    """A number of pixels or bytes."""
+    if not re.fullmatch(r"[0-9]{1,18}", text):
+        raise ValueError(f"{text[:40]!r} is no size")
+    return int(text)
+
+
+def image_id(text: str) -> int | str:
+    """COCO's ids are numbers; VOC's are names, often digits with leading zeros."""
+    return int(text) if re.fullmatch(r"0|[1-9][0-9]{0,18}", text) else text
+
+
+def part(rows: list, shard: int, shards: int) -> list:
+    """Shard `shard` of 0 .. shards-1: contiguous, sizes that differ by one at most."""
+    return rows[len(rows) * shard // shards : len(rows) * (shard + 1) // shards]
+
+
+def parse_shard(text: str) -> tuple[int, int]:
+    """K and N of a shard given as K/N, K from 0."""
+    match = re.fullmatch(r"(\d+)/(\d+)", text)
+    if not match or not int(match[1]) < int(match[2]):
+        raise UsageError(f"--shard {text}: expected K/N with 0 <= K < N, for example 0/4")
+    return int(match[1]), int(match[2])
+
+
+def bin_stem(file: str) -> str:
+    """Name of an image's .bin without the extension: the image's own stem wherever tools can read it."""
+    stem = Path(file).stem
+    if PLAIN_STEM.fullmatch(stem) and len(stem.encode()) <= LONGEST_STEM and not stem.startswith((".", "-")):
+        return stem
+    return f"image_{hashlib.sha256(file.encode()).hexdigest()[:16]}"
+
+
+def write_info(path: Path, images: list[dict], folder: Path) -> None:
+    """shard.info: `INDEX PATH.bin WIDTH HEIGHT` per line, for the tools of the guides."""
+    lines = [f"{i} {folder / image['bin']} {image['width']} {image['height']}\n" for i, image in enumerate(images)]
+    path.write_text("".join(lines), encoding="utf-8")
+
+
+def read_shard(folder: Path) -> dict:
+    """shard.json of a shard folder, checked as far as names and sizes go."""
+    path = folder / "shard.json"
+    try:
+        shard = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UsageError(f"{path}: no such file; {folder} is not a shard (make it with preprocess.py)") from error
+    except (ValueError, RecursionError) as error:
+        raise Failure(f"{path}: not valid JSON ({error}); make the shard again") from error
+    whole = isinstance(shard, dict) and isinstance(shard.get("images"), list) and isinstance(shard.get("skipped"), list)
+    if not whole or not all(is_entry(image) and is_image(image) for image in shard["images"]):
+        raise Failure(f"{path}: not what preprocess.py writes; make the shard again")
+    if not all(is_entry(image) and isinstance(image.get("reason"), str) for image in shard["skipped"]):
+        raise Failure(f"{path}: an entry of skipped is not what preprocess.py writes; make the shard again")
+    return shard
+
+
+def is_entry(image: object) -> bool:
+    """Whether an entry of shard.json says which image it is."""
+    known = isinstance(image, dict) and isinstance(image.get("file"), str)
+    return known and isinstance(image.get("image_id"), int | str) and not isinstance(image["image_id"], bool)
+
+
+def is_image(image: dict) -> bool:
+    """Whether an entry of shard.json names a file in its own folder, and sizes that are sizes."""
+    name = image.get("bin")
+    sizes = [image[key] for key in ("width", "height", "scale", "bytes") if key in image]
+    return (
+        isinstance(name, str)
+        and Path(name).name == name
+        and "\0" not in name
+        and all(isinstance(value, int | float) and 0 < value < math.inf for value in sizes)
+    )

@@ -1,0 +1,57 @@
+"""Honest timing: warm-up, enough runs, percentiles; and the machine that was timed."""
+
+import os
+import platform
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+
+def random_image(model: dict, seed: int) -> np.ndarray:
+    """A seeded input [1, 3, H, W] of standard normal noise: any shape will do where only time or equality counts."""
+    size = model["input"]
+    shape = (1, 3, size["height"], size["width"])
+    return np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
+
+
+def random_pixels(model: dict, seed: int) -> np.ndarray:
+    """Seeded pixels [1, H, W, 3] for a model that normalises by itself."""
+    size = model["input"]
+    return np.random.default_rng(seed).integers(0, 256, (1, size["height"], size["width"], 3), np.uint8)
+
+
+def time_runs(run: Callable[[], object], warmup_runs: int, min_runs: int, min_seconds: float) -> list[float]:
+    """Seconds of each timed run: at least `min_runs` of them, for at least `min_seconds` in all."""
+    for _ in range(warmup_runs):
+        run()
+    seconds: list[float] = []
+    while len(seconds) < min_runs or sum(seconds) < min_seconds:
+        start = time.perf_counter()
+        run()
+        seconds.append(time.perf_counter() - start)
+    return seconds
+
+
+def latency_ms(seconds: list[float]) -> dict[str, float]:
+    """Mean, percentiles and extremes of single runs, in milliseconds."""
+    values = np.array(seconds) * 1000
+    p50, p90, p99 = np.percentile(values, [50, 90, 99])
+    figures = {"mean": values.mean(), "p50": p50, "p90": p90, "p99": p99, "min": values.min(), "max": values.max()}
+    return {name: round(float(value), 4) for name, value in figures.items()}
+
+
+def machine() -> dict[str, object]:
+    """Processor, cores that this process may use, and operating system."""
+    return {"processor": processor(), "cores": len(os.sched_getaffinity(0)), "system": platform.platform()}
+
+
+def processor() -> str:
+    """The processor's name as Linux knows it."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
