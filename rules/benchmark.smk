@@ -1,0 +1,26 @@
+# Speed, measured alone on the machine.
+
+
+rule benchmark:
+    """Time the compiled model; takes every core, so that no other job runs beside it."""
+    input:
+        source_of("log"),
+    output:
+        "results/{model}/{backend}/performance.json",
+    log:
+        "logs/benchmark/{model}/{backend}.log",
+    benchmark:
+        "benchmarks/benchmark/{model}/{backend}.tsv"
+    conda:
+        runner_env
+    threads: workflow.cores
+    params:
+        script=script("benchmark.py"),
+        model=model_yaml,
+        backend=backend_yaml,
+        flag=source_flag("log"),
+        settings=settings("benchmark"),
+        code=code("benchmark"),
+    shell:
+        "python {params.script:q} --model {params.model:q} --backend {params.backend:q} {params.flag} {input:q}"
+        " --threads {threads} --output {output:q} 2> {log:q}"

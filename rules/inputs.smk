@@ -1,0 +1,188 @@
+# The functions that tell rules their inputs. Only code.
+
+
+def required(*needs: tuple[str, str]) -> None:
+    """Stop with a few lines if files that only the user can bring are missing."""
+    begin()
+    for path, what in needs:
+        if "{" in path or "}" in path:
+            give_up(f"{path}  ({what}): Snakemake takes braces in a path for a wildcard; rename it")
+    missing = [f"  {path}  ({what})" for path, what in needs if not Path(path).exists()]
+    if missing:
+        give_up(
+            "files are missing. Put them there, or correct their paths:\n"
+            + "\n".join(missing)
+            + f"\nPaths are relative to {os.getcwd()}. To try detport without any data: make demo"
+        )
+
+
+def user_files(model: str) -> list[tuple[str, str]]:
+    """Every file of a model that only the user can bring, with what it is."""
+    settings = MODELS[model]
+    if "onnx" in settings:
+        weights = (settings["onnx"], f"the model, {model_file(model)}: onnx")
+    else:
+        weights = (settings["checkpoint"]["file"], f"trained weights, {model_file(model)}: checkpoint.file")
+    return [weights, *dataset_files(settings["dataset"])]
+
+
+def dataset_files(name: str) -> list[tuple[str, str]]:
+    """Every file of a dataset that only the user can bring, with what it is."""
+    what = {"images": "folder of images", "annotations": "ground truth", "image_set": "list of images"}
+    return [
+        (DATASETS[name][key], f"{text}, config/config.yaml: datasets.{name}.{key}")
+        for key, text in what.items()
+        if key in DATASETS[name]
+    ]
+
+
+def weights_file(wildcards) -> str:
+    """The checkpoint, or the ready .onnx, that a model starts from."""
+    required(*user_files(wildcards.model))
+    return user_files(wildcards.model)[0][0]
+
+
+def dataset_name(wildcards) -> str:
+    """The dataset of a job, which is about one or about a model."""
+    return wildcards.dataset if hasattr(wildcards, "dataset") else MODELS[wildcards.model]["dataset"]
+
+
+def truth_file(wildcards) -> str:
+    """The file of the ground truth that Snakemake watches."""
+    name = dataset_name(wildcards)
+    required(*(user_files(wildcards.model) if hasattr(wildcards, "model") else dataset_files(name)))
+    return detport_datasets.load(DATASETS[name]["kind"]).watched(DATASETS[name])
+
+
+@functools.cache
+def truth_signatures(name: str) -> tuple[str, str]:
+    try:
+        return detport_datasets.load(DATASETS[name]["kind"]).signatures(DATASETS[name])
+    except UsageError as error:
+        give_up(error)
+
+
+def index_signature(wildcards) -> str:
+    """Parameter: changes with what the index depends on in annotations that Snakemake does not watch."""
+    return truth_signatures(dataset_name(wildcards))[0]
+
+
+def truth_signature(wildcards) -> str:
+    """Parameter: changes with any of the annotations that Snakemake does not watch."""
+    return truth_signatures(dataset_name(wildcards))[1]
+
+
+def detections_of(wildcards) -> list[str]:
+    """Detections of every shard, in order."""
+    folder = f"results/{wildcards.model}/{wildcards.backend}/detections"
+    return [f"{folder}/{shard}.json.gz" for shard in shard_names(wildcards.model)]
+
+
+def result_files(wildcards) -> list[str]:
+    """Folders of VOC's result files that belong to a report, if the configuration asks for them."""
+    if not SETTINGS["comp4"] or MODELS[wildcards.model]["metric"]["kind"] != "voc":
+        return []
+    return [f"results/{wildcards.model}/{backend}/comp4" for backend in BACKENDS]
+
+
+def image_set(wildcards) -> str:
+    """Name of the dataset's list of images."""
+    return Path(dataset_of(wildcards).get("image_set", "test")).stem
+
+
+def images_signature(wildcards) -> str:
+    """Changes when an image is added, removed, or replaced by one of another size; not with file times."""
+    digest = hashlib.sha256()
+    for entry in sorted(os.scandir(DATASETS[wildcards.dataset]["images"]), key=lambda entry: entry.name):
+        if entry.is_file():
+            digest.update(f"{entry.name}\0{entry.stat().st_size}\0".encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()[:12]
+
+
+def export_source(wildcards) -> str:
+    """Converted weights, or the .onnx of a model that needs no export."""
+    if "onnx" in MODELS[wildcards.model]:
+        return weights_file(wildcards)
+    return f"results/{wildcards.model}/weights.safetensors"
+
+
+def simplified_graph(wildcards) -> str:
+    """The simplified graph in the flavour that the backend takes."""
+    flavour = BACKENDS[wildcards.backend]["flavour"]
+    return f"results/{wildcards.model}/onnx/{flavour}/simplified{wildcards.canvas}.onnx"
+
+
+def runnable(wildcards) -> list[str]:
+    """What the backend of a job opens."""
+    return runnable_files(wildcards.model, wildcards.backend)
+
+
+def runnable_files(model: str, backend: str) -> list[str]:
+    """A backend's compiled model of every canvas, or the converted checkpoint itself."""
+    if BACKENDS[backend]["runs"] == "checkpoint":
+        return [f"results/{model}/weights.safetensors"]
+    return compiled_models(model, backend)
+
+
+def compiled_models(model: str, backend: str) -> list[str]:
+    """Of every canvas model.onnx or, for Ascend, model.om."""
+    kind = detport_compilers.suffix(BACKENDS[backend]["family"])
+    return [f"results/{model}/{backend}/model{suffix}.{kind}" for suffix in canvas_suffixes(model)]
+
+
+def brought(model: str, backend: str, what: str) -> str | None:
+    """The outputs or the log that another machine has made for a model on a backend."""
+    return SETTINGS["brought"].get(backend, {}).get(model, {}).get(what)
+
+
+def source_of(what: str):
+    """Input of a stage that runs the model: what was brought from another machine, or else what the backend opens."""
+
+    def files(wildcards) -> list[str]:
+        path = brought(wildcards.model, wildcards.backend, what)
+        if path is None:
+            return runnable(wildcards)
+        required((path, f"brought from another machine, config.yaml: brought.{wildcards.backend}.{wildcards.model}"))
+        return [path]
+
+    return files
+
+
+def source_flag(what: str):
+    """Parameter: how the stage is told about its source."""
+    return lambda wildcards: f"--from-{what}" if brought(wildcards.model, wildcards.backend, what) else "--compiled"
+
+
+def devices(wildcards) -> int:
+    """Resource npu: one device per running job of a backend that has devices."""
+    own = "devices" in BACKENDS[wildcards.backend]
+    return 1 if own and brought(wildcards.model, wildcards.backend, "outputs") is None else 0
+
+
+def runner_env(wildcards) -> str:
+    """Only eager PyTorch needs torch to run a model."""
+    return "../envs/export.yaml" if BACKENDS[wildcards.backend]["runs"] == "checkpoint" else "../envs/run.yaml"
+
+
+def patch_files(wildcards) -> list[str]:
+    """What the patches of every compiled graph of a report did."""
+    return [
+        f"results/{wildcards.model}/{name}/patches{suffix}.json"
+        for name, backend in BACKENDS.items()
+        if backend["runs"] == "compiled" and brought(wildcards.model, name, "outputs") is None
+        for suffix in canvas_suffixes(wildcards.model)
+    ]
+
+
+def provenance_files(wildcards) -> list[str]:
+    """Every file between the checkpoint and the compiled models of a report."""
+    model = wildcards.model
+    files = [] if "onnx" in MODELS[model] else [f"results/{model}/weights.safetensors"]
+    for name, backend in BACKENDS.items():
+        if backend["runs"] == "compiled" and brought(model, name, "outputs") is None:
+            graphs = f"results/{model}/onnx/{backend['flavour']}"
+            for suffix in canvas_suffixes(model):
+                files += [f"{graphs}/exported{suffix}.onnx", f"{graphs}/simplified{suffix}.onnx"]
+                files.append(f"results/{model}/{name}/patched{suffix}.onnx")
+            files += compiled_models(model, name)
+    return list(dict.fromkeys(files))

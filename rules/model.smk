@@ -1,0 +1,119 @@
+# From a checkpoint to a compiled model.
+
+
+rule convert_checkpoint:
+    """Open the checkpoint as data only and store its tensors as safetensors."""
+    input:
+        weights_file,
+    output:
+        "results/{model}/weights.safetensors",
+    log:
+        "logs/convert_checkpoint/{model}.log",
+    benchmark:
+        "benchmarks/convert_checkpoint/{model}.tsv"
+    conda:
+        "../envs/export.yaml"
+    params:
+        script=script("convert_checkpoint.py"),
+        model=model_yaml,
+        settings=settings("convert_checkpoint"),
+        code=code("convert_checkpoint"),
+    shell:
+        "python {params.script:q} --model {params.model:q} --weights {input:q} --output {output:q} 2> {log:q}"
+
+
+rule export:
+    """Export the network with its weights to ONNX."""
+    input:
+        export_source,
+    output:
+        "results/{model}/onnx/{flavour}/exported{canvas}.onnx",
+    log:
+        "logs/export/{model}/{flavour}{canvas}.log",
+    benchmark:
+        "benchmarks/export/{model}/{flavour}{canvas}.tsv"
+    conda:
+        "../envs/export.yaml"
+    params:
+        script=script("export.py"),
+        model=model_yaml,
+        canvas=canvas,
+        settings=settings("export"),
+        code=code("export"),
+    shell:
+        "python {params.script:q} --model {params.model:q} --weights {input:q} --flavour {wildcards.flavour}"
+        " --canvas {params.canvas} --output {output:q} 2> {log:q}"
+
+
+rule simplify:
+    """Simplify the graph and prove that it computes the same."""
+    input:
+        "results/{model}/onnx/{flavour}/exported{canvas}.onnx",
+    output:
+        "results/{model}/onnx/{flavour}/simplified{canvas}.onnx",
+    log:
+        "logs/simplify/{model}/{flavour}{canvas}.log",
+    benchmark:
+        "benchmarks/simplify/{model}/{flavour}{canvas}.tsv"
+    conda:
+        "../envs/export.yaml"
+    threads: 2
+    params:
+        script=script("simplify.py"),
+        model=model_yaml,
+        canvas=canvas,
+        settings=settings("simplify"),
+        code=code("simplify"),
+    shell:
+        "python {params.script:q} --model {params.model:q} --onnx {input:q} --threads {threads}"
+        " --canvas {params.canvas} --output {output:q} 2> {log:q}"
+
+
+rule patch:
+    """Apply the graph edits that the model declares for this family of backends."""
+    input:
+        simplified_graph,
+    output:
+        graph="results/{model}/{backend}/patched{canvas}.onnx",
+        json="results/{model}/{backend}/patches{canvas}.json",
+    log:
+        "logs/patch/{model}/{backend}{canvas}.log",
+    benchmark:
+        "benchmarks/patch/{model}/{backend}{canvas}.tsv"
+    conda:
+        "../envs/export.yaml"
+    params:
+        script=script("patch.py"),
+        model=model_yaml,
+        backend=backend_yaml,
+        canvas=canvas,
+        settings=settings("patch"),
+        code=code("patch"),
+    shell:
+        "python {params.script:q} --model {params.model:q} --backend {params.backend:q} --onnx {input:q}"
+        " --canvas {params.canvas} --threads {threads} --output {output.graph:q} --output-json {output.json:q}"
+        " 2> {log:q}"
+
+
+rule compile:
+    """Compile the graph for the backend."""
+    input:
+        "results/{model}/{backend}/patched{canvas}.onnx",
+    output:
+        "results/{model}/{backend}/model{canvas}.{kind}",
+    log:
+        "logs/compile/{model}/{backend}{canvas}.{kind}.log",
+    benchmark:
+        "benchmarks/compile/{model}/{backend}{canvas}.{kind}.tsv"
+    conda:
+        "../envs/run.yaml"
+    params:
+        script=script("compile.py"),
+        model=model_yaml,
+        backend=backend_yaml,
+        canvas=canvas,
+        settings=settings("compile"),
+        code=code("compile"),
+    shell:
+        "python {params.script:q} --model {params.model:q} --backend {params.backend:q} --onnx {input:q}"
+        " --canvas {params.canvas} --output {output:q} 2> {log:q}"

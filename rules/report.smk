@@ -1,0 +1,52 @@
+# From measured numbers to a verdict.
+
+
+rule report:
+    """Write the report of a model over all configured backends."""
+    input:
+        accuracy=expand("results/{{model}}/{backend}/accuracy.json", backend=BACKENDS),
+        performance=expand("results/{{model}}/{backend}/performance.json", backend=BACKENDS),
+        files=provenance_files,
+        patches=patch_files,
+        result_files=result_files,
+    output:
+        text="reports/{model}.txt",
+        json="reports/{model}.json",
+    log:
+        "logs/report/{model}.log",
+    benchmark:
+        "benchmarks/report/{model}.tsv"
+    conda:
+        "../envs/run.yaml"
+    params:
+        script=script("report.py"),
+        model=model_yaml,
+        backends=[str(backend_file(name)) for name in BACKENDS],
+        settings=settings("report"),
+        code=code("report"),
+    shell:
+        "python {params.script:q} --model {params.model:q} --backend {params.backends:q}"
+        " --accuracy {input.accuracy:q} --performance {input.performance:q} --files {input.files:q}"
+        " --patches {input.patches:q}"
+        ' --command "$DETPORT_COMMAND" --output-text {output.text:q} --output-json {output.json:q} 2> {log:q}'
+
+
+rule summary:
+    """Write one line per model and backend."""
+    input:
+        expand("reports/{model}.json", model=MODELS),
+    output:
+        text="reports/summary.txt",
+        json="reports/summary.json",
+    log:
+        "logs/summary.log",
+    benchmark:
+        "benchmarks/summary.tsv"
+    conda:
+        "../envs/run.yaml"
+    params:
+        script=script("summary.py"),
+        code=script_code("summary.py"),
+    shell:
+        "python {params.script:q} --reports {input:q}"
+        " --output-text {output.text:q} --output-json {output.json:q} 2> {log:q}"

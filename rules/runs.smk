@@ -1,0 +1,76 @@
+# One run at a time in a folder, and room on its disk. Only code.
+
+
+def begin() -> None:
+    """Before a real run locks its files: be the only run here, and clear away what a killed one left.
+
+    Input functions call it, because only when they are evaluated does Snakemake know whether it is a real run.
+    """
+    real = workflow.executor_plugin is not None and not workflow.dryrun
+    if real and workflow.is_main_process and workflow.execution_settings.lock:
+        try:
+            said, killed = detport_runs.claim(Path(), {"notemp": workflow.storage_settings.notemp})
+        except Failure as error:
+            give_up(error, 1)
+        if killed and not killed["notemp"]:
+            for path in detport_disk.remove_used(Path(), temporary_folders()):
+                said.append(f"removed {path}, which it had used up")
+        for line in said:
+            print(f"detport: {line}", file=sys.stderr)
+
+
+def temporary_folders() -> dict[Path, list[Path]]:
+    """Every temporary folder of a run, and what it is needed for."""
+    needed_by = {}
+    for model in MODELS:
+        for shard in shard_names(model):
+            done = done_files(model, shard)
+            needed_by[Path(f"results/{model}/shards/{shard}")] = done
+            if model not in KEEPING_OUTPUTS:
+                detections = shard_files(model, shard, DETECTIONS)
+                needed_by |= {
+                    outputs: [found]
+                    for outputs, found in zip(shard_files(model, shard, OUTPUTS), detections, strict=True)
+                }
+    return needed_by
+
+
+def done_files(model: str, shard: str) -> list[Path]:
+    """What exists as soon as a shard takes no temporary disk any more: outputs that are kept, else detections."""
+    return shard_files(model, shard, OUTPUTS if model in KEEPING_OUTPUTS else DETECTIONS)
+
+
+def shard_files(model: str, shard: str, form: str) -> list[Path]:
+    """A shard's outputs or detections of every backend."""
+    return [Path(form.format(model=model, backend=name, shard=shard)) for name in BACKENDS]
+
+
+def room(wildcards):
+    """Input: a mark that there is room for the shard, or only the index where there is from the start.
+
+    The mark is flagged so that Snakemake records it by a fixed name: that another limit makes the shard wait for
+    another one, or the run has other backends, is no reason to prepare it again. A cluster's job has waited already.
+    """
+    before = int(wildcards.shard) - WINDOWS[wildcards.model]
+    if before < 0 or not workflow.is_main_process:
+        mark = index_of(wildcards)
+    else:
+        mark = f"results/{wildcards.model}/room/{BACKENDS_DIGEST}/{wildcards.shard}-after-{before:04d}"
+    return flag(mark, "sourcecache_entry", "room")
+
+
+def order_times() -> None:
+    """At the end of a run: see detport.disk.order_times."""
+    for model in MODELS:
+        inputs = [f"results/datasets/{MODELS[model]['dataset']}/index.tsv"]
+        inputs += [file for name in BACKENDS for file in runnable_files(model, name)]
+        files = [
+            {
+                "benchmarks": [Path(f"benchmarks/preprocess/{model}/{shard}.tsv")],
+                "outputs": shard_files(model, shard, OUTPUTS),
+                "detections": shard_files(model, shard, DETECTIONS),
+            }
+            for shard in shard_names(model)
+        ]
+        results = [f"results/{model}/{name}/accuracy.json" for name in BACKENDS]
+        detport_disk.order_times([Path(path) for path in inputs], files, [Path(path) for path in results])

@@ -1,0 +1,29 @@
+"""Exit status 0 only if the verdict of every report is PASS.
+
+Example: python scripts/accept.py --reports reports/MODEL.json
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from detport import cli
+from detport.errors import Failure
+from detport.report.gates import PASS
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = cli.parser(__doc__)
+    parser.add_argument("--reports", type=Path, nargs="+", required=True, help="reports/MODEL.json")
+    args = parser.parse_args(argv)
+
+    verdicts = {path.stem: json.loads(path.read_text(encoding="utf-8"))["verdict"] for path in args.reports}
+    for model, verdict in verdicts.items():
+        print(f"{verdict:<13}{model}")
+    refused = [model for model, verdict in verdicts.items() if verdict != PASS]
+    if refused:
+        raise Failure(f"not accepted: {', '.join(refused)}; see reports/MODEL.txt for the gates")
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,35 @@
+"""Compile a graph for a backend.
+
+For ONNX Runtime that is a proof that it loads, with the inputs and outputs that the model's yaml declares. For Ascend
+the graph is checked and atc builds an .om; what atc says is kept beside it, as model.atc.log.
+
+Example: python scripts/compile.py --model config/models/MODEL.yaml --backend config/backends/onnxruntime.yaml \\
+             --onnx results/MODEL/onnxruntime/patched.onnx --output results/MODEL/onnxruntime/model.onnx
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from detport import canvases, cli, compilers, config
+from detport.errors import UsageError
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = cli.parser(__doc__)
+    parser.add_argument("--model", type=Path, required=True, help="the model's yaml")
+    parser.add_argument("--backend", type=Path, required=True, help="the backend's yaml")
+    parser.add_argument("--onnx", type=Path, required=True, help="the patched graph")
+    parser.add_argument("--canvas", help="HEIGHTxWIDTH of the graph's input (default: the model's first canvas)")
+    parser.add_argument("--output", type=Path, required=True, help="the compiled model")
+    args = parser.parse_args(argv)
+
+    backend = config.load_backend(args.backend)
+    model = canvases.select(config.load_model(args.model, "compile", backend), args.canvas)
+    if backend["runs"] != "compiled":
+        raise UsageError(f"{args.backend}: runs the {backend['runs']} itself; there is nothing to compile")
+    compilers.load(backend["family"]).compile_model(args.onnx, model, backend, args.output)
+    cli.log.info("%s for %s", args.output, backend["title"])
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,42 @@
+"""Turn the outputs of one shard into detections in the original images' pixels.
+
+The outputs may come from the infer stage or from one of Ascend's tools, as .bin or as text (STEM_0 or STEM_output_0).
+
+Example: python scripts/decode.py --model config/models/MODEL.yaml --shard results/MODEL/shards/0000 \\
+             --outputs results/MODEL/onnxruntime/outputs/0000 \\
+             --output results/MODEL/onnxruntime/detections/0000.json.gz
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from detport import cli, config, decoders, detections, outputs, shards
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = cli.parser(__doc__)
+    parser.add_argument("--model", type=Path, required=True, help="the model's yaml")
+    parser.add_argument(
+        "--shard", type=Path, required=True, help="folder of the shard, or another that holds its shard.json"
+    )
+    parser.add_argument("--outputs", type=Path, required=True, help="folder of its outputs")
+    parser.add_argument("--output", type=Path, required=True, help="detections, .json.gz")
+    args = parser.parse_args(argv)
+
+    model = config.load_model(args.model, "decode")
+    settings = model["decode"]
+    decode = decoders.load(settings["kind"]).decode
+    categories = decoders.categories(settings["categories"])
+    shard = shards.read_shard(args.shard)
+    stems = [Path(image["bin"]).stem for image in shard["images"]]
+    naming = outputs.naming(args.outputs, stems, model["outputs"])
+    rows = []
+    for image, stem in zip(shard["images"], stems, strict=True):
+        arrays = outputs.read(args.outputs, stem, naming, model["outputs"], image["file"])
+        rows += decode(arrays, image, settings, categories)
+    detections.write(args.output, shard["images"], shard["skipped"], rows)
+    cli.log.info("%d detections in %d images", len(rows), len(shard["images"]))
+
+
+if __name__ == "__main__":
+    cli.run(main)

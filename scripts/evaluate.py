@@ -1,0 +1,90 @@
+"""Score the detections of all shards against the ground truth.
+
+Refuses to score unless every image of the index is there exactly once, as decoded or as skipped. The same inputs
+give the same bytes.
+
+Example: python scripts/evaluate.py --model config/models/MODEL.yaml \\
+             --index results/datasets/coco_val2017/index.tsv \\
+             --annotations data/coco/annotations/instances_val2017.json \\
+             --detections results/MODEL/onnxruntime/detections/*.json.gz \\
+             --output results/MODEL/onnxruntime/accuracy.json
+
+With metric voc, --comp4 DIR writes the detections as the result files that VOC's own tools read.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from detport import cli, config, detections, metrics, shards
+from detport.errors import Failure, UsageError
+from detport.files import atomic, write_json
+
+SHOWN = 5  # image ids in a complaint
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = cli.parser(__doc__)
+    parser.add_argument("--model", type=Path, required=True, help="the model's yaml")
+    parser.add_argument("--index", type=Path, required=True, help="index.tsv of the dataset")
+    parser.add_argument("--annotations", type=Path, required=True, help="the ground truth")
+    parser.add_argument("--detections", type=Path, nargs="+", required=True, help="detections of every shard")
+    parser.add_argument("--cross-check", action="store_true", help="a second evaluator must agree on every number")
+    parser.add_argument("--output", type=Path, help="accuracy.json")
+    parser.add_argument("--comp4", type=Path, metavar="DIR", help="folder for VOC's result files, one per class")
+    parser.add_argument("--image-set", default="test", help="SET in their names, comp4_det_SET_CLASS.txt (%(default)s)")
+    args = parser.parse_args(argv)
+    if not args.output and not args.comp4:
+        raise UsageError("--output, --comp4 or both are needed")
+
+    settings = config.load_model(args.model, "evaluate")["metric"]
+    metric = metrics.load(settings["kind"])
+    index = [row["image_id"] for row in shards.read_index(args.index)]
+    parts = [detections.read(path) for path in args.detections]
+    skipped, too_large, rows = (
+        [each for part in parts for each in part[key]] for key in ("skipped", "too_large", "detections")
+    )
+    scored = [image for part in parts for image in part["images"]]
+    require_all(index, scored, [image["image_id"] for image in skipped])
+    scored.sort(key={image: position for position, image in enumerate(index)}.__getitem__)
+    if args.comp4:
+        with atomic(args.comp4, directory=True) as folder:
+            metric.write_results(folder, scored, rows, settings, args.image_set)
+    if args.output:
+        if args.cross_check and metric.SECOND_EVALUATOR is None:
+            cli.log.warning("metric %s has no second evaluator; its figures are not cross-checked", settings["kind"])
+        counted = metric.counted(args.annotations, scored, settings)
+        accuracy = {
+            "schema": 1,
+            "metric": settings,
+            "accuracy": metric.evaluate(args.annotations, counted, rows, settings, args.cross_check),
+            "images": {"indexed": len(index), "scored": len(scored), "skipped": skipped},
+            "images_counted": len(counted),
+            "too_large": too_large,
+            "detections": len(rows),
+            "cross_checked": args.cross_check and metric.SECOND_EVALUATOR is not None,
+            "annotations": metric.source(args.annotations, index),
+        }
+        write_json(args.output, accuracy)
+    cli.log.info("%d detections in %d of %d images", len(rows), len(scored), len(index))
+
+
+def require_all(index: list, scored: list, skipped: list) -> None:
+    """Every indexed image is there exactly once, and no other."""
+    found, expected = Counter(scored + skipped), set(index)
+    problems = [
+        ("missing", [image for image in index if image not in found]),
+        ("there more than once", [image for image, count in found.items() if count > 1]),
+        ("not in the index", [image for image in found if image not in expected]),
+    ]
+    if any(images for _, images in problems):
+        text = "; ".join(
+            f"{len(images)} images {what}: {', '.join(map(str, images[:SHOWN]))}{', …' * (len(images) > SHOWN)}"
+            for what, images in problems
+            if images
+        )
+        raise Failure(f"not scored, the index has {len(index)} images; {text}. Decode the missing shards again")
+
+
+if __name__ == "__main__":
+    cli.run(main)

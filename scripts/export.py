@@ -1,0 +1,39 @@
+"""Export a network with its weights to ONNX, with the inputs and outputs that the model's yaml declares.
+
+A model whose yaml gives `onnx` instead of a checkpoint is checked against the same contract and taken as it is.
+
+Example: python scripts/export.py --model config/models/MODEL.yaml \\
+             --weights results/MODEL/weights.safetensors --output results/MODEL/onnx/standard/exported.onnx
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from detport import canvases, cli, config
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = cli.parser(__doc__)
+    parser.add_argument("--model", type=Path, required=True, help="the model's yaml")
+    parser.add_argument("--weights", type=Path, required=True, help="converted weights, or the yaml's .onnx")
+    parser.add_argument("--flavour", choices=["standard", "ascend"], default="standard", help="operators of the graph")
+    parser.add_argument("--canvas", help="HEIGHTxWIDTH of one of the model's canvases (default: the first)")
+    parser.add_argument("--output", type=Path, required=True, help="the exported graph, .onnx")
+    args = parser.parse_args(argv)
+
+    model = canvases.select(config.load_model(args.model, "export"), args.canvas)
+    # Imported here so that --help needs no torch.
+    from detport import checkpoints, networks
+    from detport.graph.export import export, import_onnx
+
+    if "onnx" in model:
+        graph = import_onnx(args.weights, model, args.output)
+    else:
+        network = networks.build(model, args.flavour)
+        checkpoints.load(network, args.weights)
+        graph = export(network, model, args.flavour, args.output)
+    cli.log.info("%d nodes, opset %d", len(graph.graph.node), graph.opset_import[0].version)
+
+
+if __name__ == "__main__":
+    cli.run(main)

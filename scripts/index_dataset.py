@@ -1,0 +1,76 @@
+"""List every image of a dataset's ground truth, after decoding each one once.
+
+Writes index.tsv (image_id, file, width, height, bytes; sorted by image id). Images that are missing, cannot be
+decoded or have another size than the ground truth says are all listed before the stage stops; with
+--on-bad-image skip they stay in the index, later stages leave them out and the report lists them.
+
+Example: python scripts/index_dataset.py --dataset-config config/config.yaml --dataset coco_val2017 \\
+             --output results/datasets/coco_val2017/index.tsv
+"""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from detport import cli, config, datasets, images, shards
+from detport.errors import Failure, UsageError
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = cli.parser(__doc__)
+    parser.add_argument("--dataset-config", type=Path, required=True, help="workflow configuration with the dataset")
+    parser.add_argument("--dataset", required=True, help="name of the dataset in it")
+    parser.add_argument("--on-bad-image", choices=["fail", "skip"], default="fail")
+    parser.add_argument("--threads", type=int, default=1, help="images decoded at once")
+    parser.add_argument("--output", type=Path, required=True, help="index.tsv")
+    args = parser.parse_args(argv)
+
+    dataset = config.load_dataset(args.dataset_config, args.dataset)
+    folder = Path(dataset["images"])
+    if not folder.is_dir():
+        raise UsageError(f"{folder}: no such folder; put the images of {args.dataset} there or correct the path")
+    rows = datasets.load(dataset["kind"]).index_rows(dataset)
+    if dataset["count"] not in (None, len(rows)):
+        raise UsageError(
+            f"{args.dataset_config}: datasets.{args.dataset}.count: {dataset['count']} is not the {len(rows)} images"
+            f" that {dataset['annotations']} lists; correct it, or fetch the annotations again"
+        )
+    refuse_shared_stems(rows)
+    with ThreadPoolExecutor(args.threads) as pool:
+        reasons = list(pool.map(lambda row: complaint(folder, row), rows))
+    bad = [f"{row['file']!r}: {reason}" for row, reason in zip(rows, reasons, strict=True) if reason]
+    for line in bad:
+        cli.log.warning("bad image %s", line)
+    if bad and args.on_bad_image == "fail":
+        raise Failure(
+            f"{len(bad)} of {len(rows)} images in {folder} cannot be used: {'; '.join(bad)}."
+            " Replace them, or set on_bad_image: skip to go on without them"
+        )
+    for row in rows:
+        path = folder / row["file"]
+        row["bytes"] = path.stat().st_size if path.is_file() else 0
+    shards.write_index(args.output, rows)
+    cli.log.info("%d images, %d of them bad", len(rows), len(bad))
+
+
+def complaint(folder: Path, row: dict) -> str | None:
+    """Why an image cannot be used, or None."""
+    try:
+        images.check(folder / row["file"], row["width"], row["height"])
+    except images.BadImage as error:
+        return str(error)
+    return None
+
+
+def refuse_shared_stems(rows: list[dict]) -> None:
+    """Every tensor file is named after its image, so two images must not share a stem."""
+    owners: dict[str, str] = {}
+    for row in rows:
+        stem = shards.bin_stem(row["file"])
+        if stem in owners:
+            raise UsageError(f"{row['file']!r} and {owners[stem]!r} would both become {stem}.bin; rename one of them")
+        owners[stem] = row["file"]
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,76 @@
+"""Run a compiled model over one shard.
+
+Reads the .bin of every image of shard.json and writes its outputs as STEM_0.bin, STEM_1.bin, … in the order of the
+contract, and shard.json beside them. An output of another shape or type, or with NaN or infinity, stops the stage
+and names the image. A model with several canvases has one compiled model for each, in the order of the yaml; every
+image runs on its own.
+
+With --from-outputs nothing is run: the outputs of the shard's images are taken from a folder that ais_bench, msame or
+benchmark has filled on another machine (the folder may hold the images of all shards).
+
+Example: python scripts/infer.py --model config/models/MODEL.yaml --backend config/backends/onnxruntime.yaml \\
+             --compiled results/MODEL/onnxruntime/model.onnx --shard results/MODEL/shards/0000 \\
+             --output results/MODEL/onnxruntime/outputs/0000
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from detport import backends, canvases, cli, config, outputs, shards
+from detport.files import atomic, write_json
+
+Write = Callable[[dict, list[np.ndarray]], None]
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = cli.parser(__doc__)
+    parser.add_argument("--model", type=Path, required=True, help="the model's yaml")
+    parser.add_argument("--backend", type=Path, required=True, help="the backend's yaml")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--compiled", type=Path, nargs="+", help="compiled model of every canvas")
+    source.add_argument("--from-outputs", type=Path, help="folder of outputs brought from another machine")
+    parser.add_argument("--shard", type=Path, required=True, help="folder of the shard")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--output", type=Path, required=True, help="folder of the outputs")
+    args = parser.parse_args(argv)
+
+    backend = config.load_backend(args.backend)
+    model = config.load_model(args.model, "infer", backend)
+    shard = shards.read_shard(args.shard)
+    with atomic(args.output, directory=True) as folder:
+
+        def write(image: dict, arrays: list[np.ndarray]) -> None:
+            outputs.write(folder, Path(image["bin"]).stem, arrays, model["outputs"], image["file"])
+
+        if args.from_outputs:
+            bring(args.from_outputs, shard["images"], model["outputs"], write)
+        else:
+            files = canvases.files(args.compiled, model, backend)
+            family = backends.load(backend["family"])
+            for name in dict.fromkeys(image["canvas"] for image in shard["images"]):
+                inputs = [(image, args.shard / image["bin"]) for image in shard["images"] if image["canvas"] == name]
+                own = canvases.select(model, name)
+                family.infer(files[name], own, backend, inputs, write, folder, args.threads)
+        # Outputs carry their images' identity, so that they can be decoded when the shard is gone.
+        write_json(folder / "shard.json", shard)
+    cli.log.info("%d images", len(shard["images"]))
+
+
+def bring(folder: Path, images: list[dict], contract: list[dict], write: Write) -> None:
+    """Take the outputs of a tool that ran elsewhere over the shards' .bin files."""
+    stems = [Path(image["bin"]).stem for image in images]
+    cut = [stem.split(".")[0] for stem in stems]  # ais_bench's idea of a stem
+    if len(set(cut)) == len(cut) and any(
+        not outputs.found(folder, a, contract) and outputs.found(folder, b, contract)
+        for a, b in zip(stems, cut, strict=True)
+    ):
+        stems = cut
+    pattern = outputs.naming(folder, stems, contract)
+    for stem, image in zip(stems, images, strict=True):
+        write(image, list(outputs.read(folder, stem, pattern, contract, image["file"]).values()))
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,74 @@
+"""Apply the patches that the model's yaml declares for this backend, or else for its family.
+
+Each patch is found by pattern, never by a node's name or position, and must keep its contract: how often the pattern
+is there and which types of nodes appear and disappear. What a lossy patch does to the outputs is measured in ONNX
+Runtime with its optimisations off. Without patches for either the graph is passed on.
+
+Example: python scripts/patch.py --model config/models/MODEL.yaml --backend config/backends/onnxruntime.yaml \\
+             --onnx results/MODEL/onnx/standard/simplified.onnx \\
+             --output results/MODEL/onnxruntime/patched.onnx \\
+             --output-json results/MODEL/onnxruntime/patches.json
+"""
+
+import copy
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import onnx
+
+from detport import canvases, cli, config
+from detport.files import atomic, write_json
+from detport.graph import contract, patches, running
+from detport.timing import random_image
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = cli.parser(__doc__)
+    parser.add_argument("--model", type=Path, required=True, help="the model's yaml")
+    parser.add_argument("--backend", type=Path, required=True, help="the backend's yaml")
+    parser.add_argument("--onnx", type=Path, required=True, help="the simplified graph")
+    parser.add_argument("--canvas", help="HEIGHTxWIDTH of the graph's input (default: the model's first canvas)")
+    parser.add_argument("--threads", type=int, default=1, help="for measuring what a lossy patch does")
+    parser.add_argument("--output", type=Path, required=True, help="the patched graph")
+    parser.add_argument("--output-json", type=Path, required=True, help="what the patches did, for the report")
+    args = parser.parse_args(argv)
+
+    backend = config.load_backend(args.backend)
+    model = canvases.select(config.load_model(args.model, "patch", backend), args.canvas)
+    declared = model["patches"]
+    graph = contract.read(args.onnx)
+    done = []
+    for patch in declared:
+        before = copy.deepcopy(graph) if patch["name"] in patches.LOSSY else None
+        changes = patches.apply(graph, patch)
+        cost = None if before is None else effect(before, graph, model, args.threads)
+        done.append({"name": patch["name"], "matches": changes.matches, "changed": changes.changed, "effect": cost})
+        counts = "".join(f", {count} {kind}" for kind, count in changes.changed.items())
+        cli.log.info("patch %s applied: %d places%s", patch["name"], changes.matches, counts)
+        for remark in changes.remarks:
+            cli.log.warning("patch %s: %s", patch["name"], remark)
+    if not declared:
+        cli.log.info("%s declares no patches for %s; the graph is passed on", args.model, backend["name"])
+    write_json(
+        args.output_json,
+        {"schema": 1, "model": model["name"], "backend": backend["name"], "canvas": args.canvas, "patches": done},
+    )
+    with atomic(args.output) as partial:
+        onnx.save(graph, partial)
+
+
+def effect(before: onnx.ModelProto, after: onnx.ModelProto, model: dict, threads: int) -> dict[str, dict[str, float]]:
+    """What a lossy patch does to each output: largest and mean |difference|, from a random image in ONNX Runtime."""
+    image = random_image(model, model["simplify"]["seed"])
+    one, other = (running.runnable_part(graph, image, model, threads) for graph in (before, after))
+    found = {}
+    for name in one:
+        difference = np.abs(one[name].astype(np.float64) - other[name].astype(np.float64))
+        found[name] = {"largest": float(difference.max()), "mean": float(difference.mean())}
+        cli.log.warning("the patch changes %s by up to %.3g, mean %.3g", name, *found[name].values())
+    return found
+
+
+if __name__ == "__main__":
+    cli.run(main)

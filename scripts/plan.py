@@ -1,0 +1,67 @@
+"""Print what a run from nothing would take: jobs, bytes of shards, outputs and results, peak of temporary disk, time.
+
+Needs no data: a dataset whose annotations are missing is taken to have as many images as its `count` says. Times are
+known for stages that ran here before. `snakemake -n` tells which of the jobs are still to do.
+
+Example: python scripts/plan.py --model config/models/MODEL.yaml --dataset-config config/config.yaml \\
+             --backend config/backends/onnxruntime.yaml --disk-limit-gb 4 --keep-outputs-gb 2 \\
+             --results results --benchmarks benchmarks
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from detport import cli, config, datasets, disk, forecast
+from detport.errors import UsageError
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = cli.parser(__doc__)
+    parser.add_argument("--model", type=Path, nargs="+", required=True, help="yaml of every model")
+    parser.add_argument(
+        "--dataset-config",
+        type=Path,
+        nargs="+",
+        required=True,
+        help="for each model, the configuration with its dataset",
+    )
+    parser.add_argument("--backend", type=Path, nargs="+", required=True, help="yaml of every backend")
+    parser.add_argument("--disk-limit-gb", type=float, required=True, help="most that shards and outputs may take")
+    parser.add_argument("--keep-outputs-gb", type=float, required=True, help="outputs up to this size are kept")
+    parser.add_argument("--results", type=Path, default=Path("results"), help="of earlier runs, for sizes")
+    parser.add_argument("--benchmarks", type=Path, default=Path("benchmarks"), help="of earlier runs, for times")
+    args = parser.parse_args(argv)
+    if len(args.model) != len(args.dataset_config):
+        raise UsageError("--model and --dataset-config need equally many files, in the same order")
+
+    models = {path.stem: config.load(path, "model") for path in args.model}
+    known = {
+        model["dataset"]: config.load_dataset(path, model["dataset"])
+        for model, path in zip(models.values(), args.dataset_config, strict=True)
+    }
+    images = {name: count(name, dataset) for name, dataset in known.items()}
+    backends = {path.stem: config.load_backend(path) for path in args.backend}
+    settings = {"disk_limit_gb": args.disk_limit_gb, "keep_outputs_gb": args.keep_outputs_gb}
+    budget = disk.budget(models, known, images, backends, settings)
+    print(
+        "\n".join(
+            forecast.lines(models, known, images, backends, budget, args.disk_limit_gb, args.results, args.benchmarks)
+        )
+    )
+
+
+def count(name: str, dataset: dict) -> int:
+    """Images of a dataset, as the configuration or the annotations say."""
+    if dataset["count"]:
+        return dataset["count"]
+    try:
+        return datasets.load(dataset["kind"]).count(dataset)
+    except FileNotFoundError as error:
+        raise UsageError(
+            f"datasets.{name}: {dataset['annotations']} is missing, so the number of images is unknown;"
+            f" put it there, or set datasets.{name}.count"
+        ) from error
+
+
+if __name__ == "__main__":
+    cli.run(main)

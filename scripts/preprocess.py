@@ -1,0 +1,65 @@
+"""Turn one shard of a dataset into .bin files.
+
+Writes a folder with one raw tensor per image (STEM.bin), shard.info for the tools of the guides, and shard.json,
+which says for every image what it is, where its pixels are on the canvas and how long its .bin is. Every image
+of the shard is in shard.json, under "images" or, with --on-bad-image skip, under "skipped".
+
+Example: python scripts/preprocess.py --model config/models/MODEL.yaml --shard 0/250 \\
+             --index results/datasets/coco_val2017/index.tsv \\
+             --images data/coco/val2017 --output results/MODEL/shards/0000
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from detport import cli, config, images, shards
+from detport.errors import Failure
+from detport.files import atomic, write_json
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = cli.parser(__doc__)
+    parser.add_argument("--model", type=Path, required=True, help="the model's yaml")
+    parser.add_argument("--index", type=Path, required=True, help="index.tsv of the dataset")
+    parser.add_argument("--images", type=Path, required=True, help="folder of the images")
+    parser.add_argument("--shard", required=True, help="K/N: part K (from 0) of N")
+    parser.add_argument("--on-bad-image", choices=["fail", "skip"], default="fail")
+    parser.add_argument("--output", type=Path, required=True, help="folder of the shard")
+    args = parser.parse_args(argv)
+
+    model = config.load_model(args.model, "preprocess")
+    shard, count = shards.parse_shard(args.shard)
+    rows = shards.part(shards.read_index(args.index), shard, count)
+    with atomic(args.output, directory=True) as folder:
+        done, bad = [], []
+        for row in rows:
+            identity = {"image_id": row["image_id"], "file": row["file"]}
+            try:
+                tensor, placement = images.preprocess(args.images / row["file"], model, (row["width"], row["height"]))
+            except images.BadImage as error:
+                bad.append(identity | {"reason": str(error)})
+                cli.log.warning("bad image %r: %s", row["file"], error)
+                continue
+            if bad and args.on_bad_image == "fail":
+                continue  # only to list all of them
+            if "too_large" in placement:
+                cli.log.warning("%r: too large for the network input, %s", row["file"], placement["too_large"])
+            name = f"{shards.bin_stem(row['file'])}.bin"
+            (folder / name).write_bytes(tensor.tobytes())  # tofile hides why a write fails
+            done.append(identity | placement | {"bin": name, "bytes": tensor.nbytes})
+        if bad and args.on_bad_image == "fail":
+            reasons = "; ".join(f"{image['file']!r}: {image['reason']}" for image in bad)
+            raise Failure(f"{len(bad)} of {len(rows)} images of shard {args.shard} cannot be used: {reasons}")
+        shards.write_info(folder / "shard.info", done, args.output)
+        write_json(
+            folder / "shard.json",
+            {"schema": 1, "shard": shard, "shards": count, "images": done, "skipped": bad},
+        )
+    cli.log.info("shard %s: %d images, %d skipped", args.shard, len(done), len(bad))
+    for canvas, count in Counter(image["canvas"] for image in done).items():
+        cli.log.info("%d images on canvas %s", count, canvas)
+
+
+if __name__ == "__main__":
+    cli.run(main)

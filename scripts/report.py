@@ -1,0 +1,126 @@
+"""Write a model's report, as text and as JSON, from what the other stages measured.
+
+--accuracy and --performance are given once per backend, in the order of --backend. --files are hashed into the
+provenance; converted weights also tell the name and sha256 of the checkpoint that they came from.
+
+Example: python scripts/report.py --model config/models/MODEL.yaml --backend config/backends/onnxruntime.yaml \\
+             --accuracy results/MODEL/onnxruntime/accuracy.json \\
+             --performance results/MODEL/onnxruntime/performance.json \\
+             --files results/MODEL/weights.safetensors results/MODEL/onnxruntime/model.onnx \\
+             --command "snakemake reports/MODEL.txt" \\
+             --output-text reports/MODEL.txt --output-json reports/MODEL.json
+"""
+
+import argparse
+import datetime
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from detport import cli, config, provenance, timing
+from detport.errors import Failure, UsageError
+from detport.files import atomic, write_json
+from detport.report import gates, text
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = cli.parser(__doc__)
+    parser.add_argument("--model", type=Path, required=True, help="the model's yaml")
+    parser.add_argument("--backend", type=Path, nargs="+", required=True, help="yaml of every backend")
+    parser.add_argument("--accuracy", type=Path, nargs="+", required=True, help="accuracy.json of every backend")
+    parser.add_argument("--performance", type=Path, nargs="+", required=True, help="performance.json of every backend")
+    parser.add_argument("--files", type=Path, nargs="*", default=[], help="files for the provenance")
+    parser.add_argument("--patches", type=Path, nargs="*", default=[], help="patches.json of every compiled graph")
+    parser.add_argument("--command", default="", help="command line of the run, for the provenance")
+    parser.add_argument("--output-text", type=Path, required=True)
+    parser.add_argument("--output-json", type=Path, required=True)
+    args = parser.parse_args(argv)
+    if not len(args.backend) == len(args.accuracy) == len(args.performance):
+        raise UsageError("--backend, --accuracy and --performance need equally many files, in the same order")
+
+    model = config.load_model(args.model, "report")
+    problem = gates.check_references(model, str(args.model))
+    if problem:
+        raise UsageError(problem)
+    report = assemble(model, args)
+    write_json(args.output_json, report)
+    with atomic(args.output_text) as partial:
+        partial.write_text(text.render(report, model["metric"]), encoding="utf-8")
+    cli.log.info("%s: %s", model["name"], report["verdict"])
+
+
+def assemble(model: dict, args: argparse.Namespace) -> dict:
+    """The report as plain data."""
+    backends, trusted, annotations = {}, {}, {}
+    for backend_file, accuracy_file, performance_file in zip(
+        args.backend, args.accuracy, args.performance, strict=True
+    ):
+        name = backend_file.stem
+        accuracy, performance = read(accuracy_file), read(performance_file)
+        backends[name] = {
+            "title": config.load_backend(backend_file)["title"],
+            "accuracy": accuracy["accuracy"],
+            "images": accuracy["images"],
+            "images_counted": accuracy["images_counted"],
+            "too_large": accuracy["too_large"],
+            "cross_checked": accuracy["cross_checked"],
+            "performance": performance,
+            "patches": [each for each in map(read, args.patches) if each["backend"] == name],
+            "parity": [],
+            "figures": gates.figures(accuracy, performance),
+        }
+        annotations[accuracy["annotations"]["file"]] = accuracy["annotations"]["sha256"]
+        trusted[name] = len(accuracy["images"]["skipped"]) <= model["allowed_skips"]
+    judgement = judged(model, {name: backend["figures"] for name, backend in backends.items()}, trusted)
+    return {
+        "schema": 1,
+        "model": model["name"],
+        "title": model["title"],
+        "dataset": model["dataset"],
+        "verdict": judgement["verdict"],
+        "backends": backends,
+        **judgement,
+        "provenance": {
+            "sha256": provenance.digests(args.files) | annotations,
+            "versions": provenance.versions(),
+            "machine": timing.machine(),
+            "command": args.command,
+            "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        },
+    }
+
+
+def judged(model: dict, measured: dict[str, dict], trusted: dict[str, bool]) -> dict:
+    """Verdict, gates and published figures, from the figures of every backend of the run."""
+    rows = [
+        gates.judge(gate, name, measured, model["references"], trusted[name])
+        for name in measured
+        for gate in model["gates"]
+        if gates.asked(gate, name, list(measured))
+    ]
+    asked = {row["name"] for row in rows}
+    return {
+        "verdict": gates.verdict(rows),
+        "gates": rows,
+        "gates_not_asked": [gate for gate in model["gates"] if gate["name"] not in asked],
+        "references": [described(reference) for reference in model["references"]],
+        "published": gates.published(model["gates"], model["references"]),
+    }
+
+
+def described(reference: dict) -> dict:
+    """A reference with the figures that follow from it."""
+    arithmetic = gates.published_fps(reference["speed"])[1] if reference["speed"] else None
+    return reference | {"figures": gates.published_figures(reference), "arithmetic": arithmetic}
+
+
+def read(path: Path) -> dict:
+    """A measured file."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise Failure(f"{path}: not valid JSON ({error}); delete it and run its stage again") from error
+
+
+if __name__ == "__main__":
+    cli.run(main)
