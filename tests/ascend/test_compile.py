@@ -1,0 +1,209 @@
+"""atc as the driver calls it: the check before it, its litter, its log, its failures in words."""
+
+import json
+import re
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+from tiny import tiny_graph
+
+from detport.ascend import atc, preflight
+from detport.compilers import ascend
+from detport.errors import Failure, UsageError
+
+CHIP = "Ascend310P3"
+
+
+def meta(om) -> dict:
+    """What the simulator's .om says of itself."""
+    return json.loads(om.read_bytes().split(b"\n", 2)[1])
+
+
+def test_an_om_is_built_and_no_litter_stays(tools, graph, model, backend, tmp_path):
+    output = tmp_path / "results" / "model.om"
+    ascend.compile_model(graph, model, backend(atc={"log": "error"}), output)
+    assert sorted(path.name for path in output.parent.iterdir()) == ["model.atc.log", "model.om"]
+    log = (output.parent / "model.atc.log").read_text()
+    assert log.startswith("$ atc --framework=5 --model=./tiny.onnx --output=./tiny --input_format=NCHW")
+    assert "--input_shape=x:1,3,8,8 --log=error --soc_version=Ascend310P3" in log
+    assert "ATC run success" in log
+    assert meta(output)["soc_version"] == "Ascend310P3"
+
+
+def test_options_of_the_model_win(backend):
+    merged = atc.merged(
+        {"name": "m", "compile": {"log": "debug", "extra": ["--a=1"]}},
+        backend(atc={"log": "error", "precision_mode": "allow_mix_precision", "extra": ["--b=2"]}),
+    )
+    assert merged == {"log": "debug", "precision_mode": "allow_mix_precision", "extra": ["--b=2", "--a=1"]}
+
+
+def test_a_key_among_the_extra_options_is_refused(backend):
+    with pytest.raises(UsageError, match="use the key input_format"):
+        atc.merged({"name": "m", "compile": {}}, backend(atc={"extra": ["--input_format=ND"]}))
+
+
+def test_out_nodes_fix_the_order(tools, graph, model, backend, tmp_path):
+    tools(cann="5.0.4")
+    own = backend(cann="5.0.4")
+    ascend.compile_model(graph, model, own, tmp_path / "a.om")
+    assert [entry["name"] for entry in meta(tmp_path / "a.om")["outputs"]] == ["maps", "best", "scores"]
+    ascend.compile_model(graph, model | {"compile": {"out_nodes": "contract"}}, own, tmp_path / "b.om")
+    assert [entry["name"] for entry in meta(tmp_path / "b.om")["outputs"]] == ["scores", "best", "maps"]
+
+
+FAILURES = [
+    ({"fail": "E10016"}, "atc: E10016: a name in an option is not in the model .*correct input.name"),
+    ({"fail": "E19010"}, "atc: E19010: an operator has no parser in this CANN .*optype .ai.onnx::11::Conv"),
+    ({"fail": "crash"}, "atc crashed .*without an error code.*NonMaxSuppression with three or four"),
+    ({"fail": "no_om"}, "status 0 and wrote no .om; is the disk full"),
+]
+
+
+@pytest.mark.parametrize(("machine", "expected"), FAILURES)
+def test_failures_become_cause_and_remedy(tools, graph, model, backend, tmp_path, machine, expected):
+    tools(**machine)
+    output = tmp_path / "results" / "model.om"
+    with pytest.raises(Failure, match=expected) as failure:
+        ascend.compile_model(graph, model, backend(), output)
+    assert "\n" not in str(failure.value)
+    assert str(output.parent / "model.atc.log") in str(failure.value)
+    assert [path.name for path in output.parent.iterdir()] == ["model.atc.log"]
+
+
+@pytest.mark.parametrize(
+    ("said", "status", "expected"),
+    [
+        ("E10007: [PID: 123] 2025-03-18-09:02:18.501.341 [--framework] is required", 255, "E10007: a required option"),
+        ("EZ3003: No supported Ops kernel", 255, "EZ3003: this chip has no kernel"),
+        ("atc.bin: error while loading shared libraries: libascend_hal.so", 127, "source set_env.sh"),
+        ("", 137, "killed; mostly for memory"),
+        ("something else\n", 3, "ended with status 3: something else"),
+        ("E77777: odd", 255, "E77777: an error that detport does not know"),
+    ],
+)
+def test_what_atc_says_is_understood(said, status, expected):
+    assert expected in atc.diagnosis(said, status)
+
+
+def test_atc_that_is_not_there(monkeypatch, graph, model, backend, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(UsageError, match=r"source .*set_env"):
+        ascend.compile_model(graph, model, backend(soc_version="Ascend310"), tmp_path / "model.om")
+
+
+def node(kind: str, inputs: list[str], outputs: list[str], **attributes) -> onnx.NodeProto:
+    return helper.make_node(kind, inputs, outputs, name=kind.lower(), **attributes)
+
+
+def test_a_fit_graph_has_no_problems(model, backend):
+    assert preflight.problems(tiny_graph(), model, backend(), {"input_shape": "x:1,3,8,8"}, CHIP) == []
+
+
+def old_opset(graph):
+    graph.opset_import[0].version = 17
+
+
+def second_domain(graph):
+    graph.opset_import.append(helper.make_opsetid("com.example", 1))
+
+
+def unknown_operator(graph):
+    graph.graph.node.append(node("Det2", ["x"], ["y"]))
+
+
+def foreign_domain(graph):
+    graph.graph.node.append(node("FusedConv", ["x"], ["y"], domain="com.microsoft"))
+
+
+def short_suppression(graph):
+    graph.graph.node.append(node("NonMaxSuppression", ["x", "x", "flat"], ["y"]))
+
+
+def dynamic_input(graph):
+    graph.graph.input[0].type.tensor_type.shape.dim[2].dim_param = "height"
+
+
+def unpatched_rois(graph):
+    zeros = numpy_helper.from_array(np.zeros((4, 1), np.float32), "zeros")
+    graph.graph.initializer.append(zeros)
+    graph.graph.node.extend(
+        [
+            node("Concat", ["zeros", "boxes"], ["rois"], axis=1),
+            node("Gather", ["rois", "four"], ["corners"], axis=1),
+            helper.make_node("Gather", ["rois", "first"], ["index"], name="g", axis=1),
+            node("Squeeze", ["index"], ["flat_index"]),
+            node("Cast", ["flat_index"], ["batch"], to=TensorProto.INT64),
+            node("RoiAlign", ["maps", "corners", "batch"], ["pooled"]),
+        ]
+    )
+
+
+def narrow_shapes(graph):
+    graph.graph.initializer[1].CopyFrom(numpy_helper.from_array(np.array([1, 64], np.int32), "flat"))
+
+
+GRAPHS = [
+    (narrow_shapes, {}, "shapes are int32 .*toolchain of Ascend310; Ascend310P3 takes the graph as it is"),
+    (old_opset, {}, "opset 17, CANN 6.0 takes 9 to 13: set export.opset to 11"),
+    (second_domain, {}, "imports 2 operator sets .*atc takes one"),
+    (unknown_operator, {}, r"does not parse \(Det2\): replace them"),
+    (foreign_domain, {}, "domain com.microsoft .FusedConv.*empty domain only"),
+    (short_suppression, {}, "fewer than 5 inputs .nonmaxsuppression. crashes atc: give it"),
+    (dynamic_input, {}, "dynamic sizes .x.: export with fixed sizes"),
+    (unpatched_rois, {}, "declare cast_roi_concat_to_float16"),
+    (None, {"input_shape": "y:1,3,8,8"}, "names 'y', the graph's inputs are x"),
+    (None, {"input_shape": "x:1,3,8"}, "gives x 3 dimensions, the graph has 4"),
+    (None, {"output_type": "conv:0:FP16"}, "output_type must be FP32"),
+    (None, {"input_shape": "x:1,3,9,9"}, r"gives x \[1, 3, 9, 9\]"),
+]
+
+
+@pytest.mark.parametrize(("edit", "options", "expected"), GRAPHS)
+def test_what_atc_would_refuse_is_named_with_a_remedy(model, backend, edit, options, expected):
+    graph = tiny_graph()
+    if edit:
+        edit(graph)
+    stated = {"input_shape": "x:1,3,8,8"} | options
+    found = preflight.problems(graph, model, backend(), stated, CHIP)
+    assert any(re.search(expected, problem) for problem in found), found
+
+
+def test_int32_shapes_are_for_the_310(model, backend):
+    graph = tiny_graph()
+    narrow_shapes(graph)
+    assert preflight.problems(graph, model, backend(), {"input_shape": "x:1,3,8,8"}, "Ascend310") == []
+
+
+def test_a_newer_toolkit_takes_more(model, backend):
+    graph = tiny_graph()
+    graph.opset_import[0].version = 17
+    newer = backend(cann="7.0.0")
+    stated = {"input_shape": "x:1,3,8,8"}
+    assert preflight.problems(graph, model, newer, stated, CHIP) == []
+    tuned = preflight.problems(graph, model, newer, stated | {"auto_tune_mode": "RL,GA"}, CHIP)
+    assert "AOE" in tuned[0]
+
+
+def test_operators_of_plug_ins_pass(model, backend):
+    graph = tiny_graph()
+    unknown_operator(graph)
+    assert preflight.problems(graph, model, backend(operators=["Det2"]), {"input_shape": "x:1,3,8,8"}, CHIP) == []
+
+
+def test_equal_outputs_need_out_nodes(model, backend):
+    twins = model | {"outputs": [model["outputs"][0], model["outputs"][0] | {"name": "again"}]}
+    stated = {"input_shape": "x:1,3,8,8"}
+    assert "out_nodes: contract" in preflight.problems(tiny_graph(), twins, backend(), stated, CHIP)[0]
+    assert preflight.problems(tiny_graph(), twins, backend(), stated | {"out_nodes": "a:0;b:0"}, CHIP) == []
+
+
+def test_the_check_stops_before_atc(tools, model, backend, tmp_path):
+    graph = tiny_graph()
+    second_domain(graph)
+    onnx.save(graph, tmp_path / "bad.onnx")
+    with pytest.raises(UsageError, match="is not for atc: the graph imports 2"):
+        ascend.compile_model(tmp_path / "bad.onnx", model, backend(), tmp_path / "model.om")
+    assert not (tmp_path / "model.atc.log").exists()

@@ -1,0 +1,155 @@
+"""Chips from npu-smi's table, and devices that no two jobs hold at once."""
+
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from detport.ascend import npu
+from detport.config import ROOT
+from detport.errors import Failure, UsageError
+
+# As pasted from machines: 310P with driver 22, 310 with driver 21 (four chips of one card), 300I Duo, 910B.
+DRIVER_22 = """+-------------------+-----------------+------------------------------------------------------+
+| npu-smi 22.0.4                   Version: 22.0.4                                           |
++-------------------+-----------------+------------------------------------------------------+
+| NPU     Name      | Health          | Power(W)     Temp(C)           Hugepages-Usage(page) |
+| Chip    Device    | Bus-Id          | AICore(%)    Memory-Usage(MB)                        |
++===================+=================+======================================================+
+| 0       310P3     | OK              | 15.8         42                0    / 0              |
+| 0       0         | 0000:82:00.0    | 0            1074 / 21534                            |
++===================+=================+======================================================+
+| 1       310P3     | OK              | 15.4         43                0    / 0              |
+| 0       1         | 0000:89:00.0    | 0            1070 / 21534                            |
++===================+=================+======================================================+
++-------------------+-----------------+------------------------------------------------------+
+| NPU     Chip      | Process id      | Process name             | Process memory(MB)        |
++===================+=================+======================================================+
+| 0       0         | 1234            | python                   | 512                       |
+"""
+DRIVER_21 = """| npu-smi 21.0.3.1   Version: 21.0.3.1                                                      |
+| NPU     Name      | Health          | Power(W)     Temp(C)                                 |
+| Chip    Device    | Bus-Id          | AICore(%)    Memory-Usage(MB)                        |
++===================+=================+======================================================+
+| 2       310       | OK              | 12.8         55                                      |
+| 0       0         | 0000:86:00.0    | 0            2457 / 8192                             |
++-------------------+-----------------+------------------------------------------------------+
+| 2       310       | OK              | 12.8         52                                      |
+| 1       1         | 0000:87:00.0    | 0            2457 / 8192                             |
+"""
+DUO = """| NPU     Name      | Health          | Power(W)     Temp(C)           Hugepages-Usage(page) |
+| Chip    Device    | Bus-Id          | AICore(%)    Memory-Usage(MB)                        |
+| 8       310P3     | OK              | 20.1         41                0    / 0              |
+| 0       0         | 0000:01:00.0    | 0            1404 / 44216                            |
+| 8       310P3     | OK              | NA           40                0    / 0              |
+| 1       1         | 0000:01:00.0    | 0            1374 / 43757                            |
+"""
+B910 = """| NPU   Name                | Health        | Power(W)    Temp(C)           Hugepages-Usage(page)|
+| Chip                      | Bus-Id        | AICore(%)   Memory-Usage(MB)  HBM-Usage(MB)        |
+| 0     910B3               | OK            | 90.1        42                0    / 0             |
+| 0                         | 0000:C1:00.0  | 0           0    / 0          3338 / 65536         |
+| 1     910B3               | OK            | 90.4        43                0    / 0             |
+| 0                         | 0000:C2:00.0  | 0           0    / 0          3338 / 65536         |
+"""
+
+
+@pytest.mark.parametrize(
+    ("table", "expected"),
+    [
+        (DRIVER_22, {0: "Ascend310P3", 1: "Ascend310P3"}),
+        (DRIVER_21, {0: "Ascend310", 1: "Ascend310"}),
+        (DUO, {0: "Ascend310P3", 1: "Ascend310P3"}),
+        (B910, {0: "Ascend910B3", 1: "Ascend910B3"}),
+    ],
+)
+def test_every_layout_of_the_table_is_read(table, expected):
+    assert npu.chip_names(table) == expected
+
+
+@pytest.mark.parametrize(("chips", "devices", "found"), [("310x4", [2], "310"), ("310x4,310P3x1", [4], "310P3")])
+def test_auto_is_the_chip_of_the_devices(tools, backend, chips, devices, found):
+    tools(chips=chips)
+    assert npu.soc_version(backend(chip="Ascend310", devices=devices)) == f"Ascend{found}"
+
+
+@pytest.mark.parametrize(
+    ("devices", "expected"),
+    [([0], "one kind of Ascend310P is expected"), ([0, 4], "one kind of Ascend310P"), ([7], "knows no device 7")],
+)
+def test_auto_never_takes_another_chip(tools, backend, devices, expected):
+    tools(chips="310x4,310P3x1")
+    with pytest.raises(UsageError, match=expected):
+        npu.soc_version(backend(devices=devices))
+
+
+def test_a_named_chip_needs_no_npu_smi(tools, backend):
+    tools(fail="no_driver")
+    assert npu.soc_version(backend(soc_version="Ascend310P1")) == "Ascend310P1"
+    with pytest.raises(Failure, match=r"dcmi module initialize failed.*set soc_version"):
+        npu.soc_version(backend())
+
+
+def test_without_npu_smi_the_remedy_is_named(monkeypatch, backend, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(UsageError, match="set soc_version in the backend's yaml"):
+        npu.soc_version(backend())
+
+
+def test_each_job_gets_a_device_of_its_own(tools):
+    with npu.lease_one([4, 5]) as first, npu.lease_one([4, 5]) as second:
+        assert {first.device, second.device} == {4, 5}
+    with npu.lease_all([5, 4]) as both:
+        assert [lease.device for lease in both] == [4, 5]
+
+
+HOLD = """
+import subprocess, sys, time
+from detport.ascend import npu
+with npu.lease_one([0]) as lease:
+    child = subprocess.Popen(["sleep", sys.argv[1]], pass_fds=(lease.lock,))
+    print(child.pid, flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_lease_ends_with_its_processes_even_by_kill_9(tools, tmp_path):
+    """Of the job alone the device stays taken, because its tool still runs there; of both it is free at once."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "scripts")}
+    command = [sys.executable, "-c", HOLD, "60"]
+    job = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+    tool = int(job.stdout.readline())
+    job.send_signal(signal.SIGKILL)
+    job.wait()
+    lock = npu.open_lock(0)
+    assert not npu.locked(lock, wait=False)
+    os.kill(tool, signal.SIGKILL)
+    until = time.monotonic() + 10
+    while not npu.locked(lock, wait=False):
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    os.close(lock)
+
+
+def test_jobs_wait_for_a_free_device(tools):
+    """Six jobs on two devices: never two on one at the same time."""
+    code = """
+import sys, time
+from detport.ascend import npu
+with npu.lease_one([0, 1]) as lease:
+    print(lease.device, time.monotonic(), end=" ", flush=True)
+    time.sleep(0.02)
+    print(time.monotonic(), flush=True)
+"""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "scripts")}
+    jobs = [
+        subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=environment)
+        for _ in range(6)
+    ]
+    spans = [tuple(map(float, job.communicate()[0].split())) for job in jobs]
+    for device in (0, 1):
+        own = sorted(span[1:] for span in spans if span[0] == device)
+        assert all(before[1] <= after[0] for before, after in itertools.pairwise(own))

@@ -1,0 +1,148 @@
+"""From the command line to the report, on simulated chips; and the same report on a machine without any."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from tiny import simulated
+
+from runs import IMAGES, ROOT, reduced_demo, snakemake
+
+REPORT = "reports/retinamask.txt"
+MACHINE = {"chips": "310x4,310P3x1"}
+DEVICES = {"ascend310": [0, 1, 2, 3], "ascend310p": [4]}
+
+
+def own_backends(folder: Path) -> None:
+    """The shipped backends, on the devices of the simulated machine, and with few runs."""
+    (folder / "config" / "backends").mkdir()
+    for name, devices in DEVICES.items():
+        backend = yaml.safe_load((ROOT / "config" / "backends" / f"{name}.yaml").read_text())
+        backend |= {"devices": devices, "loop": 2}
+        (folder / "config" / "backends" / f"{name}.yaml").write_text(yaml.safe_dump(backend))
+
+
+def configure(folder: Path, **keys: object) -> None:
+    path = folder / "config" / "config.yaml"
+    path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | keys))
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory) -> Path:
+    """A run on a server with both kinds of cards."""
+    folder = reduced_demo(tmp_path_factory.mktemp("server") / "it's a server", "retinamask")
+    own_backends(folder)
+    configure(folder, backends=list(DEVICES))
+    locks = tmp_path_factory.mktemp("locks")
+    result = snakemake(folder, "--cores", "2", REPORT, env=simulated(**MACHINE) | {"TMPDIR": str(locks)})
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "npu=1" in result.stdout + result.stderr
+    return folder
+
+
+def test_the_report_of_a_simulated_server(server):
+    report = json.loads((server / "reports" / "retinamask.json").read_text())
+    for name in DEVICES:
+        backend = report["backends"][name]
+        assert backend["images"] == {"indexed": IMAGES, "scored": IMAGES, "skipped": []}
+        assert backend["accuracy"]["bbox"]["AP"] > 0.4
+        assert backend["performance"]["simulator"] is True
+    card = report["backends"]["ascend310"]["performance"]
+    assert card["fps"] == pytest.approx(4 * card["fps_per_device"], abs=1e-3)
+    assert card["fps_card_measured"] > 0
+    text = (server / REPORT).read_text()
+    assert "FIGURES OF ascend310, ascend310p COME FROM A SIMULATOR, NOT FROM A DEVICE" in text
+    assert "arithmetic as in the guides" in text
+    assert any(name.endswith("ascend310/model.om") for name in report["provenance"]["sha256"])
+
+
+def test_nothing_is_left_but_results(server):
+    names = {path.name for path in (server / "results" / "retinamask" / "ascend310").iterdir()}
+    expected = {"patched.onnx", "model.om", "model.atc.log", "accuracy.json", "performance.json", "detections"}
+    assert names <= expected | {"patches.json", "outputs"}
+    assert not (server / "fusion_result.json").exists()
+    assert not list(server.rglob("kernel_meta"))
+
+
+def test_another_device_reruns_the_benchmark_alone(server, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(server, folder)
+    path = folder / "config" / "backends" / "ascend310.yaml"
+    path.write_text(path.read_text().replace("loop: 2", "loop: 3"))
+    result = snakemake(folder, "-n", "--quiet", "rules", "reason", "host", "--", REPORT, env=simulated(**MACHINE))
+    jobs = {line.split()[0] for line in (result.stdout + result.stderr).splitlines() if line[-1:].isdigit()}
+    assert jobs == {"benchmark", "report", "total"}
+
+
+def test_a_report_on_a_laptop_from_what_a_server_ran(server, tmp_path):
+    """Outputs by msame and a log are brought; the accuracy is that of the server, and no tool is there."""
+    shards, brought = tmp_path / "shards", tmp_path / "laptop" / "brought"
+    folder = reduced_demo(tmp_path / "laptop", "retinamask")
+    own_backends(folder)
+    brought.mkdir()
+    environment = simulated(**MACHINE)
+    for k in range(2):
+        command = ["preprocess.py", "--model", "config/models/retinamask.yaml", "--shard", f"{k}/2"]
+        command += ["--index", str(server / "results/datasets/shapes/index.tsv")]
+        command += ["--images", "data/images", "--output", str(shards / str(k))]
+        subprocess.run([sys.executable, ROOT / "scripts" / command[0], *command[1:]], cwd=folder, check=True)
+    (shards / "bins").mkdir()
+    for path in shards.glob("?/*.bin"):
+        path.rename(shards / "bins" / path.name)
+    shutil.copy(server / "results/retinamask/ascend310/model.om", shards)
+    by_hand = ["msame", "--model", "model.om", "--input", "bins", "--output", "out", "--outfmt", "BIN"]
+    log = subprocess.run(by_hand, cwd=shards, env=environment, capture_output=True, text=True, check=True).stdout
+    shutil.copytree(next((shards / "out").iterdir()), brought / "outputs")
+    (brought / "msame.log").write_text(log)
+    configure(
+        folder,
+        backends=["ascend310"],
+        brought={"ascend310": {"retinamask": {"outputs": "brought/outputs", "log": "brought/msame.log"}}},
+    )
+    result = snakemake(folder, "--cores", "2", REPORT)
+    assert result.returncode == 0, result.stdout + result.stderr
+    laptop, original = (
+        json.loads((path / "results/retinamask/ascend310/accuracy.json").read_text()) for path in (folder, server)
+    )
+    assert laptop["accuracy"] == original["accuracy"]
+    performance = json.loads((folder / "results/retinamask/ascend310/performance.json").read_text())
+    assert (performance["tool"], performance["runs"], performance["simulator"]) == ("msame", IMAGES, True)
+    assert performance["log"]["file"] == "msame.log"
+    assert "Inference average time" in (folder / REPORT).read_text()
+    assert not (folder / "results" / "retinamask" / "onnx").exists(), "nothing is exported for what is brought"
+
+
+def test_what_is_brought_must_be_there(tmp_path):
+    folder = reduced_demo(tmp_path / "demo", "retinamask")
+    missing = {"ascend310": {"retinamask": {"outputs": "nosuch", "log": "nosuch.log"}}}
+    configure(folder, backends=["ascend310"], brought=missing)
+    result = snakemake(folder, "-n", REPORT)
+    assert result.returncode == 2
+    assert "brought.ascend310.retinamask" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        ("soc_version", "310P3", "soc_version"),
+        ("atc", {"log": "warn"}, "atc.log: 'warn' is not known; expected one of debug, info, warning, error, null"),
+        ("atc", {"presicion_mode": "force_fp16"}, "atc.presicion_mode: unknown key; did you mean 'precision_mode'?"),
+        ("runner", {"tool": "trtexec"}, "runner.tool: 'trtexec' is not known"),
+        ("devices", [], "devices"),
+        ("session", {}, ""),
+    ],
+)
+def test_a_backend_is_checked_before_anything_runs(tmp_path, key, value, expected):
+    folder = reduced_demo(tmp_path / "demo", "retinamask")
+    own_backends(folder)
+    path = folder / "config" / "backends" / "ascend310.yaml"
+    path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | {key: value}))
+    configure(folder, backends=["ascend310"])
+    result = snakemake(folder, "-n", REPORT)
+    assert (result.returncode == 2) == bool(expected), result.stderr
+    assert expected in result.stderr

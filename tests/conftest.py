@@ -1,0 +1,50 @@
+"""Options and fixtures that all tests share."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).parent
+OWN_CASES = TESTS / "golden" / "data"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--golden",
+        metavar="DIR",
+        help="folder of golden cases, DIR/MODEL/{keys.tsv, init.json, network.*, ...} (default: the project's own)",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """A wrong --golden must not look like a run without failures."""
+    folder = config.getoption("--golden")
+    if folder and not any((Path(folder) / model.name).is_dir() for model in OWN_CASES.iterdir()):
+        names = ", ".join(sorted(path.name for path in OWN_CASES.iterdir()))
+        raise pytest.UsageError(f"--golden {folder}: holds no case; expected folders such as {names}")
+
+
+@pytest.fixture(scope="session")
+def case_folder(request: pytest.FixtureRequest) -> Callable[[str], Path]:
+    """Path of a model's golden case in the folder given by --golden."""
+    root = Path(request.config.getoption("--golden") or OWN_CASES).resolve()
+
+    def folder(model: str) -> Path:
+        path = root / model
+        if not path.is_dir():
+            pytest.skip(f"{root} holds no case of {model}")
+        return path
+
+    return folder
+
+
+@pytest.fixture(scope="session")
+def case_images(case_folder: Callable[[str], Path]) -> Callable[[str], Path]:
+    """Path of the images that a model's case refers to: DIR/MODEL/images, else DIR/images."""
+
+    def folder(model: str) -> Path:
+        case = case_folder(model)
+        return case / "images" if (case / "images").is_dir() else case.parent / "images"
+
+    return folder

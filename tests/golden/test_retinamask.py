@@ -1,0 +1,231 @@
+"""RetinaMask against the upstream code: network, exported graph, preprocessing, decoding."""
+
+import hashlib
+import io
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from torch import Tensor, nn
+
+from detport import config, decoders, images
+from detport.networks import retinamask
+from detport.networks.roi_align import RoIAlign, roi_align
+from parity import difference, generated_state, random_input, read_case
+
+MODEL_YAML = config.ROOT / "config" / "models" / "retinamask.yaml"
+LIMIT = 1e-4  # largest difference, relative to the tensor's scale
+LEVELS = ("p3", "p4", "p5", "p6", "p7")
+
+
+@pytest.fixture(scope="module")
+def folder(case_folder) -> Path:
+    return case_folder("retinamask")
+
+
+@pytest.fixture(scope="module")
+def case(folder) -> tuple[dict, dict]:
+    return read_case(folder, "network")
+
+
+@pytest.fixture(scope="module")
+def network(folder, case) -> retinamask.RetinaMask:
+    """The published sizes on the canvas of the case, with the case's generated weights."""
+    settings = config.load_model(MODEL_YAML, "export")["network"]
+    options = {key: value for key, value in settings.items() if key != "architecture"}
+    model = retinamask.build(options, tuple(case[0]["input"]["shape"][2:])).eval()
+    state = generated_state(folder)
+    report = model.load_state_dict(state, strict=False)
+    assert not report.unexpected_keys
+    assert all("cell_anchors" in key for key in report.missing_keys)
+    return model
+
+
+class Everything(nn.Module):
+    """The network with its intermediate tensors as outputs, to be exported."""
+
+    def __init__(self, network: retinamask.RetinaMask) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        features = self.network.backbone(image)
+        logits, codes = self.network.rpn.head(features)
+        boxes, labels, scores, index = self.network.select(logits, codes)
+        masks = self.network.masks(features, boxes, labels)
+        return (*features, *logits, *codes, boxes, labels, scores, index, masks)
+
+    names = (
+        *LEVELS,
+        *(f"cls_logits_{level}" for level in LEVELS),
+        *(f"bbox_pred_{level}" for level in LEVELS),
+        *("bboxs", "labels", "scores", "topk_index", "masks"),
+    )
+
+
+def export(module: nn.Module, inputs: tuple, names: list[str], input_names: list[str], opset: int) -> bytes:
+    file = io.BytesIO()
+    with torch.no_grad():
+        torch.onnx.export(
+            module, inputs, file, dynamo=False, opset_version=opset, input_names=input_names, output_names=names
+        )
+    return file.getvalue()
+
+
+def in_golden_order(index: np.ndarray, golden: dict) -> np.ndarray:
+    """Rows of our list in the order of the golden one: neighbours of nearly equal score may have changed places."""
+    assert set(index.tolist()) == set(golden["topk_index"].tolist())
+    row = {flat: i for i, flat in enumerate(index.tolist())}
+    return np.array([row[flat] for flat in golden["topk_index"].tolist()])
+
+
+def test_published_keys_are_the_networks_keys(folder, network):
+    expected = {key: tuple(value.shape) for key, value in generated_state(folder).items()}
+    own = {key: tuple(value.shape) for key, value in network.state_dict().items() if "cell_anchors" not in key}
+    assert own == expected
+
+
+def test_stages_in_pytorch(case, network):
+    spec, golden = case
+    image = random_input(spec["input"])
+    with torch.no_grad():
+        body = network.backbone.body
+        found = {"stem": body.stem(image)} | dict(zip(("c2", "c3", "c4", "c5"), body(image), strict=True))
+        features = network.backbone(image)
+        logits, codes = network.rpn.head(features)
+    found |= dict(zip(LEVELS, features, strict=True))
+    found |= {f"cls_logits_{level}": tensor for level, tensor in zip(LEVELS, logits, strict=True)}
+    found |= {f"bbox_pred_{level}": tensor for level, tensor in zip(LEVELS, codes, strict=True)}
+    found["anchors"] = network.anchors()
+    found["probs"] = torch.cat([retinamask.per_anchor(x, network.classes) for x in logits]).sigmoid()
+    found["decoded"] = retinamask.decode_boxes(
+        network.anchors(), torch.cat([retinamask.per_anchor(x, 4) for x in codes])
+    )
+    for i, anchors in enumerate(network.rpn.anchor_generator.cell_anchors):
+        np.testing.assert_array_equal(anchors.numpy(), golden["cell_anchors"][i])
+    differences = {name: difference(golden, name, tensor) for name, tensor in found.items()}
+    assert max(differences.values()) < LIMIT, differences
+
+
+def test_detections_and_masks_in_pytorch(case, network):
+    spec, golden = case
+    image = random_input(spec["input"])
+    with torch.no_grad():
+        features = network.backbone(image)
+        boxes, labels, scores, index = network.select(*network.rpn.head(features))
+        rows = in_golden_order(index.numpy(), golden)
+        boxes, labels, scores = boxes[rows], labels[rows], scores[rows]
+        chosen = torch.from_numpy(golden["mask_rois"]).long()
+        pooled = network.pool(features, boxes[chosen])
+        found = {
+            "bboxs": boxes,
+            "scores": scores,
+            "pooled_sel": pooled,
+            "mask_feature_sel": network.mask.features(pooled),
+            "mask_logits_sel": network.mask.logits(pooled),
+            "masks_sel": network.masks(features, boxes[chosen], labels[chosen]),
+        }
+    np.testing.assert_array_equal(labels.numpy(), golden["labels"])
+    np.testing.assert_array_equal(retinamask.roi_level(boxes).numpy(), golden["roi_level"])
+    differences = {name: difference(golden, name, tensor) for name, tensor in found.items()}
+    assert max(differences.values()) < LIMIT, differences
+
+
+def test_everything_in_onnxruntime(case, network):
+    spec, golden = case
+    image = random_input(spec["input"])
+    model = export(Everything(network), (image,), list(Everything.names), ["input"], opset=11)
+    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    found = dict(zip(Everything.names, session.run(list(Everything.names), {"input": image.numpy()}), strict=True))
+    rows = in_golden_order(found.pop("topk_index"), golden)
+    np.testing.assert_array_equal(found.pop("labels")[rows], golden["labels"])
+    masks = found.pop("masks")[rows]
+    found |= {"bboxs": found["bboxs"][rows], "scores": found["scores"][rows]}
+    found["masks_sel"] = masks[golden["mask_rois"]]
+    found["masks_mean"] = masks.reshape(len(masks), -1).mean(1)
+    differences = {name: difference(golden, name, tensor) for name, tensor in found.items()}
+    assert max(differences.values()) < LIMIT, differences
+
+
+def test_unit_box_decoding(case):
+    _, golden = case
+    anchors, codes = (torch.from_numpy(golden[f"unit_decode_{name}"]) for name in ("anchors", "codes"))
+    assert difference(golden, "unit_decode_boxes", retinamask.decode_boxes(anchors, codes)) < LIMIT
+
+
+def test_unit_roi_level(case):
+    _, golden = case
+    levels = retinamask.roi_level(torch.from_numpy(golden["unit_level_boxes"]))
+    np.testing.assert_array_equal(levels.numpy(), golden["unit_level"])
+
+
+def test_unit_roi_align_in_pytorch(case):
+    _, golden = case
+    rois = torch.from_numpy(golden["unit_roi_rois"])
+    pooled = torch.empty(golden["unit_roi_pooled"].shape)
+    for i, features in enumerate(torch.from_numpy(golden["unit_roi_feature"])):
+        rows = rois[:, 0] == i
+        pooled[rows] = roi_align(features[None], rois[rows, 1:], 0.125, pooled.shape[2], retinamask.SAMPLES)
+    assert difference(golden, "unit_roi_pooled", pooled) < LIMIT
+
+
+@pytest.mark.parametrize("opset", [11, 13, 16, 17])
+def test_unit_roi_align_in_onnxruntime(case, opset):
+    _, golden = case
+    bins = golden["unit_roi_pooled"].shape[2]
+
+    class Pool(nn.Module):
+        def forward(self, features: Tensor, rois: Tensor) -> Tensor:
+            return RoIAlign.apply(features, rois, 0.125, bins, retinamask.SAMPLES)
+
+    features, rois = golden["unit_roi_feature"], golden["unit_roi_rois"]
+    inputs = (torch.from_numpy(features), torch.from_numpy(rois))
+    model = export(Pool(), inputs, ["pooled"], ["features", "rois"], opset)
+    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    (pooled,) = session.run(["pooled"], {"features": features, "rois": rois})
+    assert difference(golden, "unit_roi_pooled", pooled) < LIMIT
+
+
+def test_preprocess_is_bit_identical(folder, case_images):
+    spec, golden = read_case(folder, "preprocess")
+    model = config.load_model(MODEL_YAML, "preprocess")
+    for stem, expected in spec["images"].items():
+        (path,) = case_images("retinamask").glob(f"{stem}.*")
+        tensor, placement = images.preprocess(path, model)
+        np.testing.assert_array_equal(tensor.reshape(-1)[golden["idx"]], golden[f"{stem}_val"], err_msg=stem)
+        assert hashlib.sha256(tensor.tobytes()).hexdigest() == expected["sha256"], stem
+        assert [placement["width"], placement["height"]] == expected["original_wh"], stem
+        assert placement["resized"] == expected["resized_wh"], stem
+
+
+def test_decode(folder):
+    spec, golden = read_case(folder, "postprocess")
+    model = config.load_model(MODEL_YAML, "preprocess")
+    settings = config.load_model(MODEL_YAML, "decode")["decode"]
+    rows = []
+    for image_id in spec["image_order"]:
+        size = spec["images"][str(image_id)]
+        _, _, scale = images.fit(size["width"], size["height"], model["input"]["width"], model["input"]["height"])
+        image = {
+            "image_id": image_id,
+            "file": f"{image_id}.jpg",
+            "width": size["width"],
+            "height": size["height"],
+            "scale": scale,
+        }
+        outputs = {name: golden[f"{image_id}_{name}"] for name in ("bboxs", "labels", "scores")}
+        outputs["masks"] = ((golden[f"{image_id}_masks_u8"].astype(np.float32) + 0.5) / 256)[:, None]
+        decode = decoders.load(settings["kind"]).decode
+        rows += decode(outputs, image, settings, decoders.categories(settings["categories"]))
+
+    def column(key: str) -> np.ndarray:
+        return np.array([row[key] for row in rows])
+
+    np.testing.assert_array_equal(column("image_id"), golden["det_image_id"])
+    np.testing.assert_array_equal(column("category_id"), golden["det_category_id"])
+    np.testing.assert_array_equal(column("score"), golden["det_score"])
+    np.testing.assert_allclose(column("bbox"), golden["det_bbox"], rtol=0, atol=1e-3)
+    assert [row["segmentation"]["size"] for row in rows] == golden["det_rle_size"].tolist()
+    assert [row["segmentation"]["counts"] for row in rows] == golden["det_rle_counts"].tolist()

@@ -1,0 +1,166 @@
+"""Bad annotations are named by their place in the file; what is tolerated scores the same in both evaluators."""
+
+import copy
+import json
+from pathlib import Path
+
+import hypothesis
+import numpy as np
+import pytest
+from hypothesis import strategies
+from pycocotools import mask as coco_mask
+
+from detport import masks
+from detport.datasets import annotations, coco
+from detport.errors import UsageError
+from detport.metrics import coco as metric
+
+SETTINGS = {
+    "kind": "coco",
+    "iou_types": ["bbox", "segm"],
+    "max_detections": [1, 10, 100],
+    "mask_area": "bbox",
+    "images": "all",
+}
+SQUARE = np.zeros((30, 40), np.uint8)
+SQUARE[2:12, 2:12] = 1
+ROWS = [{"image_id": 1, "category_id": 1, "bbox": [2, 2, 10, 10], "score": 0.9, "segmentation": masks.encode(SQUARE)}]
+NAN = float("nan")
+
+
+def truth(**changes) -> dict:
+    """Two images, one object; the object's keys can be changed, ... takes one away."""
+    found = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [2, 2, 10, 10], "area": 100, "iscrowd": 0}
+    found |= {"segmentation": [[2, 2, 12, 2, 12, 12, 2, 12]]} | changes
+    return {
+        "images": [{"id": i, "file_name": f"{i}.jpg", "width": 40, "height": 30} for i in (1, 2)],
+        "categories": [{"id": 1, "name": "x"}],
+        "annotations": [{key: value for key, value in found.items() if value is not ...}],
+    }
+
+
+def evaluate(folder: Path, content: dict) -> dict:
+    path = folder / "truth.json"
+    path.write_text(json.dumps(content))
+    return metric.evaluate(path, [1, 2], ROWS, SETTINGS, cross_check=True)
+
+
+@pytest.mark.parametrize(
+    ("changes", "key"),
+    [
+        ({"image_id": 99}, "image_id: there is no image 99"),
+        ({"category_id": 99}, "category_id: there is no category 99"),
+        ({"bbox": [2, 2, -10, 10]}, "bbox"),
+        ({"bbox": [1, 2]}, "bbox"),
+        ({"bbox": ["2", 2, 10, 10]}, "bbox"),
+        ({"bbox": [NAN, 2, 10, 10]}, "bbox"),
+        ({"bbox": [float("inf"), 2, 10, 10]}, "bbox"),
+        ({"bbox": [10**400, 2, 10, 10]}, "bbox"),
+        ({"bbox": [True, 2, 10, 10]}, "bbox"),
+        ({"area": ...}, "area"),
+        ({"area": "x"}, "area"),
+        ({"area": -1}, "area"),
+        ({"iscrowd": ...}, "iscrowd"),
+        ({"iscrowd": 2}, "iscrowd"),
+        ({"segmentation": ...}, "segmentation"),
+        ({"segmentation": []}, "segmentation: holds no polygon"),
+        ({"segmentation": [[]]}, "segmentation"),
+        ({"segmentation": [[1, 2, 3, 4]]}, "segmentation"),
+        ({"segmentation": [[2, 2, 12, 2, 12, 12, 2]]}, "segmentation"),
+        ({"segmentation": [["a"] * 6]}, "segmentation"),
+        ({"segmentation": [[NAN] * 6]}, "segmentation"),
+        ({"segmentation": [[1e9] * 6]}, "segmentation"),
+        ({"segmentation": {"size": [10, 10], "counts": [100]}}, "segmentation: size"),
+        ({"segmentation": {"size": [30, 40], "counts": [5, 10]}}, "segmentation: counts add up to 15"),
+        ({"segmentation": {"size": [30, 40], "counts": [-5, 1205]}}, "segmentation: counts"),
+        ({"segmentation": {"size": [30, 40], "counts": "\x00"}}, "segmentation: counts"),
+        ({"segmentation": {"size": [30, 40], "counts": "o"}}, "segmentation: counts"),
+        ({"segmentation": {"size": [30, 40]}}, "segmentation: counts"),
+    ],
+)
+def test_a_bad_annotation_is_one_line(tmp_path, changes, key):
+    with pytest.raises(UsageError) as error:
+        evaluate(tmp_path, truth(**changes))
+    assert f"truth.json: annotations[0].{key}" in str(error.value)
+    assert len(str(error.value).splitlines()) == 1
+    assert len(str(error.value)) < 400
+
+
+@pytest.mark.parametrize(
+    ("changes", "ap"),
+    [
+        ({"bbox": [100, 100, 10, 10]}, 0.0),
+        ({"bbox": [-5, -5, 12, 12]}, 0.0),
+        ({"bbox": [2, 2, 0, 0]}, 0.0),
+        ({"segmentation": [[-50, 2, 12, 2, 12, 12, -50, 12]]}, 1.0),
+        ({"iscrowd": 1, "segmentation": masks.encode(SQUARE)}, -1.0),
+    ],
+    ids=["outside", "over the edge", "no area", "polygon over the edge", "crowd"],
+)
+def test_what_is_tolerated(tmp_path, changes, ap):
+    assert evaluate(tmp_path, truth(**changes))["bbox"]["AP"] == pytest.approx(ap)
+
+
+def test_images_without_annotations_are_scored(tmp_path):
+    assert evaluate(tmp_path, truth() | {"annotations": []})["bbox"]["AP"] == -1
+
+
+@pytest.mark.parametrize(
+    ("section", "change", "expected"),
+    [
+        ("images", {"width": 0}, "images[0]: is 0x30 pixels"),
+        ("images", {"id": 2}, "images[1].id: 2 is there twice"),
+        ("images", {"file_name": "2.jpg"}, "images[1].file_name: '2.jpg' is there twice"),
+        ("images", {"file_name": "a\0b"}, "images[0].file_name"),
+        ("images", {"file_name": "\ud800.jpg"}, "images[0].file_name"),
+        ("images", {"file_name": ""}, "images[0].file_name"),
+        ("images", {"id": "1"}, "images[0].id: expected int"),
+        ("annotations", {"bbox": None}, "annotations[0].bbox: expected list"),
+    ],
+)
+def test_bad_images_and_types_are_named(tmp_path, section, change, expected):
+    content = copy.deepcopy(truth())
+    content[section][0] |= change
+    with pytest.raises(UsageError) as error:
+        evaluate(tmp_path, content)
+    assert expected in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "{",
+        "[]",
+        "null",
+        '"x"',
+        "{}",
+        '{"images": []}',
+        "[" * 100_000,
+        "1" * 10_000,
+        '{"images": [], "annotations": [], "categories": []}',
+        "\ud800".encode("utf-16-le", "surrogatepass").decode("latin-1"),
+    ],
+)
+def test_files_that_are_no_annotations(tmp_path, content):
+    path = tmp_path / "truth.json"
+    path.write_text(content)
+    with pytest.raises(UsageError, match=r"truth\.json"):
+        coco.read(path)
+
+
+@hypothesis.given(strategies.lists(strategies.booleans(), min_size=12, max_size=12))
+def test_runs_are_read_as_pycocotools_writes_them(pixels):
+    mask = np.array(pixels, np.uint8).reshape(3, 4)
+    encoded = masks.encode(mask)
+    counts = annotations.decoded(encoded["counts"])
+    assert sum(counts) == 12
+    assert annotations.runs_problem(encoded, [3, 4]) is None
+    plain = coco_mask.frPyObjects({"size": [3, 4], "counts": counts}, 3, 4)
+    assert coco_mask.area(plain) == mask.sum()
+
+
+def test_long_runs():
+    mask = np.zeros((1000, 700), np.uint8)
+    mask[100:900, 3:650] = 1
+    assert annotations.runs_problem(masks.encode(mask), [1000, 700]) is None

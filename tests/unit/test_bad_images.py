@@ -1,0 +1,136 @@
+"""Images as they lie in real folders: each is used as it should be or refused with its reason, never misread."""
+
+import io
+import os
+import struct
+import sys
+import traceback
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from detport import images
+
+DECODERS = ("pillow", "opencv")
+
+
+def whole_png(width: int, height: int) -> bytes:
+    """A complete PNG of one bit per pixel, all black: kilobytes on disk, gigabytes in memory."""
+    packer = zlib.compressobj(9)
+    data = b"".join(packer.compress(bytes(1 + (width + 7) // 8)) for _ in range(height)) + packer.flush()
+    header = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
+    file = b"\x89PNG\r\n\x1a\n"
+    for name, content in ((b"IHDR", header), (b"IDAT", data), (b"IEND", b"")):
+        file += struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+    return file
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_a_bomb_is_refused_before_it_is_unpacked(tmp_path, decoder):
+    path = tmp_path / "bomb.png"
+    path.write_bytes(whole_png(40_000, 40_000))
+    with pytest.raises(images.BadImage, match="far too many pixels"):
+        images.decode(path, decoder, (40_000, 40_000))
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+@pytest.mark.parametrize(
+    ("pixels", "expected"),
+    [
+        (np.full((30, 40), 0x80FF, np.uint16), [0x80] * 3),
+        (np.full((30, 40), 0x00FF, np.uint16), [0] * 3),
+        (np.full((30, 40), 0xFFFF, np.uint16), [255] * 3),
+    ],
+    ids=["grey", "nearly black", "white"],
+)
+def test_of_16_bits_the_upper_8_are_taken(tmp_path, decoder, pixels, expected):
+    path = tmp_path / "a.png"
+    Image.fromarray(pixels).save(path)
+    found = images.decode(path, decoder, (40, 30))[5, 5]
+    assert np.abs(found.astype(int) - expected).max() <= 1
+
+
+@pytest.mark.parametrize("mode", ["I", "F"])
+def test_32_bits_are_refused(tmp_path, mode):
+    Image.new(mode, (40, 30)).save(tmp_path / "a.tiff")
+    with pytest.raises(images.BadImage, match="32 bits per pixel"):
+        images.check(tmp_path / "a.tiff", 40, 30)
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_a_palette_is_looked_up(tmp_path, decoder):
+    image = Image.new("P", (40, 30), 1)
+    image.putpalette([0, 0, 0, 200, 100, 50])
+    image.save(tmp_path / "a.png")
+    assert images.decode(tmp_path / "a.png", decoder, (40, 30))[5, 5].tolist() == [200, 100, 50]
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_one_pixel(tmp_path, decoder):
+    Image.new("RGB", (1, 1), (9, 8, 7)).save(tmp_path / "a.png")
+    assert images.decode(tmp_path / "a.png", decoder, (1, 1)).tolist() == [[[9, 8, 7]]]
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_a_png_named_jpg_is_what_it_is(tmp_path, decoder):
+    Image.new("RGB", (40, 30), (9, 8, 7)).save(tmp_path / "a.jpg", "PNG")
+    assert images.decode(tmp_path / "a.jpg", decoder, (40, 30))[0, 0].tolist() == [9, 8, 7]
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_cmyk_keeps_its_size_and_about_its_colour(tmp_path, decoder):
+    Image.new("CMYK", (40, 30), (0, 255, 255, 0)).save(tmp_path / "a.jpg", quality=95)
+    red = images.decode(tmp_path / "a.jpg", decoder, (40, 30))[15, 20].astype(int)
+    assert np.abs(red - [254, 0, 0]).max() <= 8
+
+
+def test_a_folder_of_that_name_is_no_image(tmp_path):
+    (tmp_path / "a.jpg").mkdir()
+    with pytest.raises(images.BadImage, match="cannot be decoded"):
+        images.decode(tmp_path / "a.jpg", "pillow", (1, 1))
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="as root, a child process gives its rights away; others cannot")
+def test_an_image_without_permission_names_the_reason(tmp_path):
+    path = tmp_path / "a.jpg"
+    Image.new("RGB", (40, 30)).save(path)
+    path.chmod(0)
+    child = os.fork()
+    if child == 0:  # the child tells by its exit status
+        status = 3
+        try:
+            os.setresuid(65534, 65534, 65534)
+            images.check(path, 40, 30)
+        except images.BadImage as error:
+            status = 0 if "ermission denied" in str(error) else 2
+        except OSError:
+            traceback.print_exc(file=sys.stderr)
+        finally:
+            os._exit(status)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def broken(kind: str) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", (40, 30), (1, 2, 3)).save(buffer, "JPEG")
+    whole = buffer.getvalue()
+    return {
+        "truncated": whole[: len(whole) * 2 // 3],
+        "zero bytes": bytes(len(whole)),
+        "no end": whole[:-2],
+        "a hole": whole[:300] + bytes(64) + whole[364:],
+        "html": b"<!DOCTYPE html><title>404</title>",
+        "a pointer of git lfs": b"version https://git-lfs.github.com/spec/v1\n",
+    }[kind]
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+@pytest.mark.parametrize("kind", ["truncated", "zero bytes", "html", "a pointer of git lfs"])
+def test_what_is_no_whole_image_is_refused(tmp_path, kind, decoder):
+    path = Path(tmp_path / "a.jpg")
+    path.write_bytes(broken(kind))
+    with pytest.raises(images.BadImage, match="cannot be decoded"):
+        images.decode(path, decoder, (40, 30))

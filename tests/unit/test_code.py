@@ -1,0 +1,54 @@
+"""Editing a module reruns the stages that use it, and no other."""
+
+import shutil
+
+import pytest
+
+from detport import code, config
+
+MODEL = config.load(config.ROOT / "config" / "models" / "retinamask.yaml", "model")
+BACKEND = config.load_backend(config.ROOT / "config" / "backends" / "onnxruntime.yaml")
+
+
+def digests() -> dict[str, str]:
+    code.imports.cache_clear()
+    return {stage: code.digest(f"{stage}.py", config.plugins(MODEL, BACKEND, stage)) for stage in config.STAGES}
+
+
+@pytest.fixture
+def own_scripts(tmp_path, monkeypatch):
+    copy = tmp_path / "scripts"
+    shutil.copytree(code.SCRIPTS, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(code, "SCRIPTS", copy)
+    return copy
+
+
+@pytest.mark.parametrize(
+    ("edited", "stages"),
+    [
+        ("infer.py", {"infer"}),
+        ("detport/networks/retinamask.py", {"export"}),
+        ("detport/networks/blocks.py", {"export"}),
+        ("detport/networks/gfocalv2.py", set()),
+        ("detport/decoders/retinamask.py", {"decode"}),
+        ("detport/masks.py", {"decode"}),
+        ("detport/images.py", {"preprocess"}),
+        ("detport/shards.py", {"preprocess", "infer", "decode", "evaluate"}),
+        ("detport/metrics/coco.py", {"evaluate", "report"}),
+        ("detport/backends/onnxruntime.py", {"compile", "infer", "benchmark", "simplify", "patch"}),
+        ("detport/graph/patches.py", {"patch"}),
+        ("detport/files.py", set(config.STAGES)),
+    ],
+)
+def test_edit_changes_the_digest_of_its_users(own_scripts, edited, stages):
+    before = digests()
+    with (own_scripts / edited).open("a") as file:
+        file.write("\n# edited\n")
+    after = digests()
+    assert {stage for stage in before if before[stage] != after[stage]} == stages
+
+
+def test_eager_pytorch_tracks_the_network():
+    backend = config.load_backend(config.ROOT / "config" / "backends" / "pytorch.yaml")
+    files = code.closure([code.module_file(name) for name in config.plugins(MODEL, backend, "infer")])
+    assert {path.name for path in files} >= {"pytorch.py", "retinamask.py", "blocks.py", "roi_align.py"}

@@ -1,0 +1,197 @@
+"""A mistake in a yaml is refused with file, line, key and what was expected."""
+
+import itertools
+from pathlib import Path
+
+import pytest
+
+from detport import config
+from detport.errors import UsageError
+
+MODEL = config.ROOT / "config" / "models" / "retinamask.yaml"
+
+
+def edited(tmp_path: Path, old: str, new: str) -> Path:
+    text = MODEL.read_text()
+    assert old in text
+    path = tmp_path / "model.yaml"
+    path.write_text(text.replace(old, new, 1))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("  height: 1344", "  heigth: 1344", ["input.heigth: unknown key", "did you mean 'height'"]),
+        ("title:", "titel:", ["titel: unknown key", "did you mean 'title'"]),
+        ("  top_k: 1000", "  topk: 1000", ["network.topk: unknown key", "did you mean 'top_k'"]),
+        ("architecture: retinamask", "architecture: retinanet", ["network.architecture", "retinamask"]),
+        ("  arithmetic: float64\n", "", ["preprocess: missing key 'arithmetic'"]),
+        ("nms_iou: 0.4", "nms_iou: high", ["decode.nms_iou: 'high' is not of type number"]),
+        ("nms_iou: 0.4", "nms_iou: 1.5", ["decode.nms_iou: 1.5"]),
+        ("decoder: pillow", "decoder: imageio", ["preprocess.decoder", "pillow, opencv"]),
+        ("opset: 11", "opset: 20", ["export.opset: 20"]),
+        ("mean: [102.9801,", "mean: [102.9801, 3,", ["preprocess.mean"]),
+        ("checkpoint:", "onnx: model.onnx\ncheckpoint:", ["checkpoint and network, without onnx"]),
+        ("title:", "title: x\ntitle:", ["title: the key is there twice"]),
+        ("categories: coco80", "categories: coco81", ["decode.categories"]),
+        ("rule: fit", "rule: short_side", ["preprocess.resize: missing key 'size'"]),
+        ("rule: fit", "rule: fit, size: 5", ["preprocess.resize", "size and too_large belong to rule short_side"]),
+        ("  mean:", "  normalise: before_resize\n  mean:", ["preprocess.resize.library: 'opencv' was expected"]),
+    ],
+)
+def test_mistakes_are_named(tmp_path, old, new, expected):
+    path = edited(tmp_path, old, new)
+    with pytest.raises(UsageError) as refusal:
+        config.load(path, "model")
+    message = str(refusal.value)
+    assert message.startswith(f"{path}")
+    assert "\n" not in message
+    for part in expected:
+        assert part in message
+
+
+def test_line_number_is_that_of_the_key(tmp_path):
+    path = edited(tmp_path, "  height: 1344", "  heigth: 1344")
+    line = 1 + path.read_text().splitlines().index(next(x for x in path.read_text().splitlines() if "heigth" in x))
+    with pytest.raises(UsageError, match=f"model.yaml:{line}: input.heigth"):
+        config.load(path, "model")
+
+
+@pytest.mark.parametrize(
+    "text", ["a: [1", "a: b: c", "\t- x", "a: &x [*x]", "- 1", "", "a: !!python/object:os.system x"]
+)
+def test_broken_yaml_is_one_line(tmp_path, text):
+    path = tmp_path / "model.yaml"
+    path.write_text(text)
+    with pytest.raises(UsageError) as refusal:
+        config.load(path, "model")
+    assert str(path) in str(refusal.value)
+
+
+def test_defaults_are_filled_in(tmp_path):
+    model = config.load(MODEL, "model")
+    assert model["preprocess"]["fill"] is None
+    assert model["simplify"]["tolerance"] == 1e-4
+    assert model["gates"][0]["times"] == 1
+
+
+def test_a_stage_sees_its_own_sections_only():
+    assert set(config.load_model(MODEL, "decode")) == {"name", "outputs", "decode"}
+
+
+def test_every_shipped_yaml_is_valid():
+    for path in config.ROOT.glob("config/models/*.yaml"):
+        config.load(path, "model")
+    for path in config.ROOT.glob("demo/config/models/*.yaml"):
+        config.load(path, "model")
+    for path in config.ROOT.glob("config/backends/*.yaml"):
+        config.load_backend(path)
+    for path in (config.ROOT / "config/config.yaml", config.ROOT / "demo/config/config.yaml"):
+        config.load(path, "config")
+
+
+def test_models_can_be_read_side_by_side():
+    """Sections stand in the schema's order, and what two models both say within one stands in the same order."""
+    files = sorted(config.ROOT.glob("config/models/*.yaml")) + sorted(config.ROOT.glob("demo/config/models/*.yaml"))
+    models = {path: config.read_yaml(path)[0] for path in files}
+    order = list(config.schema_of("model")["properties"])
+    for path, model in models.items():
+        assert list(model) == sorted(model, key=order.index), path
+    for (path, one), (other_path, other) in itertools.combinations(models.items(), 2):
+        for section in one.keys() & other.keys():
+            if isinstance(one[section], dict) and isinstance(other[section], dict):
+                shared = [key for key in one[section] if key in other[section]]
+                assert shared == [key for key in other[section] if key in shared], (path, other_path, section)
+
+
+def test_every_schema_key_is_described():
+    """docs/configuration.md names every key that the schemas know."""
+    text = (config.ROOT / "docs" / "configuration.md").read_text()
+    for name in ("model", "config", "backend"):
+        for key in config.schema_of(name)["properties"]:
+            assert f"`{key}" in text, f"{name}: {key}"
+
+
+def models(folder: Path, **texts: str) -> Path:
+    """A folder of models: the published RetinaMask as whole.yaml and the given ones."""
+    (folder / "whole.yaml").write_text(MODEL.read_text())
+    for name, text in texts.items():
+        (folder / f"{name}.yaml").write_text(text)
+    return folder
+
+
+def test_a_model_says_only_what_differs_from_its_base(tmp_path):
+    folder = models(
+        tmp_path,
+        small="base: whole\ntitle: Small\ninput: {height: 64}\ngates: []\n",
+        smaller="base: small\ninput: {width: 32}\npreprocess: {resize: {library: opencv}}\n",
+    )
+    whole = config.load(folder / "whole.yaml", "model")
+    found = config.load(folder / "smaller.yaml", "model")
+    assert found["title"] == "Small"
+    assert found["gates"] == []
+    assert found["input"] == whole["input"] | {"height": 64, "width": 32}
+    assert found["preprocess"]["resize"] == whole["preprocess"]["resize"] | {"library": "opencv"}
+    same = whole.keys() - {"title", "gates", "input", "preprocess"}
+    assert {key: found[key] for key in same} == {key: whole[key] for key in same}
+    assert config.load_model(folder / "smaller.yaml", "decode")["name"] == "smaller"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("base: whole\ntitle: x\ninput: {heigth: 3}", ["model.yaml:3: input.heigth: unknown key", "'height'"]),
+        ("base: broken\ntitle: x", ["broken.yaml:3: input.heigth: unknown key", "'height'"]),
+        ("base: broken\ntitle: 3", ["model.yaml:2: title: 3 is not of type string"]),
+        ("base: whole\ninput: {height: 0}", ["model.yaml:2: input.height: 0"]),
+        ("base: low\ninput: {width: 5}", ["low.yaml:2: input.height: 0"]),
+        ("base: listed\ntitle: x", ["listed.yaml:2: gates.0: missing key 'measure'"]),
+        ("base: listed\ngates: [{name: x, reference: y}]", ["model.yaml:2: gates.0: missing key 'measure'"]),
+        ("title: x\nbase: whale", ["model.yaml:2: base: no model 'whale' in", "did you mean 'whole'?", "broken, "]),
+        ("base: model", ["model.yaml:1: base: model -> model goes round in a circle"]),
+        ("base: ring", ["ring.yaml:1: base: model -> ring -> model goes round in a circle"]),
+        ("base: ../models/whole", ["model.yaml:1: base: '../models/whole' is no name of a model"]),
+        ("base: [whole]", ["model.yaml:1: base: ['whole'] is no name of a model"]),
+        ("base:", ["model.yaml:1: base: None is no name of a model"]),
+        ("base: empty", ["empty.yaml: expected the sections of a model"]),
+        ("base: torn", ["torn.yaml:", "not valid YAML"]),
+    ],
+)
+def test_mistakes_in_a_base_are_named_in_the_right_file(tmp_path, text, expected):
+    folder = models(
+        tmp_path,
+        model=text,
+        broken="base: whole\n\ninput: {heigth: 3}",
+        low="base: whole\ninput: {height: 0}",
+        listed="base: whole\ngates: [{name: x, reference: y}]",
+        ring="base: model",
+        empty="",
+        torn="a: [1",
+    )
+    with pytest.raises(UsageError) as refusal:
+        config.load(folder / "model.yaml", "model")
+    message = str(refusal.value)
+    assert message.startswith(str(folder))
+    assert "\n" not in message
+    for part in expected:
+        assert part in message
+
+
+def test_every_class_needs_a_category(tmp_path):
+    path = edited(tmp_path, "categories: coco80", "categories: [1, 2, 3]")
+    with pytest.raises(UsageError, match=r"decode\.categories: has 3 categories, network\.classes is 80"):
+        config.load(path, "model")
+
+
+def test_a_family_that_does_not_exist_has_no_patches(tmp_path):
+    path = edited(tmp_path, "patches:\n  ascend:", "patches:\n  acsend:")
+    with pytest.raises(UsageError, match="'acsend' is not known; expected one of onnxruntime, pytorch, ascend"):
+        config.load(path, "model")
+
+
+@pytest.mark.parametrize("value", [".nan", ".inf"])
+def test_numbers_are_finite(tmp_path, value):
+    path = edited(tmp_path, "fps: 4.3", f"fps: {value}")
+    with pytest.raises(UsageError, match=r"references\.0\.values\.fps: .* is not of type number"):
+        config.load(path, "model")

@@ -1,0 +1,69 @@
+"""Outputs are whole or not there."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from detport import files
+
+
+def test_a_file_appears_only_when_the_block_ends(tmp_path):
+    path = tmp_path / "deep" / "x.json"
+    with files.atomic(path) as partial:
+        partial.write_text("half")
+        assert not path.exists()
+    assert path.read_text() == "half"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path):
+    path = tmp_path / "x.json"
+    path.write_text("old")
+    with pytest.raises(RuntimeError), files.atomic(path) as partial:
+        partial.write_text("half")
+        raise RuntimeError
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_replaces_an_older_one(tmp_path):
+    path = tmp_path / "shard"
+    path.mkdir()
+    (path / "stale.bin").touch()
+    with files.atomic(path, directory=True) as partial:
+        (partial / "fresh.bin").touch()
+    assert [file.name for file in path.iterdir()] == ["fresh.bin"]
+
+
+def test_leftovers_of_dead_processes_are_removed_and_of_live_ones_kept(tmp_path):
+    dead = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
+    host = socket.gethostname()
+    names = {
+        "dead": f".x.json.{host}.{int(dead.stdout)}.partial",
+        "alive": f".x.json.{host}.{os.getppid()}.partial",
+        "elsewhere": ".x.json.otherhost.1.partial",
+        "another file's": f".y.json.{host}.{int(dead.stdout)}.partial",
+    }
+    for name in names.values():
+        (tmp_path / name).touch()
+    files.write_json(tmp_path / "x.json", {})
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {"x.json", names["alive"], names["elsewhere"], names["another file's"]}
+
+
+def test_json_has_stable_bytes_and_no_nan(tmp_path):
+    files.write_json(tmp_path / "a.json", {"b": 1, "ä": [0.1]})
+    assert (tmp_path / "a.json").read_bytes() == '{\n "b": 1,\n "ä": [\n  0.1\n ]\n}\n'.encode()
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        files.write_json(tmp_path / "b.json", float("nan"))
+    assert not (tmp_path / "b.json").exists()
+
+
+def test_sha256(tmp_path):
+    path = Path(tmp_path / "x")
+    path.write_bytes(b"abc")
+    assert files.sha256(path) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"

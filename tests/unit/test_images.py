@@ -1,0 +1,171 @@
+"""Decoding, placement and refusal of images."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from detport import images
+
+MODEL = {
+    "input": {"name": "input", "height": 64, "width": 96, "canvases": []},
+    "preprocess": {
+        "decoder": "pillow",
+        "channels": "RGB",
+        "resize": {"library": "pillow", "rule": "fit"},
+        "normalise": "after_resize",
+        "mean": [0, 0, 0],
+        "std": [1, 1, 1],
+        "arithmetic": "float32",
+        "fill": None,
+    },
+}
+
+
+def jpg(path: Path, width: int = 40, height: int = 30, **options) -> Path:
+    pixels = np.random.default_rng(0).integers(0, 255, (height, width, 3), np.uint8)
+    Image.fromarray(pixels).save(path, quality=90, **options)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("size", "canvas", "expected"),
+    [
+        ((480, 360), (1344, 1344), (1344, 1007)),  # truncated, not rounded to 1008
+        ((79, 40), (1344, 1344), (1343, 680)),  # even the long side loses a pixel in float64
+        ((640, 480), (1216, 800), (1066, 800)),
+        ((3000, 1), (1344, 1344), (1344, 1)),  # a side never becomes 0
+    ],
+)
+def test_fit(size, canvas, expected):
+    assert images.fit(*size, *canvas)[:2] == expected
+
+
+def test_tensor_is_top_left_and_padded_with_zeros(tmp_path):
+    tensor, placement = images.preprocess(jpg(tmp_path / "a.jpg"), MODEL)
+    assert tensor.shape == (3, 64, 96)
+    assert tensor.flags["C_CONTIGUOUS"]
+    assert placement["resized"] == [85, 64]
+    assert placement["pad"] == [11, 0]
+    assert not tensor[:, :, 85:].any()
+    assert tensor[:, :, :85].any()
+
+
+def test_fill_colour_comes_before_normalisation(tmp_path):
+    model = MODEL | {"preprocess": MODEL["preprocess"] | {"fill": [9, 8, 7], "mean": [1, 1, 1]}}
+    tensor, _ = images.preprocess(jpg(tmp_path / "a.jpg"), model)
+    assert tensor[:, 0, -1].tolist() == [8, 7, 6]
+
+
+def test_channel_order(tmp_path):
+    path = jpg(tmp_path / "a.jpg")
+    rgb, _ = images.preprocess(path, MODEL)
+    bgr, _ = images.preprocess(path, MODEL | {"preprocess": MODEL["preprocess"] | {"channels": "BGR"}})
+    np.testing.assert_array_equal(rgb, bgr[::-1])
+
+
+def short_side(size: int, too_large: str) -> dict:
+    resize = {"library": "opencv", "rule": "short_side", "size": size, "too_large": too_large}
+    return MODEL | {"preprocess": MODEL["preprocess"] | {"resize": resize, "normalise": "before_resize"}}
+
+
+def test_short_side(tmp_path):
+    """40 x 30 with short side 60: the canvas of 96 x 64 holds 80 x 60."""
+    tensor, placement = images.preprocess(jpg(tmp_path / "a.jpg"), short_side(60, "fit"))
+    assert placement == {
+        "width": 40,
+        "height": 30,
+        "canvas": "64x96",
+        "resized": [80, 60],
+        "scale": 2.0,
+        "pad": [16, 4],
+    }
+    assert tensor[:, 59, 79].all() and not tensor[:, 60:].any() and not tensor[:, :, 80:].any()
+
+
+def test_a_larger_image_than_the_canvas_is_made_to_fit(tmp_path):
+    """61 x 30 with short side 60 would be 122 wide."""
+    _, placement = images.preprocess(jpg(tmp_path / "a.jpg", 61, 30), short_side(60, "fit"))
+    assert placement["resized"] == [96, 47]
+    assert placement["scale"] == 96 / 61
+    assert placement["pad"] == [0, 17]
+    assert placement["too_large"] == "fit"
+
+
+def test_or_cropped_on_request(tmp_path):
+    path = jpg(tmp_path / "a.jpg", 61, 30)
+    cropped, placement = images.preprocess(path, short_side(60, "crop"))
+    assert placement["resized"] == [122, 60], "the size before the crop: that is what boxes are clipped to"
+    assert (placement["scale"], placement["pad"], placement["too_large"]) == (2.0, [-26, 4], "crop")
+    wider = {"input": MODEL["input"] | {"width": 128}}
+    whole, _ = images.preprocess(path, short_side(60, "crop") | wider)
+    np.testing.assert_array_equal(cropped, whole[:, :, :96])
+
+
+def test_a_very_flat_image_keeps_a_pixel(tmp_path):
+    _, placement = images.preprocess(jpg(tmp_path / "a.jpg", 300, 1), short_side(60, "fit"))
+    assert placement["resized"] == [96, 1]
+
+
+def test_normalising_before_the_resize_does_not_round(tmp_path):
+    before, _ = images.preprocess(jpg(tmp_path / "a.jpg"), short_side(60, "fit"))
+    late = short_side(60, "fit")
+    late["preprocess"]["normalise"] = "after_resize"
+    after, _ = images.preprocess(tmp_path / "a.jpg", late)
+    assert (after == np.round(after)).all()
+    assert 0 < np.abs(before - after).max() < 1
+
+
+def test_exif_orientation(tmp_path):
+    exif = Image.Exif()
+    exif[images.EXIF_ORIENTATION] = 6
+    path = jpg(tmp_path / "a.jpg", exif=exif)
+    assert images.decode(path, "pillow").shape[:2] == (30, 40)
+    assert images.decode(path, "opencv").shape[:2] == (40, 30)
+    images.check(path, 40, 30)
+    images.check(path, 30, 40)
+    with pytest.raises(images.BadImage, match="annotations say 41x30"):
+        images.check(path, 41, 30)
+
+
+def broken_files() -> dict[str, bytes]:
+    buffer = io.BytesIO()
+    Image.new("RGB", (40, 30)).save(buffer, "JPEG")
+    whole = buffer.getvalue()
+    return {
+        "truncated": whole[: len(whole) // 2],
+        "header only": whole[:20],
+        "empty": b"",
+        "html": b"<html><body>404</body></html>",
+        "noise": bytes(range(256)) * 4,
+    }
+
+
+@pytest.mark.parametrize("decoder", ["pillow", "opencv"])
+@pytest.mark.parametrize("kind", broken_files())
+def test_broken_files_are_refused(tmp_path, kind, decoder):
+    path = tmp_path / "a.jpg"
+    path.write_bytes(broken_files()[kind])
+    with pytest.raises(images.BadImage):
+        images.decode(path, decoder)
+
+
+def test_missing_file_is_a_bad_image(tmp_path):
+    with pytest.raises(images.BadImage, match="no such file"):
+        images.decode(tmp_path / "a.jpg", "pillow")
+
+
+@pytest.mark.parametrize("mode", ["L", "CMYK", "P", "RGBA", "1", "I;16"])
+@pytest.mark.parametrize("decoder", ["pillow", "opencv"])
+def test_other_modes_become_three_channels(tmp_path, mode, decoder):
+    path = tmp_path / ("a.jpg" if mode in ("L", "CMYK") else "a.png")
+    Image.new(mode, (40, 30)).save(path)
+    assert images.decode(path, decoder).shape == (30, 40, 3)
+
+
+def test_bomb_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    with pytest.raises(images.BadImage, match="far too many pixels"):
+        images.decode(jpg(tmp_path / "a.jpg"), "pillow")

@@ -1,0 +1,261 @@
+"""Gates and verdict."""
+
+import pytest
+
+import report
+from detport import config
+from detport.errors import UsageError
+from detport.report import gates, text
+
+REFERENCES = [
+    {"name": "guide", "source": "x", "backend": None, "speed": None, "values": {"bbox.AP": 0.279, "fps": 4.3}},
+]
+GATE = {
+    "name": "box AP",
+    "measure": "bbox.AP",
+    "reference": "guide",
+    "against": None,
+    "minus": 0.003,
+    "times": 1,
+    "backends": None,
+}
+ACCURACY = {"accuracy": {"bbox": {"AP": 0.28, "AP50": 0.5, "per_class": {"cat": 0.1}}}}
+PERFORMANCE = {"fps": 5.0, "latency_ms": {"mean": 200.0, "p50": 199.0}}
+
+
+def judged(measured: float | None, trusted: bool = True, **changes) -> dict:
+    figures = {} if measured is None else {GATE["measure"]: measured, "fps": measured}
+    return gates.judge(GATE | changes, "onnxruntime", {"onnxruntime": figures}, REFERENCES, trusted)
+
+
+def test_figures_have_the_names_that_gates_use():
+    assert gates.figures(ACCURACY, PERFORMANCE) == {
+        "bbox.AP": 0.28,
+        "bbox.AP50": 0.5,
+        "fps": 5.0,
+        "latency_ms.mean": 200.0,
+        "latency_ms.p50": 199.0,
+    }
+
+
+def test_images_too_large_are_counted_and_named():
+    assert text.too_large_lines([], 80) == ["IMAGES TOO LARGE FOR THE NETWORK INPUT: none"]
+    cropped = [{"image_id": f"{i}", "file": f"{i}.jpg", "too_large": "crop"} for i in range(text.LISTED + 3)]
+    fitted = {"image_id": "x", "file": "it's.jpg", "too_large": "fit"}
+    head, fit, crop = text.too_large_lines([fitted, *cropped], 80)
+    assert head == f"IMAGES TOO LARGE FOR THE NETWORK INPUT: {text.LISTED + 4} of 80"
+    assert fit == """  made smaller to fit it: "it's.jpg\""""
+    assert crop.startswith("  cropped to it, so that objects may be lost: '0.jpg', '1.jpg'") and crop.endswith("… (+3)")
+
+
+@pytest.mark.parametrize(("measured", "verdict"), [(0.276, "PASS"), (0.2759, "FAIL"), (None, "NOT MEASURED")])
+def test_gate(measured, verdict):
+    row = judged(measured)
+    assert row["verdict"] == verdict
+    assert row["required"] == pytest.approx(0.276)
+
+
+def test_gate_with_a_factor():
+    assert judged(5.1, measure="fps", times=1.2, minus=0)["verdict"] == "FAIL"
+    assert judged(5.2, measure="fps", times=1.2, minus=0)["verdict"] == "PASS"
+
+
+def test_accuracy_over_too_few_images_is_not_measured_but_speed_is():
+    assert judged(0.9, trusted=False)["verdict"] == "NOT MEASURED"
+    assert judged(9.0, trusted=False, measure="fps")["verdict"] == "PASS"
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "expected"),
+    [
+        (["PASS", "PASS"], "PASS"),
+        (["PASS", "FAIL", "NOT MEASURED"], "FAIL"),
+        (["PASS", "NOT MEASURED"], "UNDECIDED"),
+        (["NOT MEASURED"], "NOT MEASURED"),
+        ([], "NOT MEASURED"),
+    ],
+)
+def test_verdict(verdicts, expected):
+    assert gates.verdict([{"verdict": verdict} for verdict in verdicts]) == expected
+
+
+def test_a_gate_must_name_a_reference_that_holds_its_figure():
+    model = {"references": REFERENCES, "gates": [GATE | {"reference": "gide"}]}
+    assert "no reference 'gide'; expected one of guide" in gates.check_references(model, "m.yaml")
+    model = {"references": REFERENCES, "gates": [GATE | {"measure": "bbox.AP75"}]}
+    assert "'guide' has no 'bbox.AP75'; it has bbox.AP, fps" in gates.check_references(model, "m.yaml")
+    assert gates.check_references({"references": REFERENCES, "gates": [GATE]}, "m.yaml") is None
+
+
+FASTER = GATE | {"measure": "fps", "reference": None, "against": "slow", "backends": ["fast"], "minus": 0, "times": 1.2}
+
+
+@pytest.mark.parametrize(
+    ("fast", "slow", "verdict"),
+    [(12.0, 10.0, "PASS"), (11.9, 10.0, "FAIL"), (None, 1.0, "NOT MEASURED"), (1.0, None, "NOT MEASURED")],
+)
+def test_gate_against_another_backend(fast, slow, verdict):
+    measured = {name: {} if fps is None else {"fps": fps} for name, fps in (("fast", fast), ("slow", slow))}
+    row = gates.judge(FASTER, "fast", measured, REFERENCES, True)
+    assert row["verdict"] == verdict
+    assert row["required"] == (None if slow is None else pytest.approx(1.2 * slow))
+    assert row["ratio"] == (None if verdict == "NOT MEASURED" else pytest.approx(fast / slow))
+
+
+def test_a_gate_is_asked_where_both_of_its_backends_run():
+    assert gates.asked(GATE, "any", ["any"])
+    assert gates.asked(FASTER, "fast", ["slow", "fast"])
+    assert not gates.asked(FASTER, "fast", ["fast"])
+    assert not gates.asked(FASTER, "slow", ["slow", "fast"])
+
+
+@pytest.mark.parametrize(
+    ("speed", "fps", "arithmetic"),
+    [
+        ({"latency_ms": 223.21, "devices": 4, "batch": 1}, 17.92, "4 x 1000/223.21"),
+        ({"latency_ms": 28.99, "devices": 1, "batch": 1}, 34.49, "1000/28.99"),
+        ({"latency_ms": 200, "devices": 1, "batch": 8}, 40, "8 x 1000/200"),
+        ({"latency_ms": 200, "devices": 4, "batch": 8}, 160, "4 x 8 x 1000/200"),
+        ({"fps_per_device": 1.50578, "devices": 4, "batch": 1}, 6.02, "4 x 1.50578"),
+        ({"images": 4952, "seconds": 1370, "devices": 1, "batch": 1}, 3.61, "4952/1370"),
+    ],
+)
+def test_published_speeds(speed, fps, arithmetic):
+    found = gates.published_fps(speed)
+    assert (round(found[0], 2), found[1]) == (fps, arithmetic)
+
+
+PUBLISHED = config.load(config.ROOT / "config" / "models" / "gfocalv2.yaml", "model")
+
+
+def test_what_the_guides_numbers_say():
+    """The guide of GFocalV2 prints 17.92 fps, 34.49 fps, 1.92 and 3.67."""
+    found = {each["name"]: gates.published_figures(each) for each in PUBLISHED["references"]}
+    assert round(found["guide 310"]["fps"], 2) == 17.92
+    assert round(found["guide 310P"]["fps"], 2) == 34.49
+    rows = {row["name"]: row for row in gates.published(PUBLISHED["gates"], PUBLISHED["references"])}
+    assert rows.keys() == {"310P against 310", "310P against T4"}
+    assert [round(row["ratio"], 2) for row in rows.values()] == [1.92, 3.67]
+    assert {(row["verdict"], row["basis"]) for row in rows.values()} == {("PASS", "published")}
+    failing = [gate | {"times": 2.0} for gate in PUBLISHED["gates"] if gate["name"] == "310P against 310"]
+    assert [row["verdict"] for row in gates.published(failing, PUBLISHED["references"])] == ["FAIL"]
+
+
+def written_report(speeds: dict[str, float]) -> tuple[dict, str]:
+    """JSON and text of a report over the given backends, that run at these fps and have the guide's accuracy."""
+    numbers = dict.fromkeys(
+        ["AP", "AP50", "AP75", "APs", "APm", "APl", "AR100", "AR300", "AR1000", "ARs", "ARm", "ARl"], 0.4061
+    )
+    backends = {
+        name: {
+            "title": name,
+            "accuracy": {"bbox": numbers | {"per_class": {"cat": 0.4}}},
+            "images": {"indexed": 5000, "scored": 5000, "skipped": []},
+            "images_counted": 4952,
+            "too_large": [],
+            "patches": [],
+            "cross_checked": False,
+            "performance": {
+                "fps": fps,
+                "fps_is": "x",
+                "canvas": "800x1216",
+                "other_canvases": [
+                    {
+                        "canvas": "1216x800",
+                        "fps": fps + 1,
+                        "latency_ms": dict.fromkeys(("mean", "p50", "p90", "p99"), 1000 / fps),
+                    }
+                ],
+                "latency_ms": dict.fromkeys(("mean", "p50", "p90", "p99"), 1000 / fps),
+                **dict.fromkeys(("runs", "seconds", "warmup_runs", "batch", "threads"), 1),
+                "timed": "x",
+                "input": "x",
+                "machine": {"processor": "x", "cores": 1, "load_before": 0.0},
+                "versions": {},
+            },
+        }
+        for name, fps in speeds.items()
+    }
+    for backend in backends.values():
+        backend["figures"] = gates.figures({"accuracy": backend["accuracy"]}, backend["performance"])
+    measured = {name: backend["figures"] for name, backend in backends.items()}
+    found = report.judged(PUBLISHED, measured, dict.fromkeys(backends, True))
+    found |= {"model": "gfocalv2", "title": "x", "backends": backends}
+    found |= {"provenance": {"sha256": {}, "versions": {}, "machine": {}, "command": "", "date": ""}}
+    return found, text.render(found, PUBLISHED["metric"] | {"images": "annotated"})
+
+
+def test_report_of_a_run_without_the_guides_backends():
+    found, lines = written_report({"onnxruntime": 0.5})
+    assert found["verdict"] == "PASS"
+    assert [row["name"] for row in found["gates"]] == ["box AP"]
+    assert [gate["name"] for gate in found["gates_not_asked"]] == ["310P against 310", "310P against T4"]
+    for part in (
+        "Average Precision (AP) @[ IoU=0.50:0.95 | area=all | maxDets=100 ] ",
+        "images that count: 4952, without those that have no annotation or a side under 32 px (metric.images: anno",
+        "guide 310: 17.92 fps = 4 x 1000/223.21  (the factor 4 is arithmetic: one of 4 devices was timed)",
+        "guide 310P: 34.49 fps = 1000/28.99\n",
+        "guide T4: 9.4 fps, as published",
+        "PASS (published)  310P against 310: fps 34.49/17.92 = 1.92, at least 1.2;",
+        "PASS (published)  310P against T4: fps 34.49/9.4 = 3.67, at least 1.6;",
+        "not asked    310P against 310: for ascend310p against ascend310, not in this run",
+        "canvas 1216x800: 1.50 fps",
+        "0.4100",
+        "0.4060",
+    ):
+        assert part in lines, part
+
+
+@pytest.mark.parametrize(
+    ("speeds", "verdicts", "verdict"),
+    [
+        ({"ascend310p": 34.0}, {"310P against T4": "PASS"}, "PASS"),
+        ({"ascend310p": 15.0}, {"310P against T4": "FAIL"}, "FAIL"),
+        ({"ascend310": 18.0}, {}, "PASS"),
+        ({"ascend310p": 30.0, "ascend310": 18.0}, {"310P against 310": "PASS", "310P against T4": "PASS"}, "PASS"),
+        ({"ascend310p": 20.0, "ascend310": 18.0}, {"310P against 310": "FAIL", "310P against T4": "PASS"}, "FAIL"),
+    ],
+)
+def test_the_same_gates_judge_measured_numbers(speeds, verdicts, verdict):
+    found, lines = written_report(speeds)
+    assert {row["name"]: row["verdict"] for row in found["gates"] if row["name"] != "box AP"} == verdicts
+    assert found["verdict"] == verdict
+    assert [row["verdict"] for row in found["published"]] == ["PASS", "PASS"]
+    if "310P against 310" in verdicts:
+        assert f"from ascend310, {speeds['ascend310p'] / speeds['ascend310']:.2f} times as much" in lines
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("latency_ms: 28.99", "latency: 28.99", "references.3.speed.latency: unknown key; did you mean 'latency_ms'?"),
+        ("latency_ms: 28.99", "devices: 2", "references.3.speed: expected one of: latency_ms (with devices, batch)"),
+        ("latency_ms: 28.99", "latency_ms: 0", "references.3.speed.latency_ms: 0"),
+        (
+            "against: ascend310,",
+            "against: ascend310, reference: guide 310,",
+            "gates.1: expected one of: reference, pub",
+        ),
+        (
+            "against: ascend310, ",
+            "",
+            "gates.1: expected one of: reference, published figures; against, another backend",
+        ),
+        ("backends: [ascend310p], against", "against", "gates.1: 'backends' is a dependency of 'against'"),
+    ],
+)
+def test_mistakes_in_references_and_gates_are_named(tmp_path, old, new, expected):
+    whole = (config.ROOT / "config" / "models" / "gfocalv2.yaml").read_text()
+    assert old in whole
+    path = tmp_path / "model.yaml"
+    path.write_text(whole.replace(old, new, 1))
+    with pytest.raises(UsageError) as refusal:
+        config.load(path, "model")
+    assert expected in str(refusal.value)
+    assert str(refusal.value).startswith(f"{path}:")
+
+
+def test_fps_is_stated_or_computed_but_not_both():
+    twice = [reference | {"values": {"fps": 1.0}} for reference in PUBLISHED["references"]]
+    message = gates.check_references({"references": twice, "gates": []}, "m.yaml")
+    assert message == "m.yaml: references.2.values.fps: follows from speed; leave one of them out"

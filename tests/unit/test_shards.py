@@ -1,0 +1,72 @@
+"""Index, shards and names: every image is in exactly one place, whatever it is called."""
+
+from pathlib import Path
+
+import hypothesis
+import pytest
+from hypothesis import strategies
+
+from detport import shards
+from detport.errors import UsageError
+
+
+@hypothesis.given(strategies.integers(0, 300), strategies.integers(1, 40))
+def test_shards_are_contiguous_and_complete(images, count):
+    rows = list(range(images))
+    parts = [shards.part(rows, k, count) for k in range(count)]
+    assert [row for part in parts for row in part] == rows
+    assert max(map(len, parts)) - min(map(len, parts)) <= 1
+
+
+def test_index_round_trip(tmp_path):
+    rows = [
+        {"image_id": 25, "file": "a b'$(x).jpg", "width": 3, "height": 4, "bytes": 5},
+        {"image_id": 125, "file": 'new\nline\t"quoted".jpg', "width": 3, "height": 4, "bytes": 5},
+        {"image_id": "000012", "file": "sub/000012.jpg", "width": 3, "height": 4, "bytes": 5},
+    ]
+    shards.write_index(tmp_path / "index.tsv", rows)
+    assert shards.read_index(tmp_path / "index.tsv") == rows
+
+
+def test_a_file_that_is_no_index_is_refused(tmp_path):
+    path = tmp_path / "index.tsv"
+    path.write_text("image_id,file\n1,a.jpg\n")
+    with pytest.raises(UsageError, match=r"index\.tsv: not an index"):
+        shards.read_index(path)
+
+
+@pytest.mark.parametrize(
+    ("file", "stem"),
+    [
+        ("000000000139.jpg", "000000000139"),
+        ("a.b.jpg", "a.b"),
+        ("it's.jpg", "it's"),
+        ("$(x).jpg", "$(x)"),
+        ("ä.jpg", "ä"),
+    ],
+)
+def test_plain_names_are_kept(file, stem):
+    assert shards.bin_stem(file) == stem
+
+
+@pytest.mark.parametrize(
+    "file", ["a b.jpg", "a\nb.jpg", "-rf.jpg", ".hidden.jpg", "x" * 250 + ".jpg", "图" * 100 + ".jpg", "\u2003.jpg"]
+)
+def test_names_that_tools_cannot_take_are_replaced(file):
+    stem = shards.bin_stem(file)
+    assert stem.startswith("image_")
+    assert stem == shards.bin_stem(file)
+    assert len(stem) < 30
+
+
+def test_info_lines(tmp_path):
+    images = [{"bin": "a.bin", "width": 640, "height": 480}, {"bin": "b.bin", "width": 1, "height": 2}]
+    shards.write_info(tmp_path / "shard.info", images, Path("results/shards/0000"))
+    lines = (tmp_path / "shard.info").read_text().splitlines()
+    assert lines == ["0 results/shards/0000/a.bin 640 480", "1 results/shards/0000/b.bin 1 2"]
+
+
+@pytest.mark.parametrize("text", ["4/4", "5", "1/0", "-1/4", "a/b", "1/2/3"])
+def test_bad_shard_numbers(text):
+    with pytest.raises(UsageError, match="--shard"):
+        shards.parse_shard(text)

@@ -1,0 +1,75 @@
+"""The summary of several reports."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+import summary
+
+
+def report(model: str, verdicts: dict[str, list[str]], accuracy: dict) -> dict:
+    """A report as far as the summary reads it; `verdicts` of the gates of every backend."""
+    return {
+        "model": model,
+        "verdict": "PASS" if {"PASS"} == {each for found in verdicts.values() for each in found} else "FAIL",
+        "gates": [{"backend": name, "verdict": each} for name, found in verdicts.items() for each in found],
+        "backends": {
+            name: {"accuracy": accuracy, "performance": {"fps": 4.25}, "images": {"indexed": 8, "scored": 7}}
+            for name in verdicts
+        },
+    }
+
+
+COCO = {"bbox": {"AP": 0.25, "AP50": 0.5, "per_class": {}}, "segm": {"AP": 0.125, "per_class": {}}}
+VOC = {"voc07": {"mAP": 0.5, "per_class": {}}, "voc_area": {"mAP": None, "per_class": {}}}
+
+
+@pytest.fixture
+def written(tmp_path) -> Path:
+    reports = [
+        report("a", {"onnxruntime": ["PASS", "FAIL", "PASS"], "pytorch": ["PASS"]}, COCO),
+        report("longer_name", {"onnxruntime": []}, VOC),
+    ]
+    for each in reports:
+        (tmp_path / f"{each['model']}.json").write_text(json.dumps(each))
+    files = [tmp_path / f"{each['model']}.json" for each in reports]
+    outputs = ("--output-text", tmp_path / "summary.txt", "--output-json", tmp_path / "summary.json")
+    summary.main(list(map(str, ["--reports", *files, *outputs])))
+    return tmp_path
+
+
+def test_a_row_per_model_and_backend(written):
+    found = json.loads((written / "summary.json").read_text())
+    assert found["verdict"] == "FAIL"
+    assert [(row["model"], row["backend"], row["verdict"]) for row in found["rows"]] == [
+        ("a", "onnxruntime", "FAIL"),
+        ("a", "pytorch", "PASS"),
+        ("longer_name", "onnxruntime", "NOT MEASURED"),
+    ]
+    assert found["rows"][0]["gates"] == {"PASS": 2, "FAIL": 1}
+    assert found["rows"][0]["accuracy"] == {"bbox.AP": 0.25, "segm.AP": 0.125}
+    assert found["rows"][2]["accuracy"] == {"voc07.mAP": 0.5, "voc_area.mAP": None}
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "expected"),
+    [
+        (["PASS"], "PASS"),
+        (["PASS", "FAIL", "UNDECIDED"], "FAIL"),
+        (["PASS", "NOT MEASURED"], "UNDECIDED"),
+        (["UNDECIDED"], "UNDECIDED"),
+        (["NOT MEASURED"], "NOT MEASURED"),
+    ],
+)
+def test_overall_verdict(verdicts, expected):
+    assert summary.overall(set(verdicts)) == expected
+
+
+def test_text(written):
+    lines = (written / "summary.txt").read_text().splitlines()
+    assert "VERDICT: FAIL" in lines
+    a, b, c = [line for line in lines if line.endswith("7/8")]
+    assert "2 PASS, 1 FAIL" in a and "bbox.AP 0.2500, segm.AP 0.1250" in a
+    assert "voc07.mAP 0.5000, voc_area.mAP -" in c
+    assert a.index("4.25") == b.index("4.25") == c.index("4.25"), "columns are aligned"

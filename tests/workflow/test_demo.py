@@ -1,0 +1,260 @@
+"""The whole road on a reduced demo: what a user types, what comes out, what a mistake looks like."""
+
+import gzip
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+from runs import IMAGES, ROOT, SHARDS, planned, reduced_demo, snakemake
+
+MODEL = "config/models/retinamask.yaml"
+ACCURACY = "results/retinamask/onnxruntime/accuracy.json"
+FRESH = {
+    "index_dataset": 1,
+    "convert_checkpoint": 1,
+    "export": 1,
+    "simplify": 1,
+    "patch": 1,
+    "compile": 1,
+    "preprocess": SHARDS,
+    "infer": SHARDS,
+    "decode": SHARDS,
+    "evaluate": 1,
+    "benchmark": 1,
+    "report": 1,
+}
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text, f"{old!r} is not in {path}"
+    path.write_text(text.replace(old, new, 1))
+
+
+def test_a_dry_run_shows_the_whole_plan(tmp_path):
+    assert planned(reduced_demo(tmp_path / "demo", "retinamask"), "reports/retinamask.txt") == FRESH
+
+
+def test_report_json(finished):
+    report = json.loads((finished / "reports" / "retinamask.json").read_text())
+    assert report["schema"] == 1
+    assert report["model"] == "retinamask"
+    assert report["verdict"] in ("PASS", "FAIL", "UNDECIDED", "NOT MEASURED")
+    backend = report["backends"]["onnxruntime"]
+    assert backend["images"] == {"indexed": IMAGES, "scored": IMAGES, "skipped": []}
+    for group in ("bbox", "segm"):
+        assert len(backend["accuracy"][group]) == 13, "twelve numbers and per_class"
+        assert 0.3 < backend["accuracy"][group]["AP"] <= 1
+    performance = backend["performance"]
+    assert performance["fps"] > 0
+    assert {"mean", "p50", "p90", "p99"} <= performance["latency_ms"].keys()
+    assert performance["threads"] == 2
+    assert {gate["verdict"] for gate in report["gates"]} <= {"PASS", "FAIL"}
+    names = [Path(name).name for name in report["provenance"]["sha256"]]
+    assert names[:1] == ["retinamask.pth"]
+    assert {"exported.onnx", "simplified.onnx", "patched.onnx", "model.onnx", "instances.json"} <= set(names)
+
+
+def test_report_text(finished):
+    text = (finished / "reports" / "retinamask.txt").read_text()
+    for part in ("VERDICT", "GATES", "AP per class", "latency in ms", "SKIPPED IMAGES: none", "PROVENANCE", "crescent"):
+        assert part in text
+
+
+def test_nothing_is_left_of_temporary_shards(finished):
+    assert not list(finished.glob("results/retinamask/shards/*"))
+    assert not list(finished.rglob("*.partial"))
+
+
+def test_outputs_that_are_too_large_are_temporary_too(tmp_path):
+    folder = reduced_demo(tmp_path / "demo", "retinamask")
+    result = snakemake(folder, "--cores", "2", "--config", "keep_outputs_gb=0.001", "--", ACCURACY)
+    assert result.returncode == 0, result.stderr
+    assert not list(folder.glob("results/retinamask/*/outputs/*"))
+
+
+def test_kept_outputs_are_whole(finished):
+    folders = sorted(finished.glob("results/retinamask/onnxruntime/outputs/*"))
+    assert len(folders) == SHARDS
+    for folder in folders:
+        images = json.loads((folder / "shard.json").read_text())["images"]
+        assert len(list(folder.glob("*.bin"))) == 4 * len(images)
+
+
+def test_detections_hold_every_image(finished):
+    images = []
+    for path in sorted(finished.glob("results/retinamask/onnxruntime/detections/*.json.gz")):
+        images += json.loads(gzip.decompress(path.read_bytes()))["images"]
+    index = (finished / "results" / "datasets" / "shapes" / "index.tsv").read_text().splitlines()[1:]
+    assert images == [int(line.split("\t")[0]) for line in index]
+
+
+def test_a_second_call_has_nothing_to_do(finished):
+    result = snakemake(finished, "--cores", "8", "reports/retinamask.txt")
+    assert result.returncode == 0
+    assert "Nothing to be done" in result.stdout + result.stderr
+
+
+AFTER_DECODE = {"decode": SHARDS, "evaluate": 1, "report": 1}
+# A shard's tensors are gone, so inference makes them again.
+AGAIN = {"preprocess": SHARDS, "infer": SHARDS} | AFTER_DECODE
+AFTER_EXPORT = {"simplify": 1, "patch": 1, "compile": 1, "benchmark": 1} | AGAIN
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "expected"),
+    [
+        (MODEL, "title:", "# a comment\ntitle:", {}),
+        (MODEL, "minus: 0.002", "minus: 0.5", {"report": 1}),
+        (MODEL, "min_runs: 30", "min_runs: 31", {"benchmark": 1, "report": 1}),
+        (MODEL, "nms_iou: 0.4", "nms_iou: 0.5", AFTER_DECODE),
+        (MODEL, "mean: [102", "mean: [103", AGAIN),
+        (
+            MODEL,
+            "decode:\n",
+            "simplify: {tolerance: 1.0e-3}\ndecode:\n",
+            {"simplify": 1, "patch": 1, "compile": 1, "benchmark": 1} | AGAIN,
+        ),
+        (MODEL, "opset: 11", "opset: 12", {"export": 1} | AFTER_EXPORT),
+        ("config/config.yaml", "shards: 2", "shards: 3", {rule: 3 if n == SHARDS else n for rule, n in AGAIN.items()}),
+    ],
+)
+def test_only_what_changed_reruns(copy_of_finished, file, old, new, expected):
+    folder = copy_of_finished()
+    edit(folder / file, old, new)
+    assert planned(folder, "reports/retinamask.txt") == expected
+
+
+def test_new_weights_rerun_export_and_what_follows(copy_of_finished):
+    folder = copy_of_finished()
+    weights = folder / "weights" / "retinamask.pth"
+    weights.write_bytes(weights.read_bytes() + b"x")
+    assert planned(folder, "reports/retinamask.txt") == {"convert_checkpoint": 1, "export": 1} | AFTER_EXPORT
+
+
+def test_an_added_image_reruns_the_index(copy_of_finished):
+    folder = copy_of_finished()
+    shutil.copy(folder / "data" / "images" / "000000000005.jpg", folder / "data" / "images" / "new.jpg")
+    assert planned(folder, "reports/retinamask.txt") == {"index_dataset": 1} | AGAIN
+
+
+def test_the_same_inputs_give_the_same_accuracy_bytes(copy_of_finished):
+    folder = copy_of_finished()
+    accuracy = folder / "results" / "retinamask" / "onnxruntime" / "accuracy.json"
+    before = accuracy.read_bytes()
+    result = snakemake(
+        folder,
+        "--cores",
+        "2",
+        "--forcerun",
+        "preprocess",
+        "--until",
+        "evaluate",
+        "--",
+        str(accuracy.relative_to(folder)),
+    )
+    assert result.returncode == 0, result.stderr
+    assert accuracy.read_bytes() == before
+
+
+def test_accept_follows_the_verdict(copy_of_finished):
+    folder = copy_of_finished()
+    model = yaml.safe_load((folder / MODEL).read_text())
+    for minus, status in ((1.0, 0), (-1.0, 1)):
+        model["gates"] = [{"name": "box AP", "measure": "bbox.AP", "reference": "eager PyTorch", "minus": minus}]
+        (folder / MODEL).write_text(yaml.safe_dump(model))
+        assert snakemake(folder, "--cores", "2", "accept").returncode == status
+
+
+def test_a_typo_in_the_yaml_is_named(tmp_path):
+    folder = reduced_demo(tmp_path / "demo", "retinamask")
+    edit(folder / MODEL, "nms_iou", "nms_iuo")
+    result = snakemake(folder, "-n")
+    assert result.returncode == 2
+    assert "config/models/retinamask.yaml:" in result.stderr
+    assert "decode.nms_iuo: unknown key; did you mean 'nms_iou'?" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("option", "expected"),
+    [
+        ("backends=[onnxruntme]", "onnxruntme.yaml: no such file"),
+        ("models=[nosuch]", "config/models/nosuch.yaml: no such file"),
+        ("on_bad_image=ignore", "on_bad_image: 'ignore' is not known; expected one of fail, skip"),
+        ("shard=3", "shard: unknown key"),
+    ],
+)
+def test_a_wrong_option_is_named(tmp_path, option, expected):
+    result = snakemake(reduced_demo(tmp_path / "demo", "retinamask"), "-n", "--config", option)
+    assert result.returncode == 2
+    assert expected in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_missing_data_is_explained_in_a_few_lines():
+    result = snakemake(ROOT, "--cores", "8", "reports/retinamask.txt")
+    assert result.returncode == 2
+    message = result.stderr[result.stderr.index("detport: error") :]
+    assert len(message.splitlines()) < 8
+    for part in ("weights/npu_8P_model_0020001.pth", "data/coco/val2017", "instances_val2017.json", "make demo"):
+        assert part in message
+    assert "Traceback" not in result.stderr
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:2000])
+
+
+def test_bad_images_stop_the_run_and_all_are_named(tmp_path):
+    folder = reduced_demo(tmp_path / "demo", "retinamask")
+    images = sorted((folder / "data" / "images").iterdir())
+    truncate(images[0])
+    images[-1].write_text("<html>")
+    result = snakemake(folder, "--cores", "2", "reports/retinamask.txt")
+    assert result.returncode == 1
+    for path in (images[0], images[-1]):
+        assert path.name in result.stderr
+    assert "2 of 8 images" in result.stderr
+    assert not list(folder.rglob("detections/*"))
+
+
+def test_bad_images_are_skipped_and_reported_where_the_configuration_says_so(tmp_path):
+    folder = reduced_demo(tmp_path / "demo", "retinamask")
+    truncate(folder / "data" / "images" / "000000000025.jpg")
+    result = snakemake(folder, "--cores", "2", "--config", "on_bad_image=skip", "--", "reports/retinamask.txt")
+    assert result.returncode == 0, result.stderr
+    report = json.loads((folder / "reports" / "retinamask.json").read_text())
+    images = report["backends"]["onnxruntime"]["images"]
+    assert (images["indexed"], images["scored"]) == (IMAGES, IMAGES - 1)
+    assert [image["file"] for image in images["skipped"]] == ["000000000025.jpg"]
+    verdicts = {gate["measure"]: gate["verdict"] for gate in report["gates"]}
+    assert verdicts["bbox.AP"] == "NOT MEASURED", "an accuracy over other images than the reference's is none"
+    assert "000000000025.jpg" in (folder / "reports" / "retinamask.txt").read_text()
+
+
+def test_a_ready_onnx_needs_no_network(copy_of_finished):
+    folder = copy_of_finished()
+    model = yaml.safe_load((folder / MODEL).read_text())
+    del model["checkpoint"], model["network"], model["gates"]
+    model["onnx"] = "weights/model.onnx"
+    shutil.copy(
+        folder / "results" / "retinamask" / "onnx" / "standard" / "exported.onnx", folder / "weights" / "model.onnx"
+    )
+    (folder / "config" / "models" / "ready.yaml").write_text(yaml.safe_dump(model))
+    edit(folder / "config" / "config.yaml", "- retinamask", "- ready")
+    target = "results/ready/onnxruntime/accuracy.json"
+    result = snakemake(folder, "--cores", "2", target)
+    assert result.returncode == 0, result.stderr
+    ready, trained = (
+        json.loads((folder / path).read_text()) for path in (target, target.replace("ready", "retinamask"))
+    )
+    assert ready["accuracy"] == trained["accuracy"]
+
+
+def test_style():
+    result = snakemake(ROOT, "--lint")
+    assert result.returncode == 0, result.stdout + result.stderr
