@@ -4,18 +4,21 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import shutil
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+
+from detport.runs import started
 
 
 @contextlib.contextmanager
 def atomic(path: Path, directory: bool = False) -> Iterator[Path]:
     """Give a temporary name beside `path`; rename it to `path` when the block ends well, else delete it.
 
-    The name carries host and process, so that an orphan of a killed run and its successor never write to the
-    same file; what dead processes of this host left behind is removed.
+    The name carries host, process and the process's start, so that an orphan of a killed run and its successor never
+    write to the same file; what dead processes of this host left behind is removed.
     """
     partial = partial_name(path)
     if directory:
@@ -49,17 +52,17 @@ def partial_name(path: Path) -> Path:
     """A name of this process beside `path`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     remove_leftovers(path)
-    return path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.partial")
+    pid = os.getpid()
+    return path.with_name(f".{path.name}.{socket.gethostname()}.{pid}.{started(pid)}.partial")
 
 
 def remove_leftovers(path: Path) -> None:
-    """Delete partial files of `path` whose process on this host is gone."""
-    prefix = f".{path.name}.{socket.gethostname()}."
+    """Delete partial files of `path` whose process on this host is gone, or a zombie nobody has waited for."""
+    name = re.compile(re.escape(f".{path.name}.{socket.gethostname()}.") + r"(\d+)\.(\d+)\.partial")
     for sibling in path.parent.iterdir():
-        if sibling.name.startswith(prefix) and sibling.name.endswith(".partial"):
-            owner = sibling.name.removeprefix(prefix).removesuffix(".partial")
-            if owner.isdigit() and not Path(f"/proc/{owner}").exists():
-                remove(sibling)
+        owner = name.fullmatch(sibling.name)
+        if owner and started(int(owner[1])) != int(owner[2]):
+            remove(sibling)
 
 
 def remove(path: Path) -> None:

@@ -4,11 +4,13 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from detport import files
+from detport.runs import started
 
 
 def test_a_file_appears_only_when_the_block_ends(tmp_path):
@@ -40,17 +42,22 @@ def test_a_folder_replaces_an_older_one(tmp_path):
 
 
 def test_leftovers_of_dead_processes_are_removed_and_of_live_ones_kept(tmp_path):
-    dead = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
-    host = socket.gethostname()
-    names = {
-        "dead": f".x.json.{host}.{int(dead.stdout)}.partial",
-        "alive": f".x.json.{host}.{os.getppid()}.partial",
-        "elsewhere": ".x.json.otherhost.1.partial",
-        "another file's": f".y.json.{host}.{int(dead.stdout)}.partial",
-    }
-    for name in names.values():
-        (tmp_path / name).touch()
-    files.write_json(tmp_path / "x.json", {})
+    host, alive = socket.gethostname(), os.getppid()
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        dead = f"{process.pid}.{started(process.pid)}"
+        names = {
+            "dead": f".x.json.{host}.{dead}.partial",
+            "dead, its number in use again": f".x.json.{host}.{alive}.1.partial",
+            "alive": f".x.json.{host}.{alive}.{started(alive)}.partial",
+            "elsewhere": ".x.json.otherhost.1.2.partial",
+            "another file's": f".y.json.{host}.{dead}.partial",
+        }
+        for name in names.values():
+            (tmp_path / name).touch()
+        process.kill()
+        while started(process.pid) is not None:  # it stays a zombie, since nobody has waited for it
+            time.sleep(0.01)
+        files.write_json(tmp_path / "x.json", {})
     left = {path.name for path in tmp_path.iterdir()}
     assert left == {"x.json", names["alive"], names["elsewhere"], names["another file's"]}
 
