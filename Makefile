@@ -7,7 +7,7 @@ PYTHON ?= python3
 PIP_FLAGS ?=
 BIN = .venv/bin
 
-.PHONY: demo test check bench fuzz lock clean full-size
+.PHONY: demo test check bench fuzz simulated lock clean full-size
 
 demo: .venv/run-export.done
 	$(BIN)/snakemake --cores all --directory demo reports/retinamask.txt
@@ -33,6 +33,9 @@ fuzz: .venv/test.done
 	$(BIN)/python -c "import sys; sys.path[:0] = ['scripts', 'tests/fuzz']; import targets; print(*targets.TARGETS, sep='\n')" \
 	| while read -r target; do \
 	    $(BIN)/python tests/fuzz/fuzz.py "$$target" -runs=$(FUZZ_RUNS) -timeout=10 -rss_limit_mb=4096 </dev/null || exit 1; done
+
+simulated: .venv/test.done  # the whole demo on simulated Ascend chips with every runner: about a quarter of an hour on 2 cores
+	PYTHONPATH=scripts:tests/ascend $(BIN)/python tests/ascend/every_runner.py
 
 MODEL ?= retinamask
 full-size: .venv/run-export.done  # one image at the published size through every stage: 3 to 5 minutes on 2 cores

@@ -96,13 +96,13 @@ def alternatives(names) -> str:
 
 
 def image_count(dataset: dict) -> int:
-    """Images of a dataset, 0 if it does not say how many and its annotations are missing."""
+    """Images of a dataset, 0 if it does not say how many and its annotations are not there or cannot be read."""
     try:
         if dataset["count"]:
             return dataset["count"]
         return detport_datasets.load(dataset["kind"]).count(dataset)
-    except FileNotFoundError:
-        return 0
+    except OSError:
+        return 0  # what is wrong is told when a rule needs them
 
 
 try:

@@ -1,37 +1,52 @@
 # The functions that tell rules their inputs. Only code.
 
 
-def required(*needs: tuple[str, str]) -> None:
-    """Stop with a few lines if files that only the user can bring are missing."""
+def required(*needs: tuple[str, str, str]) -> None:
+    """Stop with a few lines if something that only the user can bring is missing, or is not of its kind."""
     begin()
-    for path, what in needs:
+    for path, _, what in needs:
         if "{" in path or "}" in path:
             give_up(f"{path}  ({what}): Snakemake takes braces in a path for a wildcard; rename it")
-    missing = [f"  {path}  ({what})" for path, what in needs if not Path(path).exists()]
-    if missing:
+    problems = [(path, problem(Path(path), kind), what) for path, kind, what in needs]
+    lines = [f"  {path}  {found}  ({what})" for path, found, what in problems if found]
+    if lines:
         give_up(
-            "files are missing. Put them there, or correct their paths:\n"
-            + "\n".join(missing)
+            "files are missing or cannot be used. Put them there, or correct their paths:\n"
+            + "\n".join(lines)
             + f"\nPaths are relative to {os.getcwd()}. To try detport without any data: make demo"
         )
 
 
-def user_files(model: str) -> list[tuple[str, str]]:
-    """Every file of a model that only the user can bring, with what it is."""
+def problem(path: Path, kind: str) -> str:
+    """Why a path is not a readable file or folder, as `kind` says; empty if it is."""
+    if not path.exists():
+        return "is missing"
+    if path.is_dir() != (kind == "folder"):
+        return f"is not a {kind}"
+    return "" if os.access(path, os.R_OK | os.X_OK if path.is_dir() else os.R_OK) else "may not be read"
+
+
+def user_files(model: str) -> list[tuple[str, str, str]]:
+    """Every file of a model that only the user can bring: path, kind, and what it is."""
     settings = MODELS[model]
     if "onnx" in settings:
-        weights = (settings["onnx"], f"the model, {model_file(model)}: onnx")
+        weights = (settings["onnx"], "file", f"the model, {model_file(model)}: onnx")
     else:
-        weights = (settings["checkpoint"]["file"], f"trained weights, {model_file(model)}: checkpoint.file")
+        weights = (settings["checkpoint"]["file"], "file", f"trained weights, {model_file(model)}: checkpoint.file")
     return [weights, *dataset_files(settings["dataset"])]
 
 
-def dataset_files(name: str) -> list[tuple[str, str]]:
-    """Every file of a dataset that only the user can bring, with what it is."""
-    what = {"images": "folder of images", "annotations": "ground truth", "image_set": "list of images"}
+def dataset_files(name: str) -> list[tuple[str, str, str]]:
+    """Every file of a dataset that only the user can bring: path, kind, and what it is."""
+    truth = detport_datasets.load(DATASETS[name]["kind"]).ANNOTATIONS
+    what = {
+        "images": ("folder", "images"),
+        "annotations": (truth, "ground truth"),
+        "image_set": ("file", "list of images"),
+    }
     return [
-        (DATASETS[name][key], f"{text}, config/config.yaml: datasets.{name}.{key}")
-        for key, text in what.items()
+        (DATASETS[name][key], kind, f"{text}, config/config.yaml: datasets.{name}.{key}")
+        for key, (kind, text) in what.items()
         if key in DATASETS[name]
     ]
 
@@ -56,6 +71,7 @@ def truth_file(wildcards) -> str:
 
 @functools.cache
 def truth_signatures(name: str) -> tuple[str, str]:
+    required(*dataset_files(name))
     try:
         return detport_datasets.load(DATASETS[name]["kind"]).signatures(DATASETS[name])
     except UsageError as error:
@@ -92,6 +108,7 @@ def image_set(wildcards) -> str:
 
 def images_signature(wildcards) -> str:
     """Changes when an image is added, removed, or replaced by one of another size; not with file times."""
+    required(*dataset_files(wildcards.dataset))
     digest = hashlib.sha256()
     for entry in sorted(os.scandir(DATASETS[wildcards.dataset]["images"]), key=lambda entry: entry.name):
         if entry.is_file():
@@ -142,7 +159,9 @@ def source_of(what: str):
         path = brought(wildcards.model, wildcards.backend, what)
         if path is None:
             return runnable(wildcards)
-        required((path, f"brought from another machine, config.yaml: brought.{wildcards.backend}.{wildcards.model}"))
+        kind = "folder" if what == "outputs" else "file"
+        key = f"brought.{wildcards.backend}.{wildcards.model}"
+        required((path, kind, f"brought from another machine, config.yaml: {key}"))
         return [path]
 
     return files

@@ -56,10 +56,10 @@ def count(name: str, dataset: dict) -> int:
         return dataset["count"]
     try:
         return datasets.load(dataset["kind"]).count(dataset)
-    except FileNotFoundError as error:
+    except OSError as error:
         raise UsageError(
-            f"datasets.{name}: {dataset['annotations']} is missing, so the number of images is unknown;"
-            f" put it there, or set datasets.{name}.count"
+            f"datasets.{name}: {error.filename}: {error.strerror}, so the number of images is unknown;"
+            f" correct the path, or set datasets.{name}.count"
         ) from error
 
 

@@ -2,8 +2,8 @@
 
     PYTHONPATH=scripts python demo/recipes/make_images.py --output demo/data
 
-writes images/*.jpg, annotations/instances.json (COCO) and voc/ (Annotations, ImageSets/Main/test.txt and JPEGImages,
-a link to images). It has what real datasets have and loaders get wrong: a grey jpg, one with an EXIF orientation (its
+writes images/*.jpg, annotations/instances.json (COCO) and voc/ (Annotations and ImageSets/Main/test.txt, for
+the same images). It has what real datasets have and loaders get wrong: a grey jpg, one with an EXIF orientation (its
 annotations refer to the stored pixels, as COCO's do), an image without objects, crowds, image ids that are suffixes of
 one another, category ids with gaps, difficult objects.
 """
@@ -73,7 +73,6 @@ def write_dataset(folder: Path, seed: int, images: int) -> None:
     tables = {"images": entries, "annotations": annotations, "categories": categories}
     (folder / "annotations" / "instances.json").write_text(json_lines(tables))
     (folder / "voc" / "ImageSets" / "Main" / "test.txt").write_text("".join(f"{name}\n" for name in names))
-    (folder / "voc" / "JPEGImages").symlink_to("../images")
 
 
 def save_jpg(path: Path, image: np.ndarray, grey: bool, rotated: bool) -> None:

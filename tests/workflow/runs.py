@@ -39,6 +39,7 @@ def reduced_demo(folder: Path, *models: str, shards: int = SHARDS) -> Path:
     config["models"] = list(models)
     for dataset in config["datasets"].values():
         dataset["shards"] = shards
+    config["datasets"]["shapes_voc"]["images"] = "data/voc/JPEGImages"  # its own, see write_voc
     (folder / "config" / "config.yaml").write_text(yaml.safe_dump(config))
     (folder / "weights").mkdir()
     for model in models:

@@ -205,6 +205,23 @@ def test_missing_data_is_explained_in_a_few_lines():
     assert "Traceback" not in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("file", "right", "wrong", "expected"),
+    [
+        ("config/config.yaml", "data/images", "data/annotations/instances.json", "is not a folder  (images"),
+        ("config/config.yaml", "data/annotations/instances.json", "data/images", "is not a file  (ground truth"),
+        (MODEL, "weights/retinamask.pth", "weights", "is not a file  (trained weights"),
+    ],
+)
+def test_a_folder_for_a_file_is_named(tmp_path, file, right, wrong, expected):
+    folder = reduced_demo(tmp_path / "demo", "retinamask")
+    edit(folder / file, right, wrong)
+    result = snakemake(folder, "-n", "reports/retinamask.txt")
+    assert result.returncode == 2
+    assert f"{wrong}  {expected}" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
 def truncate(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:2000])
 

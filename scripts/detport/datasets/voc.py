@@ -10,6 +10,7 @@ from xml.parsers import expat
 from detport.errors import UsageError
 from detport.files import sha256
 
+ANNOTATIONS = "folder"
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
 
