@@ -39,8 +39,8 @@ def demo(folder: Path) -> list[str]:
 def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         names = demo(Path(folder))
-        command = [sys.executable, "-m", "snakemake", "-s", ROOT / "Snakefile", "--directory", folder, "--cores", "all"]
-        command += ["--quiet", "--", "accept", "--config", f"backends=[{','.join(names)}]"]
+        command = [sys.executable, "-m", "snakemake", "-s", ROOT / "Snakefile", "--directory", folder, "accept"]
+        command += ["--cores", "all", "--config", f"backends=[{','.join(names)}]"]
         status = subprocess.run(command, env=simulated(chips=MACHINE), check=False).returncode
         for path in sorted(Path(folder, "reports").glob("*.json")):
             report = json.loads(path.read_text())
