@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from detport import runs
+from detport import processes
 from detport.errors import Failure, UsageError
 
 log = logging.getLogger("detport")
@@ -27,7 +27,7 @@ def run(main: Callable[[Sequence[str] | None], None]) -> None:
     """Run a stage: exit status 0, 2 for the user's mistake, 1 for a failure; one line instead of a traceback."""
     stage = Path(sys.argv[0]).stem
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format=f"%(asctime)s {stage}: %(message)s")
-    runs.watch(runs.stop_at_once)
+    processes.watch(processes.stop_at_once)
     try:
         main(None)
     except UsageError as error:

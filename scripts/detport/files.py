@@ -10,7 +10,7 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
-from detport.runs import started
+from detport.processes import started
 
 
 @contextlib.contextmanager

@@ -12,6 +12,9 @@ from detport.errors import Failure
 
 EXIF_ORIENTATION = 0x0112
 ROTATED = (5, 6, 7, 8)  # orientations that swap width and height
+TOO_MANY_PIXELS = "has far too many pixels for an image of a detection dataset"
+# Pillow only warns of a bomb, and where threads share the filters a warning is no safe way to stop: see open_image.
+warnings.simplefilter("ignore", Image.DecompressionBombWarning)
 
 
 class BadImage(Failure):
@@ -33,14 +36,14 @@ def require_size(image: Image.Image, width: int, height: int) -> None:
 def open_image(path: Path) -> Image.Image:
     """The decoded image, in the mode of the file."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            image = Image.open(path)
-            image.load()
+        image = Image.open(path)
+        if image.width * image.height > Image.MAX_IMAGE_PIXELS:
+            raise BadImage(TOO_MANY_PIXELS)
+        image.load()
     except FileNotFoundError as error:
         raise BadImage("no such file") from error
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise BadImage("has far too many pixels for an image of a detection dataset") from error
+    except Image.DecompressionBombError as error:
+        raise BadImage(TOO_MANY_PIXELS) from error
     # Pillow's decoders raise any of these for broken bytes, depending on where they are broken.
     except (OSError, SyntaxError, ValueError, EOFError, IndexError) as error:
         raise BadImage(f"cannot be decoded ({str(error).removesuffix(f' {str(path)!r}')})") from error

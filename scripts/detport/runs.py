@@ -1,4 +1,4 @@
-"""One run at a time in a working directory: who holds it, what a dead run left behind, when a stage's run is gone.
+"""One run at a time in a working directory: who holds it, and what a dead run left behind.
 
 A run is identified by its machine's boot, its process namespace, its process id and the moment that this process
 started, so that a process id in use again is never taken for the old run. The run holds a kernel lock on its record,
@@ -10,55 +10,19 @@ import fcntl
 import json
 import os
 import signal
-import socket
-import sys
-import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
 from detport.errors import Failure
+from detport.processes import VARIABLE, place, started, this_run, token
 
-VARIABLE = "DETPORT_RUN"
 RECORD = Path(".snakemake") / "detport.run"
 LOCKS = Path(".snakemake") / "locks"
 GRACE = 5.0  # seconds that an orphan has to end itself before it is killed
-HEARTBEAT = 1.0  # seconds between two looks at whether a stage's run still lives
 NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)  # what a file system without locks answers
 
 _held: list[IO[str]] = []  # the open record: closing it would let go of the lock
-
-
-def this_run() -> dict:
-    """The identity of this process, as the record holds it."""
-    pid = os.getpid()
-    return place() | {"pid": pid, "started": started(pid), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
-
-
-def place() -> dict:
-    """Where process ids mean the same: this boot of this machine, and this process namespace."""
-    boot, namespace = Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/ns/pid")
-    return {
-        "host": socket.gethostname(),
-        "boot": boot.read_text().strip() if boot.exists() else "",
-        "namespace": str(namespace.readlink()) if namespace.is_symlink() else "",
-    }
-
-
-def started(pid: int) -> int | None:
-    """Clock ticks between boot and the start of a living process; None if there is none of that id."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-    state, *fields = stat[stat.rindex(")") + 2 :].split()  # the name before it may hold anything
-    return None if state in "ZX" else int(fields[18])
-
-
-def token(run: dict) -> str:
-    """The identity as the environment variable holds it."""
-    return " ".join(str(run[key]) for key in ("boot", "namespace", "pid", "started"))
 
 
 def claim(folder: Path, details: dict) -> tuple[list[str], dict | None]:
@@ -184,24 +148,3 @@ def send(pid: int, wanted: signal.Signals) -> None:
             os.kill(pid, wanted)
         except ProcessLookupError:
             return
-
-
-def watch(leave: Callable[[], None]) -> None:
-    """Call `leave` from a thread as soon as the run that started this stage is gone; a stage run by hand has none."""
-    boot, namespace, pid, ticks = (os.environ.get(VARIABLE, "").split(" ") + [""] * 4)[:4]
-    here = place()
-    if not ticks.isdigit() or (boot, namespace) != (here["boot"], here["namespace"]):
-        return
-
-    def look() -> None:
-        while started(int(pid)) == int(ticks):
-            time.sleep(HEARTBEAT)
-        leave()
-
-    threading.Thread(target=look, name="watch", daemon=True).start()
-
-
-def stop_at_once() -> None:
-    """End this process without a farewell; what it has half written is cleared away by its successor."""
-    print("the run that started this stage is gone; the stage stops", file=sys.stderr, flush=True)
-    os._exit(1)

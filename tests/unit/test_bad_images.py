@@ -6,6 +6,7 @@ import struct
 import sys
 import traceback
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,23 @@ def test_a_bomb_is_refused_before_it_is_unpacked(tmp_path, decoder):
     path.write_bytes(whole_png(40_000, 40_000))
     with pytest.raises(images.BadImage, match="far too many pixels"):
         images.decode(path, decoder, (40_000, 40_000))
+
+
+def test_threads_refuse_what_one_refuses(tmp_path):
+    """10,000 x 10,000 pixels are above the limit where Pillow warns, and below the one where it stops by itself."""
+    bomb, small = tmp_path / "bomb.png", tmp_path / "small.png"
+    bomb.write_bytes(whole_png(10_000, 10_000))
+    Image.new("L", (40, 30)).save(small)
+
+    def refused(i: int) -> bool:
+        try:
+            images.check(bomb, 10_000, 10_000) if i % 2 else images.check(small, 40, 30)
+        except images.BadImage:
+            return True
+        return False
+
+    with ThreadPoolExecutor(4) as threads:
+        assert list(threads.map(refused, range(200))) == [False, True] * 100
 
 
 @pytest.mark.parametrize("decoder", DECODERS)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from detport import files
-from detport.runs import started
+from detport.processes import started
 
 
 def test_a_file_appears_only_when_the_block_ends(tmp_path):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from detport import config, runs
+from detport import config, processes, runs
 from detport.errors import Failure
 
 HOLD = "from detport import runs; from pathlib import Path; print(runs.claim(Path(), {})[0], flush=True); input()"
@@ -185,7 +185,7 @@ def test_a_stage_ends_with_its_run(tmp_path):
     process = holder(tmp_path)
     job = stage(json.loads((tmp_path / runs.RECORD).read_text()))
     job.stdout.readline()
-    time.sleep(1.5 * runs.HEARTBEAT)
+    time.sleep(1.5 * processes.HEARTBEAT)
     assert job.poll() is None
     killed(process)
     _, said = job.communicate(timeout=20)
@@ -196,6 +196,6 @@ def test_a_stage_ends_with_its_run(tmp_path):
 def test_a_stage_of_a_run_elsewhere_is_not_watched(tmp_path):
     job = stage(runs.this_run() | {"boot": "another machine", "pid": 4194300})
     job.stdout.readline()
-    time.sleep(1.5 * runs.HEARTBEAT)
+    time.sleep(1.5 * processes.HEARTBEAT)
     assert job.poll() is None
     killed(job)

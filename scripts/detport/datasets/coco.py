@@ -8,9 +8,6 @@ from detport.errors import UsageError
 
 ANNOTATIONS = "file"
 
-# Category ids of the 80 classes, in the order in which every COCO network numbers its classes.
-COCO80 = [i for i in range(1, 91) if i not in (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)]
-
 
 def read(path: Path) -> dict:
     """The annotation file, checked as far as index and metric rely on it."""

@@ -1,0 +1,64 @@
+"""Processes: who this one is, whether another one still lives, and the end of a stage whose run is gone."""
+
+import os
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+VARIABLE = "DETPORT_RUN"  # of the environment: the identity of the run that a stage belongs to
+HEARTBEAT = 1.0  # seconds between two looks at whether a stage's run still lives
+
+
+def this_run() -> dict:
+    """The identity of this process, as the record holds it."""
+    pid = os.getpid()
+    return place() | {"pid": pid, "started": started(pid), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
+
+
+def place() -> dict:
+    """Where process ids mean the same: this boot of this machine, and this process namespace."""
+    boot, namespace = Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/ns/pid")
+    return {
+        "host": socket.gethostname(),
+        "boot": boot.read_text().strip() if boot.exists() else "",
+        "namespace": str(namespace.readlink()) if namespace.is_symlink() else "",
+    }
+
+
+def started(pid: int) -> int | None:
+    """Clock ticks between boot and the start of a living process; None if there is none of that id."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    state, *fields = stat[stat.rindex(")") + 2 :].split()  # the name before it may hold anything
+    return None if state in "ZX" else int(fields[18])
+
+
+def token(run: dict) -> str:
+    """The identity as the environment variable holds it."""
+    return " ".join(str(run[key]) for key in ("boot", "namespace", "pid", "started"))
+
+
+def watch(leave: Callable[[], None]) -> None:
+    """Call `leave` from a thread as soon as the run that started this stage is gone; a stage run by hand has none."""
+    boot, namespace, pid, ticks = (os.environ.get(VARIABLE, "").split(" ") + [""] * 4)[:4]
+    here = place()
+    if not ticks.isdigit() or (boot, namespace) != (here["boot"], here["namespace"]):
+        return
+
+    def look() -> None:
+        while started(int(pid)) == int(ticks):
+            time.sleep(HEARTBEAT)
+        leave()
+
+    threading.Thread(target=look, name="watch", daemon=True).start()
+
+
+def stop_at_once() -> None:
+    """End this process without a farewell; what it has half written is cleared away by its successor."""
+    print("the run that started this stage is gone; the stage stops", file=sys.stderr, flush=True)
+    os._exit(1)
