@@ -7,12 +7,10 @@ from snakemake.utils import min_version
 min_version("9.0")
 
 
-configfile: "config/config.yaml"
-
-
 ROOT = Path(workflow.snakefile).parent
 
 
+include: "rules/configuration.smk"
 include: "rules/common.smk"
 include: "rules/runs.smk"
 include: "rules/inputs.smk"

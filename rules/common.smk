@@ -5,32 +5,30 @@ import hashlib
 import os
 import re
 import shlex
-import sys
 
 import yaml
 from snakemake.io import flag
 
-sys.path.insert(0, str(ROOT / "scripts"))
-
 from detport import canvases as detport_canvases
 from detport import code as detport_code
 from detport import compilers as detport_compilers
-from detport import config as detport_config
 from detport import datasets as detport_datasets
 from detport import disk as detport_disk
 from detport import runs as detport_runs
-from detport.errors import Failure, UsageError
 from detport.report import gates as detport_gates
 
 
 def load_configuration() -> tuple[dict, dict, dict]:
     """The checked configuration, and the models and backends that it names."""
-    # --config hands some values over as text, for example true.
-    given = {key: yaml.safe_load(value) if isinstance(value, str) else value for key, value in config.items()}
-    settings = detport_config.check(given, "config", "config/config.yaml with --config")
+    settings = detport_config.check({key: given(key) for key in config}, "config", "--config")
+    for name in settings["backends"]:
+        if name not in known_backends():
+            expected = detport_config.expectation(name, sorted(known_backends()))
+            raise UsageError(f"backends: no file config/backends/{name}.yaml; {expected}")
     models = {name: detport_config.load(Path(model_file(name)), "model") for name in settings["models"]}
     backends = {name: detport_config.load_backend(backend_file(name)) for name in settings["backends"]}
     for name, model in models.items():
+        detport_config.check_backend_names(Path(model_file(name)), known_backends())
         if model["dataset"] not in settings["datasets"]:
             known = ", ".join(settings["datasets"])
             raise UsageError(f"{model_file(name)}: dataset: no dataset {model['dataset']!r} in config; it has {known}")
@@ -41,6 +39,20 @@ def load_configuration() -> tuple[dict, dict, dict]:
             if "onnx" in model and backend["runs"] == "checkpoint":
                 raise UsageError(f"{model_file(name)}: is ONNX already; backend {backend['name']} needs a checkpoint")
     return settings, models, backends
+
+
+def given(key: str) -> object:
+    """A value of the configuration; --config hands some over as text, for example true."""
+    try:
+        return yaml.safe_load(config[key]) if isinstance(config[key], str) else config[key]
+    except yaml.YAMLError as error:
+        problem = getattr(error, "problem", None) or "not valid YAML"
+        raise UsageError(f"--config: {key}: {config[key]!r}: {problem}; write for example {key}='[a, b]'") from error
+
+
+def known_backends() -> set[str]:
+    """Names of the working directory's and the repository's backends."""
+    return {path.stem for folder in (Path(), ROOT) for path in (folder / "config" / "backends").glob("*.yaml")}
 
 
 def model_file(name: str) -> str:
@@ -60,12 +72,6 @@ def dataset_file(name: str) -> str:
         if datasets.get(name) and detport_config.load_dataset(Path(file), name) == SETTINGS["datasets"][name]:
             return str(file)
     raise UsageError(f"datasets.{name}: differs from every configuration file; change it in a file, not with --config")
-
-
-def give_up(message: object, status: int = 2) -> None:
-    """Stop for the user's mistake: plain text and exit status 2. Snakemake would add a traceback to an exception."""
-    print(f"detport: error: {message}", file=sys.stderr)
-    sys.exit(status)
 
 
 try:

@@ -97,6 +97,22 @@ def load_backend(path: Path) -> dict:
     return {"name": path.stem} | load(path, "backend")
 
 
+def check_backend_names(path: Path, known: set[str]) -> None:
+    """Refuse a model's yaml with the name of a backend that nobody has: a gate of it would never be asked."""
+    model, places = read_with_base(path)
+    families = schema_of("backend")["properties"]["family"]["enum"]
+    named = [(("patches", name), name, known.union(families)) for name in model.get("patches", {})]
+    for i, reference in enumerate(model.get("references", [])):
+        named.append((("references", i, "backend"), reference.get("backend"), known))
+    for i, gate in enumerate(model.get("gates", [])):
+        named.append((("gates", i, "against"), gate.get("against"), known))
+        named += [(("gates", i, "backends", k), name, known) for k, name in enumerate(gate.get("backends") or [])]
+    for key, name, expected in named:
+        if name is not None and name not in expected:
+            where = position(str(path), places, key)
+            raise UsageError(f"{where}: {dotted(key)}: no backend {name!r}; {expectation(name, sorted(expected))}")
+
+
 def load_dataset(path: Path, name: str) -> dict:
     """One dataset of a workflow configuration."""
     datasets = load(path, "config")["datasets"]
@@ -229,9 +245,7 @@ def explain(error: jsonschema.ValidationError, source: str, places: Places, base
         known = list(error.schema.get("properties", {}))
         unknown = next(key for key in error.instance if key not in known)
         path += (unknown,)
-        near = difflib.get_close_matches(str(unknown), known, 1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        message = f"unknown key; {hint}expected one of {listing(known)}"
+        message = f"unknown key; {expectation(unknown, known)}"
     elif error.validator == "required":
         missing = next(key for key in error.validator_value if key not in error.instance)
         description = error.schema.get("properties", {}).get(missing, {}).get("description", "")
@@ -264,6 +278,13 @@ def position(source: str, places: Places, path: tuple) -> str:
 
 def dotted(path: tuple) -> str:
     return ".".join(str(part) for part in path)
+
+
+def expectation(word: object, known: list[str]) -> str:
+    """What was expected in place of an unknown word, the nearest first."""
+    near = difflib.get_close_matches(str(word), known, 1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    return f"{hint}expected one of {listing(known) or 'nothing: there is none'}"
 
 
 def listing(values: object) -> str:
@@ -303,9 +324,7 @@ def base_file(path: Path, base: object, where: str, chain: tuple[Path, ...]) -> 
         raise UsageError(f"{where}: base: {circle} goes round in a circle; one of them must stand alone")
     if not file.exists():
         known = sorted(each.stem for each in path.parent.glob("*.yaml") if each != path)
-        near = difflib.get_close_matches(base, known, 1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise UsageError(f"{where}: base: no model {base!r} in {path.parent}; {hint}it has {listing(known) or 'none'}")
+        raise UsageError(f"{where}: base: no model {base!r} in {path.parent}; {expectation(base, known)}")
     return file
 
 

@@ -184,14 +184,35 @@ def test_every_class_needs_a_category(tmp_path):
         config.load(path, "model")
 
 
-def test_a_family_that_does_not_exist_has_no_patches(tmp_path):
-    path = edited(tmp_path, "patches:\n  ascend:", "patches:\n  acsend:")
-    with pytest.raises(UsageError, match="'acsend' is not known; expected one of onnxruntime, pytorch, ascend"):
-        config.load(path, "model")
-
-
 @pytest.mark.parametrize("value", [".nan", ".inf"])
 def test_numbers_are_finite(tmp_path, value):
     path = edited(tmp_path, "fps: 4.3", f"fps: {value}")
     with pytest.raises(UsageError, match=r"references\.0\.values\.fps: .* is not of type number"):
         config.load(path, "model")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("gates:\n- {backends: [onnxruntime, onnxruntme]}", "m.yaml:2: gates.0.backends.1: no backend 'onnxruntme'"),
+        (
+            "gates:\n- backends: [mine]\n  against: min",
+            "m.yaml:3: gates.0.against: no backend 'min'; did you mean 'mine'",
+        ),
+        ("references:\n- {backend: ascend}", "m.yaml:2: references.0.backend: no backend 'ascend'"),
+        ("patches:\n  onnxruntim: []", "m.yaml:2: patches.onnxruntim: no backend 'onnxruntim'"),
+    ],
+)
+def test_a_backend_that_nobody_has_is_refused(tmp_path, text, expected):
+    """A gate of it would never be asked, and the verdict be PASS without it."""
+    path = tmp_path / "m.yaml"
+    path.write_text(text)
+    with pytest.raises(UsageError) as raised:
+        config.check_backend_names(path, {"onnxruntime", "mine"})
+    assert expected in str(raised.value)
+
+
+def test_patches_may_be_for_a_family_or_an_own_backend(tmp_path):
+    path = tmp_path / "m.yaml"
+    path.write_text("patches: {ascend: [], mine: []}")
+    config.check_backend_names(path, {"onnxruntime", "mine"})

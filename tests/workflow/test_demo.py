@@ -180,9 +180,31 @@ def test_a_typo_in_the_yaml_is_named(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("models: [retinamask]\nbackend: []\n", "config.yaml:2: backend: unknown key; did you mean 'backends'?"),
+        ("models: [retinamask\n", "config.yaml:2: not valid YAML"),
+        ("- retinamask\n", "config.yaml: file: ['retinamask'] is not of type object"),
+        ("", "config.yaml: file: None is not of type object"),
+        (None, "config.yaml: not in "),
+    ],
+    ids=["a typo", "half a list", "no keys", "empty", "not there"],
+)
+def test_what_is_wrong_with_the_configuration_is_named(tmp_path, content, expected):
+    (tmp_path / "config").mkdir()
+    if content is not None:
+        (tmp_path / "config" / "config.yaml").write_text(content)
+    result = snakemake(tmp_path, "-n")
+    assert result.returncode == 2
+    assert f"detport: error: config/{expected}" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize(
     ("option", "expected"),
     [
-        ("backends=[onnxruntme]", "onnxruntme.yaml: no such file"),
+        ("backends=[onnxruntme]", "no file config/backends/onnxruntme.yaml; did you mean 'onnxruntime'?"),
+        ("backends=[onnxruntime", "--config: backends: '[onnxruntime': expected ',' or ']'"),
         ("models=[nosuch]", "config/models/nosuch.yaml: no such file"),
         ("on_bad_image=ignore", "on_bad_image: 'ignore' is not known; expected one of fail, skip"),
         ("shard=3", "shard: unknown key"),

@@ -1,0 +1,27 @@
+# The configuration file, checked before Snakemake reads it, whose own complaints name neither key nor line. Only code.
+
+import sys
+
+sys.path.insert(0, str(ROOT / "scripts"))
+
+from detport import config as detport_config
+from detport.errors import Failure, UsageError
+
+CONFIGURATION = Path("config/config.yaml")
+
+
+def give_up(message: object, status: int = 2) -> None:
+    """Stop for the user's mistake: plain text and exit status 2. Snakemake would add a traceback to an exception."""
+    print(f"detport: error: {message}", file=sys.stderr)
+    sys.exit(status)
+
+
+if not CONFIGURATION.exists():
+    give_up(f"{CONFIGURATION}: not in {Path.cwd()}; go to the folder that has one, or name it: --directory demo")
+try:
+    detport_config.load(CONFIGURATION, "config")
+except UsageError as error:
+    give_up(error)
+
+
+configfile: CONFIGURATION
