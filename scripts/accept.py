@@ -3,11 +3,10 @@
 Example: python scripts/accept.py --reports reports/MODEL.json
 """
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from detport import cli
+from detport import cli, results
 from detport.errors import Failure
 from detport.report.gates import PASS
 
@@ -17,7 +16,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--reports", type=Path, nargs="+", required=True, help="reports/MODEL.json")
     args = parser.parse_args(argv)
 
-    verdicts = {path.stem: json.loads(path.read_text(encoding="utf-8"))["verdict"] for path in args.reports}
+    verdicts = {path.stem: results.read(path, "report")["verdict"] for path in args.reports}
     for model, verdict in verdicts.items():
         print(f"{verdict:<13}{model}")
     refused = [model for model, verdict in verdicts.items() if verdict != PASS]

@@ -13,12 +13,11 @@ Example: python scripts/report.py --model config/models/MODEL.yaml --backend con
 
 import argparse
 import datetime
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from detport import cli, config, provenance, timing
-from detport.errors import Failure, UsageError
+from detport import cli, config, provenance, results, timing
+from detport.errors import UsageError
 from detport.files import atomic, write_json
 from detport.report import gates, text
 
@@ -52,11 +51,12 @@ def main(argv: Sequence[str] | None = None) -> None:
 def assemble(model: dict, args: argparse.Namespace) -> dict:
     """The report as plain data."""
     backends, trusted, annotations = {}, {}, {}
+    patches = [results.read(path, "patches") for path in args.patches]
     for backend_file, accuracy_file, performance_file in zip(
         args.backend, args.accuracy, args.performance, strict=True
     ):
         name = backend_file.stem
-        accuracy, performance = read(accuracy_file), read(performance_file)
+        accuracy, performance = results.read(accuracy_file, "accuracy"), results.read(performance_file, "performance")
         backends[name] = {
             "title": config.load_backend(backend_file)["title"],
             "accuracy": accuracy["accuracy"],
@@ -65,7 +65,7 @@ def assemble(model: dict, args: argparse.Namespace) -> dict:
             "too_large": accuracy["too_large"],
             "cross_checked": accuracy["cross_checked"],
             "performance": performance,
-            "patches": [each for each in map(read, args.patches) if each["backend"] == name],
+            "patches": [each for each in patches if each["backend"] == name],
             "parity": [],
             "figures": gates.figures(accuracy, performance),
         }
@@ -112,14 +112,6 @@ def described(reference: dict) -> dict:
     """A reference with the figures that follow from it."""
     arithmetic = gates.published_fps(reference["speed"])[1] if reference["speed"] else None
     return reference | {"figures": gates.published_figures(reference), "arithmetic": arithmetic}
-
-
-def read(path: Path) -> dict:
-    """A measured file."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise Failure(f"{path}: not valid JSON ({error}); delete it and run its stage again") from error
 
 
 if __name__ == "__main__":

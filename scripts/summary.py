@@ -4,13 +4,11 @@ Example: python scripts/summary.py --reports reports/MODEL.json reports/OTHER.js
              --output-text reports/summary.txt --output-json reports/summary.json
 """
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from detport import cli
-from detport.errors import Failure
+from detport import cli, results
 from detport.files import atomic, write_json
 from detport.report import gates
 
@@ -24,21 +22,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--output-json", type=Path, required=True)
     args = parser.parse_args(argv)
 
-    reports = [read(path) for path in args.reports]
+    reports = [results.read(path, "report") for path in args.reports]
     rows = [row for report in reports for row in rows_of(report)]
     summary = {"schema": 1, "verdict": overall({report["verdict"] for report in reports}), "rows": rows}
     write_json(args.output_json, summary)
     with atomic(args.output_text) as partial:
         partial.write_text(render(summary), encoding="utf-8")
     cli.log.info("%d models: %s", len(reports), summary["verdict"])
-
-
-def read(path: Path) -> dict:
-    """A report."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise Failure(f"{path}: not valid JSON ({error}); delete it and report again") from error
 
 
 def overall(verdicts: set[str]) -> str:

@@ -46,7 +46,7 @@ def main() -> int:
             report = json.loads(path.read_text())
             for gate in report["gates"]:
                 print(
-                    f"{gate['verdict']:12}  {report['model']:18} {gate['backend']:22} {gate['measure']:10}"
+                    f"{gate['verdict']:12}  {report['model']:18} {gate['backend']:25} {gate['measure']:10}"
                     f" {gate['measured']:.4f} >= {gate['required']:.4f}"
                 )
     return status

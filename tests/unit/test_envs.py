@@ -1,11 +1,14 @@
 """One lock: conda definitions name the same versions as the pip files, and nothing names a registry."""
 
+import ast
 import re
+import sys
+from importlib import metadata
 
 import pytest
 import yaml
 
-from detport import config
+from detport import code, config
 
 ENVS = config.ROOT / "envs"
 
@@ -38,3 +41,37 @@ def test_no_registry_is_named():
         if path.suffix in (".txt", ".in", ".yaml"):
             assert "://" not in path.read_text(), path
             assert "--index" not in path.read_text(), path
+
+
+# The stages that a machine without torch runs, and the modules that the configuration may select for them.
+WITHOUT_TORCH = {
+    "index_dataset.py": ["datasets.coco", "datasets.voc"],
+    "preprocess.py": [],
+    "compile.py": ["compilers.onnxruntime", "compilers.ascend"],
+    "infer.py": ["backends.onnxruntime", "backends.ascend"],
+    "decode.py": [f"decoders.{path.stem}" for path in (code.SCRIPTS / "detport" / "decoders").glob("[!_]*.py")],
+    "evaluate.py": ["metrics.coco", "metrics.voc"],
+    "benchmark.py": ["backends.onnxruntime", "backends.ascend"],
+    "report.py": ["metrics.coco", "metrics.voc"],
+    "summary.py": [],
+    "accept.py": [],
+    "plan.py": ["datasets.coco", "datasets.voc"],
+}
+
+
+@pytest.mark.parametrize("script", WITHOUT_TORCH)
+def test_what_these_stages_import_is_pinned_without_torch(script):
+    plugins = [code.module_file(f"detport.{name}") for name in WITHOUT_TORCH[script]]
+    imported = set()
+    for path in code.closure([code.SCRIPTS / script, *plugins]):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                imported.update(alias.name.partition(".")[0] for alias in node.names)
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                imported.add(node.module.partition(".")[0])
+    packages = metadata.packages_distributions()
+    foreign = imported - sys.stdlib_module_names - {"detport"}
+    pinned = {re.sub(r"[-_.]+", "-", pin.partition("==")[0]).lower() for pin in pins("run")}
+    needed = {re.sub(r"[-_.]+", "-", packages[name][0]).lower(): name for name in foreign}
+    assert "torch" not in foreign
+    assert needed.keys() <= pinned, {needed[name] for name in needed.keys() - pinned}

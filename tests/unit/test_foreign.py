@@ -73,3 +73,31 @@ def test_a_lost_operator_is_a_failure():
     after.graph.node[4].op_type = "Add"
     with pytest.raises(Failure, match=r"changes what can be compared: input 1 of DeviceOp \(found\)"):
         simplify.require_same(graph(), after, MODEL, threads=1, source="g.onnx")
+
+
+def suppressing(weight: float) -> onnx.ModelProto:
+    """Scores times a weight enter a NonMaxSuppression that lets nothing pass: its output tells nothing."""
+    constants = [
+        numpy_helper.from_array(np.random.default_rng(0).random((1, 6, 4), np.float32), "boxes"),
+        numpy_helper.from_array(np.float32(weight).reshape(1), "weight"),
+        numpy_helper.from_array(np.array([10]), "most"),
+        numpy_helper.from_array(np.array([0.5], np.float32), "iou"),
+        numpy_helper.from_array(np.array([99.0], np.float32), "score"),
+        numpy_helper.from_array(np.array([1, 8, 6]), "shape"),
+    ]
+    nodes = [
+        helper.make_node("Reshape", ["image", "shape"], ["flat"]),
+        helper.make_node("Mul", ["flat", "weight"], ["scores"]),
+        helper.make_node("NonMaxSuppression", ["boxes", "scores", "most", "iou", "score"], ["found"]),
+    ]
+    image = helper.make_tensor_value_info("image", TensorProto.FLOAT, SHAPE)
+    found = helper.make_tensor_value_info("found", TensorProto.INT64, [None, 3])
+    made = helper.make_graph(nodes, "g", [image], [found], constants)
+    return helper.make_model(made, opset_imports=[helper.make_opsetid("", 11)], ir_version=6)
+
+
+def test_what_enters_nms_is_compared_although_nothing_leaves_it():
+    model = MODEL | {"outputs": [{"name": "found"}]}
+    simplify.require_same(suppressing(1.0), suppressing(1.0), model, threads=1, source="g.onnx")
+    with pytest.raises(Failure, match=r"g.onnx: simplifying changes input 1 of NonMaxSuppression \(found\) by"):
+        simplify.require_same(suppressing(1.0), suppressing(1.1), model, threads=1, source="g.onnx")

@@ -2,21 +2,32 @@
 
 import numpy as np
 
-# A list of the best K boxes may lose rows at its end where scores nearly tie: so many of K are no difference.
+# A list of the best K boxes may lose rows where scores nearly tie: so many of K, but none of the first of them.
 LOST_ROWS = 0.01
+FIRST_ROWS = 0.1
 
 
 def largest_difference(before: dict[str, np.ndarray], after: dict[str, np.ndarray]) -> tuple[str, float]:
-    """The output that differs most, and its largest difference relative to its scale.
+    """The tensor that differs most, and its largest difference relative to its scale.
 
-    Outputs that are parallel lists of boxes are compared row by row; where that differs, each row is compared
-    with the nearest row of the other list, because boxes of nearly equal score may change places.
+    The outputs, and what enters one operator, may be parallel lists of boxes. These are compared row by row; where that
+    differs, each row is compared with the nearest row of the other list, because boxes of nearly equal score may change
+    places.
     """
+    groups: dict[str, list[str]] = {}
+    for name in before:
+        groups.setdefault(name.partition(" of ")[2], []).append(name)
+    found = (
+        group_difference(*({name: run[name] for name in names} for run in (before, after))) for names in groups.values()
+    )
+    return max(found, key=lambda item: item[1])
+
+
+def group_difference(before: dict[str, np.ndarray], after: dict[str, np.ndarray]) -> tuple[str, float]:
+    """The same of tensors that belong together."""
     worst = max(((name, relative(before[name], after[name])) for name in before), key=lambda item: item[1])
     if worst[1] > 0 and parallel_rows(before):
-        nearest = nearest_rows(before, after)
-        if nearest < worst[1]:
-            return worst[0], nearest
+        return worst[0], min(worst[1], nearest_rows(before, after))
     return worst
 
 
@@ -48,19 +59,30 @@ def parallel_rows(outputs: dict[str, np.ndarray]) -> bool:
 
 
 def nearest_rows(before: dict[str, np.ndarray], after: dict[str, np.ndarray]) -> float:
-    """Largest distance from a row of `before` to its nearest row of `after`, leaving out the few worst rows.
+    """Largest distance from a row of `before` to its nearest row of `after`, but for a few that are not the first."""
+    if any(before[name].shape != after[name].shape for name in before):
+        return float("inf")
+    pairs = [(rows(before[name]), rows(after[name]), scale(before[name])) for name in before]
+    count = len(pairs[0][0])
+    first = max(1, int(FIRST_ROWS * count))
+    return max(
+        largest_to_nearest(pairs, np.arange(first), lost=0),
+        largest_to_nearest(pairs, np.arange(first, count), lost=int(LOST_ROWS * count)),
+    )
+
+
+def largest_to_nearest(pairs: list[tuple[np.ndarray, np.ndarray, float]], chosen: np.ndarray, lost: int) -> float:
+    """Largest distance from one of the chosen rows to its nearest row, leaving out the `lost` worst.
 
     The rows go by falling distance to the row in their own place, which is at least that to the nearest. So the search
     ends when enough distances are known that no later one can change the result.
     """
-    if any(before[name].shape != after[name].shape for name in before):
-        return float("inf")
-    pairs = [(rows(before[name]), rows(after[name]), scale(before[name])) for name in before]
-    in_place = np.max([apart(a, b).max(1) / size for a, b, size in pairs], axis=0)
+    if len(chosen) <= lost:
+        return 0.0
+    in_place = np.max([apart(a[chosen], b[chosen]).max(1) / size for a, b, size in pairs], axis=0)
     order = np.argsort(-in_place)
-    lost = int(LOST_ROWS * len(order))
     nearest: list[float] = []
-    for row, following in zip(order, [*in_place[order[1:]], 0.0], strict=True):
+    for row, following in zip(chosen[order], [*in_place[order[1:]], 0.0], strict=True):
         distances = np.max([apart(a[row : row + 1], b).max(1) / size for a, b, size in pairs], axis=0)
         nearest.append(float(distances.min()))
         if sum(distance >= following for distance in nearest) > lost:

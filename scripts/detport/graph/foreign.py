@@ -2,6 +2,8 @@
 
 import onnx
 
+BOXES_AND_SCORES = (0, 1)  # inputs of NonMaxSuppression; the others are its limits
+
 
 def nodes(model: onnx.ModelProto) -> list[onnx.NodeProto]:
     """The nodes whose operator is not a standard one."""
@@ -12,8 +14,9 @@ def cut_before(model: onnx.ModelProto) -> tuple[onnx.ModelProto, dict[str, str]]
     """The graph without foreign nodes and what depends on them, and what it computes.
 
     Its outputs are the tensors that enter the foreign nodes and the model's outputs, as far as the rest can compute
-    them. The dict gives their names; its keys say what they are and are the same before and after a simplifier,
-    which keeps the names of a foreign node's outputs.
+    them; and those that enter a NonMaxSuppression, because a random image may leave nothing behind one. The dict gives
+    their names; its keys say what they are and are the same before and after a simplifier, which keeps the names of
+    such a node's outputs.
     """
     short = onnx.ModelProto()
     short.CopyFrom(model)
@@ -27,9 +30,9 @@ def cut_before(model: onnx.ModelProto) -> tuple[onnx.ModelProto, dict[str, str]]
             kept.append(node)
     found = {
         f"input {slot} of {node.op_type} ({node.output[0]})": name
-        for node in foreign
+        for node in (*foreign, *(node for node in kept if node.op_type == "NonMaxSuppression"))
         for slot, name in enumerate(node.input)
-        if name and name not in gone
+        if name and name not in gone and (node in foreign or slot in BOXES_AND_SCORES)
     }
     found |= {output.name: output.name for output in model.graph.output if output.name not in gone}
     del short.graph.node[:], short.graph.output[:]

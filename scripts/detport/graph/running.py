@@ -27,4 +27,9 @@ def runnable_part(graph: onnx.ModelProto, image: np.ndarray, model: dict, thread
         onnx.save(short, path)
         run = onnxruntime.open_model(path, model | {"outputs": outputs}, {"session": UNOPTIMISED}, threads)
         arrays = dict(zip((output["name"] for output in outputs), run(image), strict=True))
-    return {what: arrays[name] for what, name in found.items()}
+    return {what: boxes_first(what, arrays[name]) for what, name in found.items()}
+
+
+def boxes_first(what: str, array: np.ndarray) -> np.ndarray:
+    """Scores that enter NonMaxSuppression as [1, classes, boxes] turned, so that they are parallel to its boxes."""
+    return array.swapaxes(1, 2) if what.startswith("input 1 of NonMaxSuppression") else array
