@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--compiled", type=Path, nargs="+", help="compiled model of every canvas")
     source.add_argument("--from-log", type=Path, help="what a tool printed on another machine")
-    parser.add_argument("--threads", type=int, default=1, help="threads that one run may use")
+    parser.add_argument("--threads", type=cli.positive, default=1, help="threads that one run may use")
     parser.add_argument("--output", type=Path, required=True, help="performance.json")
     args = parser.parse_args(argv)
 

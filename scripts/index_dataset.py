@@ -21,7 +21,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--dataset-config", type=Path, required=True, help="workflow configuration with the dataset")
     parser.add_argument("--dataset", required=True, help="name of the dataset in it")
     parser.add_argument("--on-bad-image", choices=["fail", "skip"], default="fail")
-    parser.add_argument("--threads", type=int, default=1, help="images decoded at once")
+    parser.add_argument("--threads", type=cli.positive, default=1, help="images decoded at once")
     parser.add_argument("--output", type=Path, required=True, help="index.tsv")
     args = parser.parse_args(argv)
 

@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     source.add_argument("--compiled", type=Path, nargs="+", help="compiled model of every canvas")
     source.add_argument("--from-outputs", type=Path, help="folder of outputs brought from another machine")
     parser.add_argument("--shard", type=Path, required=True, help="folder of the shard")
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--threads", type=cli.positive, default=1)
     parser.add_argument("--output", type=Path, required=True, help="folder of the outputs")
     args = parser.parse_args(argv)
 

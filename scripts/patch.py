@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--backend", type=Path, required=True, help="the backend's yaml")
     parser.add_argument("--onnx", type=Path, required=True, help="the simplified graph")
     parser.add_argument("--canvas", help="HEIGHTxWIDTH of the graph's input (default: the model's first canvas)")
-    parser.add_argument("--threads", type=int, default=1, help="for measuring what a lossy patch does")
+    parser.add_argument("--threads", type=cli.positive, default=1, help="for measuring what a lossy patch does")
     parser.add_argument("--output", type=Path, required=True, help="the patched graph")
     parser.add_argument("--output-json", type=Path, required=True, help="what the patches did, for the report")
     args = parser.parse_args(argv)

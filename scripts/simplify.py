@@ -27,13 +27,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--model", type=Path, required=True, help="the model's yaml")
     parser.add_argument("--onnx", type=Path, required=True, help="the exported graph")
     parser.add_argument("--canvas", help="HEIGHTxWIDTH of the graph's input (default: the model's first canvas)")
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--threads", type=cli.positive, default=1)
     parser.add_argument("--output", type=Path, required=True, help="the simplified graph")
     args = parser.parse_args(argv)
 
     model = canvases.select(config.load_model(args.model, "simplify"), args.canvas)
     before = contract.read(args.onnx)
-    after, _ = onnxsim.simplify(before)
+    after = simplified(before, args.onnx)
     contract.check(after, model, str(args.output))
     require_same(before, after, model, args.threads, str(args.onnx))
     with atomic(args.output) as partial:
@@ -41,10 +41,25 @@ def main(argv: Sequence[str] | None = None) -> None:
     cli.log.info("%d nodes, %d before", len(after.graph.node), len(before.graph.node))
 
 
+def simplified(graph: onnx.ModelProto, source: Path) -> onnx.ModelProto:
+    """What onnxsim makes of a graph."""
+    try:
+        return onnxsim.simplify(graph)[0]
+    # onnxsim has no exceptions of its own: what its C++ part and onnx raise comes through.
+    except (RuntimeError, ValueError, onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise Failure(
+            f"{source}: onnxsim cannot simplify it ({reason}); is the graph whole? Export it again"
+        ) from error
+
+
 def require_same(before: onnx.ModelProto, after: onnx.ModelProto, model: dict, threads: int, source: str) -> None:
     """Fail unless both graphs compute the same from a random image, as far as ONNX Runtime can run them."""
     image = random_image(model, model["simplify"]["seed"])
-    runs = [running.runnable_part(graph, image, model, threads) for graph in (before, after)]
+    try:
+        runs = [running.runnable_part(graph, image, model, threads) for graph in (before, after)]
+    except Failure as error:
+        raise Failure(f"{source}: {error}") from error
     if runs[0].keys() != runs[1].keys():
         lost = ", ".join(sorted(runs[0].keys() ^ runs[1].keys()))
         raise Failure(f"{source}: simplifying changes what can be compared: {lost}")

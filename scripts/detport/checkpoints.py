@@ -1,6 +1,7 @@
 """Checkpoints: opened as data only, converted once to safetensors, loaded strictly into a network."""
 
 import pickle
+import pickletools
 import re
 import struct
 import zipfile
@@ -40,14 +41,36 @@ def read(path: Path, wrapper: str | None, prefix: str) -> dict[str, Tensor]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         found = re.search(r"GLOBAL (\S+)", str(error))
-        what = f"refers to the Python object {found[1]}" if found else "is not a plain pickle of tensors"
+        code = found[1] if found else first_global(path)
+        if code is None:
+            raise Failure(f"{path}: not a checkpoint of PyTorch, or damaged; fetch it again") from error
         raise Failure(
-            f"{path}: {what}, which could run code when it is loaded; refused. Ask its author for a file of tensors"
+            f"{path}: refers to the Python object {code}, which could run code when it is loaded; refused."
+            " Ask its author for a file of tensors"
         ) from error
     except MALFORMED as error:
+        if "TorchScript" in str(error):  # torch's own advice is to load it without restriction
+            raise Failure(f"{path}: a TorchScript archive, which is code; ask its author for a state_dict") from error
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise Failure(f"{path}: not a readable checkpoint ({reason}); it may be truncated, fetch it again") from error
     return unwrap(path, content, wrapper, prefix)
+
+
+def first_global(path: Path) -> str | None:
+    """The first Python object that a plain pickle refers to, read without loading it; None if there is none."""
+    texts: list[str] = []
+    with path.open("rb") as file:
+        try:
+            for operation, argument, _ in pickletools.genops(file):
+                if operation.name in ("GLOBAL", "INST"):
+                    return str(argument).replace(" ", ".")
+                if operation.name == "STACK_GLOBAL":
+                    return ".".join(texts[-2:])
+                if isinstance(argument, str):
+                    texts.append(argument)
+        except (ValueError, IndexError, OverflowError, struct.error):
+            return None  # not a pickle, or cut off before any
+    return None
 
 
 def unwrap(path: Path, content: object, wrapper: str | None, prefix: str) -> dict[str, Tensor]:
@@ -95,7 +118,8 @@ def load(network: nn.Module, path: Path) -> None:
     try:
         tensors = safetensors.torch.load_file(path)
     except (safetensors.SafetensorError, ValueError) as error:
-        raise Failure(f"{path}: not a whole safetensors file ({error}); delete it and convert again") from error
+        remedy = "delete it and convert again" if path.suffix == ".safetensors" else "convert_checkpoint.py makes one"
+        raise Failure(f"{path}: not a whole safetensors file ({error}); {remedy}") from error
     expected = network.state_dict()
     missing = [key for key in expected if key not in tensors and not key.endswith(COUNTER)]
     unexpected = [key for key in tensors if key not in expected and not key.endswith(COUNTER)]

@@ -23,6 +23,14 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     )
 
 
+def positive(text: str) -> int:
+    """Type of an argument that counts something."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number} is less than 1")
+    return number
+
+
 def run(main: Callable[[Sequence[str] | None], None]) -> None:
     """Run a stage: exit status 0, 2 for the user's mistake, 1 for a failure; one line instead of a traceback."""
     stage = Path(sys.argv[0]).stem

@@ -104,11 +104,12 @@ def is_entry(image: object) -> bool:
 
 def is_image(image: dict) -> bool:
     """Whether an entry of shard.json names a file in its own folder, and sizes that are sizes."""
-    name = image.get("bin")
-    sizes = [image[key] for key in ("width", "height", "scale", "bytes") if key in image]
+    name, canvas = image.get("bin"), image.get("canvas")
+    sizes = [image.get(key) for key in ("width", "height", "scale", "bytes")]
     return (
         isinstance(name, str)
         and Path(name).name == name
         and "\0" not in name
+        and isinstance(canvas, str)
         and all(isinstance(value, int | float) and 0 < value < math.inf for value in sizes)
     )

@@ -215,11 +215,13 @@ TRUTH = {
         | {"segmentation": {"size": [6, 8], "counts": [3, 5, 40]}},
     ],
 }
+IMAGE = {"image_id": 1, "file": "a.jpg", "width": 8, "height": 6, "canvas": "8x8", "resized": [8, 6], "scale": 1.0}
+IMAGE |= {"pad": [0, 2], "bin": "a.bin", "bytes": 48}
 SHARD = {
     "schema": 1,
     "shard": 0,
     "shards": 1,
-    "images": [{"image_id": 1, "file": "a.jpg", "bin": "a.bin", "bytes": 48, "width": 8, "height": 6, "scale": 1.0}],
+    "images": [IMAGE],
     "skipped": [{"image_id": 2, "file": "b.jpg", "reason": "no such file"}],
 }
 FOUND = {

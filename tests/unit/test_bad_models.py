@@ -10,10 +10,12 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+import simplify
 from detport import config, outputs
 from detport.backends import onnxruntime
 from detport.errors import Failure
 from detport.graph import contract
+from detport.graph.export import import_onnx
 
 MODEL = {
     "name": "tiny",
@@ -63,6 +65,19 @@ def test_external_data_in_the_folder_is_read(tmp_path):
     (tmp_path / "weights").write_bytes(np.full(48, 2, np.float32).tobytes())
     model = contract.read(graph(tmp_path / "m.onnx", elsewhere("weights")))
     assert numpy_helper.to_array(model.graph.initializer[0])[0, 0, 0, 0] == 2
+
+
+def test_a_tensor_that_nobody_makes_is_named_before_it_is_simplified(tmp_path):
+    path = tmp_path / "m.onnx"
+    broken = onnx.load(graph(path))
+    broken.graph.node[0].input[1] = "nowhere"
+    onnx.save(broken, path)
+    with pytest.raises(Failure, match=r"m\.onnx: not a valid graph \(.*nowhere"):
+        import_onnx(path, MODEL, tmp_path / "exported.onnx")
+    with pytest.raises(Failure, match=r"m\.onnx: ") as raised:
+        simplify.require_same(broken, broken, MODEL | {"simplify": {"seed": 0, "tolerance": 1e-4}}, 1, str(path))
+    assert "nowhere" in str(raised.value)
+    assert "/graph.onnx" not in str(raised.value)
 
 
 def test_other_outputs_than_declared(tmp_path):

@@ -89,13 +89,28 @@ def test_code_is_refused_by_name_and_not_run(tmp_path, legacy):
     assert not canary.exists()
 
 
-def test_plain_pickle_with_code_is_refused(tmp_path):
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_plain_pickle_with_code_is_refused(tmp_path, protocol):
     canary = tmp_path / "canary"
     path = tmp_path / "evil.pth"
-    path.write_bytes(pickle.dumps({"model": Canary(canary)}))
-    with pytest.raises(Failure):
+    path.write_bytes(pickle.dumps({"model": Canary(canary)}, protocol))
+    with pytest.raises(Failure, match=r"refers to the Python object posix\.system, which could run code"):
         checkpoints.read(path, "model", "")
     assert not canary.exists()
+
+
+def test_torchscript_is_refused_with_advice_of_our_own(tmp_path):
+    path = tmp_path / "w.pth"
+    torch.jit.script(torch.nn.Linear(2, 2)).save(str(path))
+    with pytest.raises(Failure, match=r"a TorchScript archive, which is code; ask its author for a state_dict"):
+        checkpoints.read(path, "model", "")
+
+
+def test_a_page_is_not_called_code(tmp_path):
+    path = tmp_path / "w.pth"
+    path.write_bytes(b"<html>not found</html>")
+    with pytest.raises(Failure, match=r"w\.pth: not a checkpoint of PyTorch, or damaged; fetch it again"):
+        checkpoints.read(path, "model", "")
 
 
 @pytest.mark.parametrize("content", [b"", b"<html>not found</html>", b"PK\x03\x04", b"\x80\x02}q\x00."])

@@ -117,3 +117,12 @@ def test_a_missing_file_is_named(dataset):
     assert result.returncode == 2
     assert "none.json.gz: no such file" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("threads", "expected"), [("0", "0 is less than 1"), ("-3", "-3 is less than 1"), ("two", "invalid positive value")]
+)
+def test_a_number_of_threads_is_positive(threads, expected):
+    result = run("index_dataset.py", "--dataset-config", "c", "--dataset", "d", "--output", "o", "--threads", threads)
+    assert result.returncode == 2
+    assert f"argument --threads: {expected}" in result.stderr

@@ -9,7 +9,7 @@ from torch import nn
 
 from detport.errors import Failure
 from detport.files import atomic
-from detport.graph import contract
+from detport.graph import contract, foreign
 
 
 def export(network: nn.Module, model: dict, flavour: str, output: Path) -> onnx.ModelProto:
@@ -43,6 +43,11 @@ def import_onnx(source: Path, model: dict, output: Path) -> onnx.ModelProto:
     """Take a model that is ONNX already, after a look at its contract; external data is taken in."""
     graph = contract.read(source)
     contract.check(graph, model, str(source))
+    if not foreign.nodes(graph):  # onnx's checker knows no other operators than its own
+        try:
+            onnx.checker.check_model(graph)
+        except onnx.checker.ValidationError as error:
+            raise Failure(f"{source}: not a valid graph ({str(error).splitlines()[0]}); export it again") from error
     with atomic(output) as partial:
         onnx.save(graph, partial)
     return graph

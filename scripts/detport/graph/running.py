@@ -8,6 +8,7 @@ import onnx
 
 from detport import cli
 from detport.backends import onnxruntime
+from detport.errors import Failure
 from detport.graph import foreign
 
 # ONNX Runtime's own rewriting would hide what is compared: it undoes a Pad of 0 before a MaxPool, for instance.
@@ -25,8 +26,11 @@ def runnable_part(graph: onnx.ModelProto, image: np.ndarray, model: dict, thread
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "graph.onnx"
         onnx.save(short, path)
-        run = onnxruntime.open_model(path, model | {"outputs": outputs}, {"session": UNOPTIMISED}, threads)
-        arrays = dict(zip((output["name"] for output in outputs), run(image), strict=True))
+        try:
+            run = onnxruntime.open_model(path, model | {"outputs": outputs}, {"session": UNOPTIMISED}, threads)
+            arrays = dict(zip((output["name"] for output in outputs), run(image), strict=True))
+        except Failure as error:
+            raise Failure(str(error).replace(str(path), "the graph")) from error
     return {what: boxes_first(what, arrays[name]) for what, name in found.items()}
 
 
