@@ -81,6 +81,30 @@ def resnet_stage(
     return nn.Sequential(first, *rest)
 
 
+def resnet_stages(
+    depths: list[int], width: int, norm: type[nn.Module], stride_in_1x1: bool
+) -> dict[str, nn.Sequential]:
+    """The stages behind a ResNet's stem by their names in every checkpoint, layer1 to layer4."""
+    inputs = [width, *stage_widths(width)]
+    return {
+        f"layer{i + 1}": resnet_stage(inputs[i], width * 2**i, depth, 2 if i else 1, norm, stride_in_1x1)
+        for i, depth in enumerate(depths)
+    }
+
+
+def stage_widths(width: int) -> list[int]:
+    """Channels of C2 to C5, the maps behind the stages of a ResNet whose stem has `width`."""
+    return [Bottleneck.expansion * width * 2**i for i in range(4)]
+
+
+def stage_maps(network: nn.Module, x: Tensor) -> list[Tensor]:
+    """C2 to C5 of a network with the stages of `resnet_stages`, from the stem's map."""
+    maps = [x]
+    for stage in (network.layer1, network.layer2, network.layer3, network.layer4):
+        maps.append(stage(maps[-1]))
+    return maps[1:]
+
+
 def conv_relu_tower(inputs: int, channels: int, depth: int) -> nn.Sequential:
     """`depth` times [3x3 convolution with bias, ReLU] as one flat Sequential: convolutions at 0, 2, 4, ..."""
     layers: list[nn.Module] = []
@@ -140,6 +164,18 @@ class NonMaxSuppression(torch.autograd.Function):
         # How many rows there are depends on the image, not on the one that was traced.
         chosen.setType(boxes.type().with_dtype(torch.int64).with_sizes([None, 3]))
         return chosen
+
+
+def cell_corners(rows: int, columns: int, stride: int) -> Tensor:
+    """(x, y) of the upper left corner of every cell of a map, row by row: [rows * columns, 2] in image pixels."""
+    y, x = torch.meshgrid(torch.arange(rows) * stride, torch.arange(columns) * stride, indexing="ij")
+    return torch.stack([x, y], dim=-1).reshape(-1, 2).float()
+
+
+def grid_anchors(cell: Tensor, rows: int, columns: int, stride: int) -> Tensor:
+    """Anchors [A, 4] of the first cell, at every cell of a map: [rows * columns * A, 4] in the order (y, x, anchor)."""
+    shifts = cell_corners(rows, columns, stride).repeat(1, 2).to(cell)
+    return (shifts.view(-1, 1, 4) + cell).reshape(-1, 4)
 
 
 def per_anchor(x: Tensor, values: int) -> Tensor:

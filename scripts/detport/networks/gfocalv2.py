@@ -12,7 +12,16 @@ from torch import Tensor, nn
 
 from detport.errors import UsageError
 from detport.networks.ascend_ops import BatchMultiClassNMS
-from detport.networks.blocks import NonMaxSuppression, best_rows, per_anchor, resnet_stage, top_down
+from detport.networks.blocks import (
+    NonMaxSuppression,
+    best_rows,
+    cell_corners,
+    per_anchor,
+    resnet_stages,
+    stage_maps,
+    stage_widths,
+    top_down,
+)
 
 FIRST_STRIDE = 8  # of P3; every further level doubles it
 SIDES = 4  # left, top, right, bottom
@@ -48,8 +57,6 @@ class GFocalV2(nn.Module):
         super().__init__()
         if channels % groups:
             raise UsageError(f"network.groups: {groups} does not divide network.channels ({channels})")
-        if round_candidates not in ("float16", "none"):
-            raise UsageError(f"network.round_candidates: {round_candidates} is neither float16 nor none")
         # A class more than there are: its target was always 0 in training, its score is close to 0.
         self.score_columns = classes + 1
         self.strides = [FIRST_STRIDE * 2**i for i in range(levels)]
@@ -63,11 +70,13 @@ class GFocalV2(nn.Module):
         self.round_candidates = round_candidates
 
         self.backbone = ResNet(depths, width)
-        self.neck = FPN([width * 2**i * 4 for i in (1, 2, 3)], channels, levels)
+        self.neck = FPN(stage_widths(width)[1:], channels, levels)
         self.bbox_head = Head(self.score_columns, channels, tower, groups, bins, quality_width, levels)
-        self.grid = nn.Module()  # buffers 0, 1, ...: the points of every level; not in the checkpoint
+        # Buffers 0, 1, ...: the points of every level, which are the corners of its cells, not the centres. Not in the
+        # checkpoint.
+        self.grid = nn.Module()
         for i, stride in enumerate(self.strides):
-            self.grid.register_buffer(str(i), grid_points(canvas, stride), persistent=False)
+            self.grid.register_buffer(str(i), cell_corners(*level_size(canvas, stride), stride), persistent=False)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """dets [K, 5] (x1 y1 x2 y2 score, best first, zeros after the last) and labels [K] (int64)."""
@@ -139,22 +148,14 @@ class ResNet(nn.Module):
         super().__init__()
         self.conv1 = nn.Conv2d(3, width, 7, 2, padding=3, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
-        inputs = width
-        for i, depth in enumerate(depths):
-            planes = width * 2**i
-            stride = 1 if i == 0 else 2
-            stage = resnet_stage(inputs, planes, depth, stride, nn.BatchNorm2d, stride_in_1x1=False)
-            self.add_module(f"layer{i + 1}", stage)
-            inputs = planes * 4
+        for name, stage in resnet_stages(depths, width, nn.BatchNorm2d, stride_in_1x1=False).items():
+            self.add_module(name, stage)
 
     def stem(self, image: Tensor) -> Tensor:
         return F.max_pool2d(F.relu(self.bn1(self.conv1(image))), 3, 2, padding=1)
 
     def forward(self, image: Tensor) -> list[Tensor]:
-        c2 = self.layer1(self.stem(image))
-        c3 = self.layer2(c2)
-        c4 = self.layer3(c3)
-        return [c2, c3, c4, self.layer4(c4)]
+        return stage_maps(self, self.stem(image))
 
 
 class Conv(nn.Module):
@@ -269,13 +270,6 @@ class Head(nn.Module):
 def level_size(canvas: tuple[int, int], stride: int) -> tuple[int, int]:
     """Rows and columns of a level: every halving rounds up."""
     return math.ceil(canvas[0] / stride), math.ceil(canvas[1] / stride)
-
-
-def grid_points(canvas: tuple[int, int], stride: int) -> Tensor:
-    """(x, y) of every location of a level, row by row: the corner of its cell, not the centre."""
-    rows, columns = level_size(canvas, stride)
-    y, x = torch.meshgrid(torch.arange(rows) * stride, torch.arange(columns) * stride, indexing="ij")
-    return torch.stack([x, y], dim=-1).reshape(-1, 2).float()
 
 
 def boxes_around(points: Tensor, distances: Tensor, canvas: tuple[int, int]) -> Tensor:

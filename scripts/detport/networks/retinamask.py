@@ -10,7 +10,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from detport.networks.blocks import FrozenNorm, conv_relu_tower, per_anchor, resnet_stage, top_down
+from detport.networks.blocks import (
+    FrozenNorm,
+    conv_relu_tower,
+    grid_anchors,
+    per_anchor,
+    resnet_stages,
+    stage_maps,
+    stage_widths,
+    top_down,
+)
 from detport.networks.roi_align import pool_levels
 
 STRIDES = (8, 16, 32, 64, 128)  # P3..P7
@@ -67,9 +76,7 @@ class RetinaMask(nn.Module):
         grids = []
         for stride, cell in zip(STRIDES, self.rpn.anchor_generator.cell_anchors, strict=True):
             rows, columns = (math.ceil(side / stride) for side in self.canvas)
-            y, x = torch.meshgrid(torch.arange(rows) * stride, torch.arange(columns) * stride, indexing="ij")
-            shifts = torch.stack([x, y, x, y], dim=-1).to(cell)
-            grids.append((shifts.view(-1, 1, 4) + cell).reshape(-1, 4))
+            grids.append(grid_anchors(cell, rows, columns, stride))
         return torch.cat(grids)
 
     def select(self, logits: list[Tensor], codes: list[Tensor]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -124,20 +131,11 @@ class Body(nn.Module):
     def __init__(self, depths: list[int], width: int) -> None:
         super().__init__()
         self.stem = Stem(width)
-        inputs = width
-        for i, depth in enumerate(depths):
-            planes = width * 2**i
-            stride = 1 if i == 0 else 2
-            stage = resnet_stage(inputs, planes, depth, stride, FrozenNorm, stride_in_1x1=True)
-            self.add_module(f"layer{i + 1}", stage)
-            inputs = planes * 4
+        for name, stage in resnet_stages(depths, width, FrozenNorm, stride_in_1x1=True).items():
+            self.add_module(name, stage)
 
-    def forward(self, x: Tensor) -> list[Tensor]:
-        c1 = self.stem(x)
-        c2 = self.layer1(c1)
-        c3 = self.layer2(c2)
-        c4 = self.layer3(c3)
-        return [c2, c3, c4, self.layer4(c4)]
+    def forward(self, image: Tensor) -> list[Tensor]:
+        return stage_maps(self, self.stem(image))
 
 
 class TopBlocks(nn.Module):
@@ -171,7 +169,7 @@ class Backbone(nn.Module):
     def __init__(self, depths: list[int], width: int, channels: int) -> None:
         super().__init__()
         self.body = Body(depths, width)
-        self.fpn = FPN([width * 2**i * 4 for i in (1, 2, 3)], channels)
+        self.fpn = FPN(stage_widths(width)[1:], channels)
 
     def forward(self, image: Tensor) -> list[Tensor]:
         return self.fpn(*self.body(image)[1:])

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from detport.boxes import below
 from detport.errors import UsageError
 from detport.networks.ascend_ops import BatchMultiClassNMS, PSROIPooling
-from detport.networks.blocks import NonMaxSuppression, best_rows, per_anchor, resnet_stage
+from detport.networks.blocks import NonMaxSuppression, best_rows, grid_anchors, per_anchor, resnet_stage, stage_widths
 from detport.networks.psroi import psroi_pool
 
 STRIDE = 16  # of the feature map that proposals and score maps live on
@@ -54,7 +54,7 @@ class RFCN(nn.Module):
             nn.ReLU(),
             nn.MaxPool2d(3, 2, ceil_mode=True),  # without padding
         ]
-        c2, c3, c4, c5 = (4 * width * 2**i for i in range(4))
+        c2, c3, c4, c5 = stage_widths(width)
         stages = [
             stage(width, width, depths[0], 1),
             stage(c2, width * 2, depths[1], 2),
@@ -68,7 +68,7 @@ class RFCN(nn.Module):
         outputs = classes + 1  # 0 is the background
         self.RCNN_bbox_base = nn.Conv2d(head_channels, 4 * outputs * group**2, 1, bias=False)
         self.RCNN_cls_base = nn.Conv2d(head_channels, outputs * group**2, 1, bias=False)
-        anchors = grid_anchors(cell, canvas[0] // STRIDE, canvas[1] // STRIDE)
+        anchors = grid_anchors(cell, canvas[0] // STRIDE, canvas[1] // STRIDE, STRIDE)
         self.register_buffer("anchors", anchors, persistent=False)
         self.outputs = outputs
         self.group = group
@@ -134,13 +134,6 @@ def base_anchors(scales: list[float]) -> Tensor:
             half_w, half_h = (width * scale - 1) / 2, (height * scale - 1) / 2
             anchors.append([centre - half_w, centre - half_h, centre + half_w, centre + half_h])
     return torch.tensor(anchors, dtype=torch.float32)
-
-
-def grid_anchors(cell: Tensor, rows: int, columns: int) -> Tensor:
-    """All anchors [rows * columns * A, 4] in the order (y, x, anchor)."""
-    y, x = torch.meshgrid(torch.arange(rows) * STRIDE, torch.arange(columns) * STRIDE, indexing="ij")
-    shifts = torch.stack([x, y, x, y], dim=-1).to(cell)
-    return (shifts.view(-1, 1, 4) + cell).view(-1, 4)
 
 
 def pair_softmax(logits: Tensor) -> Tensor:
