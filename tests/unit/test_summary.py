@@ -11,6 +11,7 @@ import summary
 def report(model: str, verdicts: dict[str, list[str]], accuracy: dict) -> dict:
     """A report as far as the summary reads it; `verdicts` of the gates of every backend."""
     return {
+        "schema": 1,
         "model": model,
         "verdict": "PASS" if {"PASS"} == {each for found in verdicts.values() for each in found} else "FAIL",
         "gates": [{"backend": name, "verdict": each} for name, found in verdicts.items() for each in found],
