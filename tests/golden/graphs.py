@@ -1,6 +1,7 @@
 """ONNX graphs in golden tests: export, run, read."""
 
 import io
+from collections.abc import Sequence
 
 import numpy as np
 import onnx
@@ -9,20 +10,36 @@ import torch
 from torch import Tensor, nn
 
 
-def export(model: nn.Module, image: Tensor, names: list[str], opset: int) -> onnx.ModelProto:
+def input_names(count: int) -> list[str]:
+    return [f"input.{i + 1}" for i in range(count)]
+
+
+def export(model: nn.Module, inputs: Sequence[Tensor], names: Sequence[str], opset: int) -> onnx.ModelProto:
+    """The graph as the tracing exporter writes it, with inputs input.1, input.2, ..."""
     file = io.BytesIO()
-    torch.onnx.export(
-        model, (image,), file, dynamo=False, opset_version=opset, input_names=["input.1"], output_names=names
-    )
+    with torch.no_grad():
+        torch.onnx.export(
+            model,
+            tuple(inputs),
+            file,
+            dynamo=False,
+            opset_version=opset,
+            input_names=input_names(len(inputs)),
+            output_names=list(names),
+        )
     return onnx.load_from_string(file.getvalue())
 
 
-def run_onnx(model: onnx.ModelProto, image: Tensor) -> dict[str, np.ndarray]:
+def run_onnx(model: onnx.ModelProto, inputs: Sequence[Tensor], optimise: bool = True) -> dict[str, np.ndarray]:
+    """Outputs by name, in the graph's order."""
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(model.SerializeToString(), settings)
+    if not optimise:
+        settings.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = onnxruntime.InferenceSession(model.SerializeToString(), settings, providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
-    return dict(zip(names, session.run(None, {"input.1": image.numpy()}), strict=True))
+    feeds = dict(zip(input_names(len(inputs)), (x.numpy() for x in inputs), strict=True))
+    return dict(zip(names, session.run(names, feeds), strict=True))
 
 
 def outputs_of(model: onnx.ModelProto) -> list[tuple[list[int], int]]:

@@ -1,7 +1,5 @@
-"""EfficientDet D7 and D0 against the upstream network: keys, tensors, both contracts, pool patches, detections."""
+"""EfficientDet D7 and D0 against the upstream network: keys, tensors, both contracts, pool patches."""
 
-import contextlib
-import io
 import re
 from collections import Counter
 from collections.abc import Callable
@@ -10,52 +8,26 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 import onnxsim
 import pytest
 import torch
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
-from torch import Tensor, nn
+from torch import Tensor
 
 import weights
-from detport.decoders.efficientdet import ANCHORS, STRIDES, anchors, best_pairs, decode, pair_maps
+from detport import config
+from detport.decoders.efficientdet import anchors, best_pairs, decode, pair_maps
 from detport.graph.pools import fuse_pad_into_maxpool, pad_maxpool_with_zero
 from detport.networks.efficientdet import EfficientDet, build
+from graphs import export, run_onnx
 from parity import OWN_CASES, difference, generated_state, random_input, read_case
-
-# The tracing exporter is the one that writes what atc reads; it says on every call that there is a newer one.
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:Constant folding")
 
 TOLERANCE = 1e-4  # of the scale of the tensor
 # Noise of the goldens between processors and runtimes, with a factor of about seven
 LOGIT, CODE, PIXEL, SCORE = 2e-4, 5e-5, 5e-3, 3e-5
 CANDIDATES = 5000
-NETWORKS = {
-    "tf_efficientdet_d7": {
-        "width": 1.8,
-        "depth": 2.6,
-        "channels": 384,
-        "cells": 8,
-        "combine": "sum",
-        "repeats": 5,
-        "classes": 90,
-        "candidates": CANDIDATES,
-    },
-    "tf_efficientdet_d0": {
-        "width": 1.0,
-        "depth": 1.0,
-        "channels": 64,
-        "cells": 3,
-        "combine": "fastattn",
-        "repeats": 3,
-        "classes": 90,
-        "candidates": CANDIDATES,
-    },
-}
-ANCHOR_SCALES = {"tf_efficientdet_d7": 5.0, "tf_efficientdet_d0": 4.0}
+OPSET = 11
 CENSUS = {
-    "tf_efficientdet_d7": {
+    "efficientdet_d7": {
         "Conv": 477,
         "Sigmoid": 292,
         "Mul": 292,
@@ -75,18 +47,22 @@ class Case:
         torch.set_num_threads(1)
         self.folder = folder
         self.spec, self.golden = read_case(folder, stem)
-        self.name = self.spec["model"]
+        self.name = self.spec["model"].removeprefix("tf_")
+        yaml = config.ROOT / "config" / "models" / f"{self.name}.yaml"
+        self.options = config.load_model(yaml, "export")["network"]
+        del self.options["architecture"]
+        self.decode = config.load_model(yaml, "decode")["decode"]
         self.canvas = tuple(self.spec["image_size_hw"])
         self.state = generated_state(folder, self.spec["weights"]["keys"], self.spec["weights"]["init"])
         self.image = case_input(self.spec["input"])
         self.raw_names = [entry["tensor"] for entry in self.spec["onnx_outputs"]]
         self.pools = len(self.spec["zeropad"]["pools"])
-        self.categories = list(range(1, NETWORKS[self.name]["classes"] + 1))
+        self.categories = list(range(1, self.options["classes"] + 1))
         with torch.no_grad():
             self.eager = stages(self.network("raw"), self.image)
 
     def network(self, contract: str) -> EfficientDet:
-        network = build(NETWORKS[self.name] | {"contract": contract}, self.canvas).eval()
+        network = build(self.options | {"contract": contract}, self.canvas).eval()
         network.load_state_dict(self.state)
         return network
 
@@ -105,7 +81,7 @@ class Case:
             "resized": self.canvas[::-1],
             "pad": [0, 0],
         }
-        return decode(outputs, image, options(self.name), self.categories)
+        return decode(outputs, image, self.decode, self.categories)
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +96,7 @@ def case(request: pytest.FixtureRequest, folder: Path) -> Case:
 
 @pytest.fixture(scope="module")
 def exported(case: Case) -> onnx.ModelProto:
-    return export(case.network("raw"), [case.image], case.raw_names)
+    return export(case.network("raw"), [case.image], case.raw_names, OPSET)
 
 
 @pytest.fixture(scope="module")
@@ -133,17 +109,6 @@ def case_input(spec: dict) -> Tensor:
     image = random_input({"seed": int(match[1]), "shape": spec["shape"], "scale": float(match[2])})
     assert sha256(image.numpy().tobytes()).hexdigest() == spec["sha256"]
     return image
-
-
-def options(name: str) -> dict:
-    return {
-        "anchor_scale": ANCHOR_SCALES[name],
-        "candidates": CANDIDATES,
-        "nms": "hard",
-        "nms_iou": 0.5,
-        "max_detections": 100,
-        "min_score": 0.001,
-    }
 
 
 def stages(network: EfficientDet, image: Tensor) -> dict[str, Tensor]:
@@ -161,39 +126,10 @@ def stages(network: EfficientDet, image: Tensor) -> dict[str, Tensor]:
     return found | {f"box_{i}": x for i, x in enumerate(network.box_net(levels))}
 
 
-def export(network: nn.Module, inputs: list[Tensor], names: list[str]) -> onnx.ModelProto:
-    """The graph as the tracing exporter writes it, inputs image0, image1, ..."""
-    file = io.BytesIO()
-    torch.onnx.export(
-        network,
-        tuple(inputs),
-        file,
-        dynamo=False,
-        opset_version=11,
-        input_names=[f"image{i}" for i in range(len(inputs))],
-        output_names=names,
-    )
-    return onnx.load_from_string(file.getvalue())
-
-
 def simplify(model: onnx.ModelProto) -> onnx.ModelProto:
     simple, valid = onnxsim.simplify(model)
     assert valid
     return simple
-
-
-def session_of(model: onnx.ModelProto, optimise: bool = True) -> onnxruntime.InferenceSession:
-    settings = onnxruntime.SessionOptions()
-    settings.intra_op_num_threads = 1
-    if not optimise:
-        settings.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    return onnxruntime.InferenceSession(model.SerializeToString(), settings, providers=["CPUExecutionProvider"])
-
-
-def run_onnx(model: onnx.ModelProto, image: Tensor, optimise: bool = True) -> dict[str, np.ndarray]:
-    names = [output.name for output in model.graph.output]
-    values = session_of(model, optimise).run(names, {"image0": image.numpy()})
-    return dict(zip(names, values, strict=True))
 
 
 def check_maps(case: Case, outputs: dict[str, np.ndarray | Tensor], prefix: str = "") -> None:
@@ -262,7 +198,7 @@ def test_anchors_are_exact(case: Case) -> None:
     assert len(canvases) > 1
     for name, canvas in canvases.items():
         count = case.spec["arrays"][name]["shape"][0]
-        assert difference(case.golden, name, anchors(np.arange(count), canvas, ANCHOR_SCALES[case.name])) == 0
+        assert difference(case.golden, name, anchors(np.arange(count), canvas, case.decode["anchor_scale"])) == 0
 
 
 def test_selection_in_pytorch(case: Case) -> None:
@@ -283,18 +219,18 @@ def test_selection_on_the_host_is_the_selection_in_the_network(case: Case) -> No
     assert (codes[order] == compact["box_codes"][0, other]).all()
     rows = case.detections(outputs)
     assert rows == case.detections(compact)
-    check_detections(rows, case.golden["detections"], options(case.name)["min_score"])
+    check_detections(rows, case.golden["detections"], case.decode["min_score"])
 
 
 def test_detections_from_golden_candidates(case: Case) -> None:
     golden = case.golden
     index = golden["topk_anchor"] * np.int32(len(case.categories)) + golden["topk_class"]
     outputs = {"logits": golden["topk_logit"][None], "box_codes": golden["topk_box"][None], "index": index[None]}
-    check_detections(case.detections(outputs), golden["detections"], options(case.name)["min_score"])
+    check_detections(case.detections(outputs), golden["detections"], case.decode["min_score"])
 
 
 def test_exported_graph(case: Case, exported: onnx.ModelProto) -> None:
-    outputs = run_onnx(exported, case.image)
+    outputs = run_onnx(exported, [case.image])
     shapes = {entry["tensor"]: tuple(entry["shape"]) for entry in case.spec["onnx_outputs"]}
     assert {name: value.shape for name, value in outputs.items()} == shapes
     assert list(outputs) == case.raw_names
@@ -302,7 +238,7 @@ def test_exported_graph(case: Case, exported: onnx.ModelProto) -> None:
 
 
 def test_simplified_graph(case: Case, simplified: onnx.ModelProto) -> None:
-    check_maps(case, run_onnx(simplified, case.image))
+    check_maps(case, run_onnx(simplified, [case.image]))
     census = Counter(node.op_type for node in simplified.graph.node if node.op_type != "Constant")
     assert census["MaxPool"] == case.pools
     assert census["Pad"] == 0
@@ -310,12 +246,12 @@ def test_simplified_graph(case: Case, simplified: onnx.ModelProto) -> None:
 
 
 def test_compact_graph(case: Case) -> None:
-    model = simplify(export(case.network("compact"), [case.image], COMPACT))
-    outputs = run_onnx(model, case.image)
+    model = simplify(export(case.network("compact"), [case.image], COMPACT, OPSET))
+    outputs = run_onnx(model, [case.image])
     assert [outputs[name].dtype for name in COMPACT] == [np.float32, np.float32, np.int32]
     assert sum(value.nbytes for value in outputs.values()) < 300_000
     check_candidates(case, *(outputs[name][0] for name in COMPACT))
-    check_detections(case.detections(outputs), case.golden["detections"], options(case.name)["min_score"])
+    check_detections(case.detections(outputs), case.golden["detections"], case.decode["min_score"])
     # No index may become a float on its way: float32 has gaps beyond 2^24.
     inferred = onnx.shape_inference.infer_shapes(model).graph
     kinds = {value.name: value.type.tensor_type.elem_type for value in (*inferred.value_info, *inferred.output)}
@@ -329,7 +265,7 @@ def test_lossless_pools(case: Case, start: str, request: pytest.FixtureRequest) 
     assert fuse_pad_into_maxpool(model) == case.pools
     assert not pads_of(model)
     onnx.checker.check_model(model)
-    check_maps(case, run_onnx(model, case.image, optimise=False))
+    check_maps(case, run_onnx(model, [case.image], optimise=False))
     assert fuse_pad_into_maxpool(model) == case.pools
 
 
@@ -343,115 +279,7 @@ def test_pools_padded_with_zero(case: Case, start: str, request: pytest.FixtureR
     (tensor,) = (x for x in model.graph.initializer if x.name == value)
     assert onnx.numpy_helper.to_array(tensor) == np.zeros((), np.float32)
     onnx.checker.check_model(model)
-    outputs = run_onnx(model, case.image, optimise=False)
+    outputs = run_onnx(model, [case.image], optimise=False)
     check_maps(case, outputs, "zeropad_")
     rows = case.detections(outputs)
-    check_detections(rows, case.golden["zeropad_detections"], options(case.name)["min_score"])
-
-
-class Select(nn.Module):
-    """The selection of a network as a graph of its own, from the ten raw outputs."""
-
-    def __init__(self, network: EfficientDet) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, *maps: Tensor) -> tuple[Tensor, ...]:
-        return self.network.select(list(maps[: len(STRIDES)]), list(maps[len(STRIDES) :]))
-
-
-@pytest.fixture(scope="module")
-def decoded(folder: Path) -> tuple[dict, dict[str, np.ndarray], list[dict]]:
-    """The case of the post-processing, and our rows of all its images from the raw contract."""
-    spec, golden = read_case(folder, "postprocess")
-    rows = []
-    for image in spec["images"]:
-        outputs = raw_outputs(spec, golden, image["stem"])
-        entry, settings, categories = decode_arguments(spec, image)
-        own = decode(outputs, entry, settings, categories)
-        logits, codes, index = best_pairs(*pair_maps(outputs, len(categories)), settings["candidates"])
-        compact = dict(zip(COMPACT, (x[None] for x in (logits, codes, index.astype(np.int32))), strict=True))
-        assert decode(compact, entry, settings, categories) == own
-        rows += own
-    return spec, golden, rows
-
-
-def raw_outputs(spec: dict, golden: dict[str, np.ndarray], stem: str) -> dict[str, np.ndarray]:
-    """The ten outputs of an image, last one first, so that only their shapes tell them apart."""
-    outputs = {}
-    for entry in reversed(spec["contract"]):
-        fill = spec["fill"]["class_logits" if entry["kind"] == "class logits" else "box_codes"]
-        value = np.full(entry["shape"], fill, entry["dtype"])
-        name = f"{stem}_out{entry['index']}"
-        value.reshape(-1)[golden[f"{name}_idx"]] = golden[f"{name}_val"]
-        outputs[f"output_{len(outputs)}"] = value
-    return outputs
-
-
-def decode_arguments(spec: dict, image: dict) -> tuple[dict, dict, list[int]]:
-    finest = spec["contract"][0]["shape"]
-    height, width = (side * STRIDES[0] for side in finest[2:])
-    classes = finest[1] // ANCHORS
-    entry = {
-        "image_id": image["id"],
-        "width": image["width"],
-        "height": image["height"],
-        "scale": 1 / image["img_scale"],
-        "resized": [width, height],
-        "pad": [0, 0],
-    }
-    parameters = spec["parameters"]
-    settings = options("tf_efficientdet_d7") | {
-        "candidates": parameters["topk"],
-        "nms_iou": parameters["nms_iou"],
-        "max_detections": parameters["max_det"],
-        "min_score": parameters["min_score"],
-    }
-    return entry, settings, list(range(1, classes + 1))
-
-
-def test_rows_of_the_postprocessing(decoded: tuple) -> None:
-    spec, golden, rows = decoded
-    assert len(rows) == spec["result_rows"]
-    assert [row["image_id"] for row in rows] == golden["det_image_id"].tolist()
-    assert [row["category_id"] for row in rows] == golden["det_category_id"].tolist()
-    boxes = np.array([row["bbox"] for row in rows])
-    scores = np.array([row["score"] for row in rows])
-    # The inputs are the reference's own: what is left is the last digit of float32 (2^-13 beyond 1024 pixels).
-    assert np.abs(boxes - golden["det_bbox_xywh"]).max() <= 2 * 2**-13
-    assert np.abs(scores - golden["det_score"]).max() <= 2**-23
-
-
-def test_selection_of_the_postprocessing_in_onnx(folder: Path) -> None:
-    """The selection at the size where float32 could not hold the index any more."""
-    spec, golden = read_case(folder, "postprocess")
-    image = spec["images"][0]
-    entry, settings, categories = decode_arguments(spec, image)
-    maps = raw_outputs(spec, golden, image["stem"])
-    canvas = tuple(reversed(entry["resized"]))
-    narrow = {"width": 0.1, "depth": 0.1, "channels": 8, "cells": 1, "combine": "sum", "repeats": 1}
-    counts = {"classes": len(categories), "candidates": settings["candidates"]}
-    module = Select(build(narrow | counts | {"contract": "compact"}, canvas)).eval()
-    inputs = [torch.from_numpy(maps[name]) for name in reversed(maps)]
-    model = export(module, inputs, COMPACT)
-    feeds = {f"image{i}": x.numpy() for i, x in enumerate(inputs)}
-    outputs = dict(zip(COMPACT, session_of(model).run(COMPACT, feeds), strict=True))
-    assert outputs["index"].dtype == np.int32
-    assert outputs["index"].max() > 2**24
-    _, _, index = best_pairs(*pair_maps(maps, len(categories)), settings["candidates"])
-    assert sorted(outputs["index"][0]) == sorted(index)
-    assert decode(outputs, entry, settings, categories) == decode(maps, entry, settings, categories)
-
-
-def test_coco_figures_of_the_postprocessing(decoded: tuple) -> None:
-    spec, _, rows = decoded
-    truth = COCO()
-    truth.dataset = spec["ground_truth"]
-    with contextlib.redirect_stdout(io.StringIO()):
-        truth.createIndex()
-        evaluation = COCOeval(truth, truth.loadRes(rows), "bbox")
-        evaluation.params.imgIds = [image["id"] for image in spec["images"]]
-        evaluation.evaluate()
-        evaluation.accumulate()
-        evaluation.summarize()
-    assert np.abs(evaluation.stats - spec["coco_metrics_bbox"]).max() <= 0.0005  # given with three digits
+    check_detections(rows, case.golden["zeropad_detections"], case.decode["min_score"])

@@ -191,7 +191,7 @@ def test_stages_in_onnxruntime(network, state, opset: int) -> None:
     image = random_input(case["input"])
     with torch.no_grad():
         module = Stages(make(case, state), image).eval()
-        found = run_onnx(export(module, image, module.names, opset), image)
+        found = run_onnx(export(module, [image], module.names, opset), [image])
     check_stages(golden, found)
 
 
@@ -204,7 +204,7 @@ def test_detections(network, state, prefix: str, rounded: bool) -> None:
     arrays = prefix if rounded else f"{prefix}fp32_"
     with torch.no_grad():
         dets, labels = model(image)
-        found = run_onnx(export(model, image, ["dets", "labels"], 11), image)
+        found = run_onnx(export(model, [image], ["dets", "labels"], 11), [image])
     check_detections(golden, arrays, dets.numpy(), labels.numpy(), rounded)
     check_detections(golden, arrays, found["dets"], found["labels"], rounded)
     if prefix:
@@ -219,12 +219,12 @@ def test_standard_graph(network, state) -> None:
     case, golden = network
     image = random_input(case["input"])
     with torch.no_grad():
-        model = export(make(case, state), image, ["dets", "labels"], 17)
+        model = export(make(case, state), [image], ["dets", "labels"], 17)
     onnx.checker.check_model(model, full_check=True)
     (nms,) = [node for node in model.graph.node if node.op_type == "NonMaxSuppression"]
     assert len(nms.input) == 5
     assert outputs_of(model) == contract(case)
-    found = run_onnx(model, image)
+    found = run_onnx(model, [image])
     check_detections(golden, "fp32_", found["dets"], found["labels"], steps=False)
 
 
@@ -281,7 +281,7 @@ def test_ascend_graph(network, state, opset: int) -> None:
     limit = settings["max_per_img"]
     image = random_input(case["input"])
     with torch.no_grad():
-        model = export(make(case, state, "ascend"), image, ["dets", "labels"], opset)
+        model = export(make(case, state, "ascend"), [image], ["dets", "labels"], opset)
 
     assert [(x.domain, x.version) for x in model.opset_import] == [("", opset)]
     assert {node.domain for node in model.graph.node} == {""}
@@ -319,7 +319,7 @@ def test_ascend_graph(network, state, opset: int) -> None:
 
     short, entering = foreign.cut_before(model)
     assert list(entering.values()) == list(nms.input)
-    found = run_onnx(short, image)
+    found = run_onnx(short, [image])
     boxes, scores = (found[name] for name in nms.input)
     check_operator_input(golden, boxes, scores)
     limits = (settings["score_thr"], settings["iou_threshold"], limit, limit)

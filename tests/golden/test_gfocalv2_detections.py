@@ -38,6 +38,7 @@ def test_preprocess_is_bit_identical(preprocessed, case_images) -> None:
     case, golden = preprocessed
     model = config.load_model(MODEL_YAML, "preprocess")
     assert [model["input"]["width"], model["input"]["height"]] == case["net_input_wh"]
+    assert case["images"]
     for name, spec in case["images"].items():
         tensor, placement = images.preprocess(case_images(CASE) / name, model)
         stem = Path(name).stem
@@ -53,6 +54,7 @@ def test_preprocess_is_bit_identical(preprocessed, case_images) -> None:
 @pytest.mark.parametrize("table", ["resize_cases", "resize_cases_640x480"])
 def test_sizes_are_truncated_as_upstream(preprocessed, table: str) -> None:
     case = preprocessed[0][table]
+    assert case["rows"]
     for width, height, *expected in case["rows"]:
         assert list(images.fit(width, height, *case["net_input_wh"])[:2]) == expected, (width, height)
 
@@ -117,6 +119,7 @@ def test_decode(folder: Path, postprocessed, array: str, number: str | None) -> 
 
 def check_rows(golden: dict[str, np.ndarray], array: str, rows: list[dict]) -> None:
     valid = golden[f"{array}_score"] > 0
+    assert valid.any()
     for key in ("image_id", "category_id", "bbox", "score"):
         expected = golden[f"{array}_{key}"][valid]
         assert np.array_equal(np.array([row[key] for row in rows]), expected), key

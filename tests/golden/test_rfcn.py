@@ -143,19 +143,19 @@ def test_stages_in_onnxruntime(network, state) -> None:
     case, golden = network
     image = random_input(case["input"])
     module = Stages(make(case, state), image)
-    found = run_onnx(export(module, image, module.names, OPSETS[0]), image)
+    found = run_onnx(export(module, [image], module.names, OPSETS[0]), [image])
     check(case, golden, {name: found[name] for name in module.names})
 
 
 def test_outputs_at_the_newest_opset_clipped_to_the_canvas(network, state) -> None:
     case, golden = network
     image = random_input(case["input"])
-    graph = export(make(case, state, clip_proposals="canvas"), image, OUTPUTS, OPSETS[1])
+    graph = export(make(case, state, clip_proposals="canvas"), [image], OUTPUTS, OPSETS[1])
     shapes = [list(golden[f"{name}_canvas"].shape) for name in OUTPUTS]
     assert outputs_of(graph) == [(shape, onnx.TensorProto.FLOAT) for shape in shapes]
     assert {node.domain for node in graph.graph.node} == {""}
     onnx.checker.check_model(graph, full_check=True)
-    found = run_onnx(graph, image)
+    found = run_onnx(graph, [image])
     check(case, golden, {f"{name}_canvas": found[name] for name in OUTPUTS}, "canvas")
 
 
@@ -173,7 +173,7 @@ def test_ascend_graph(network, opset: int) -> None:
     image = random_input(case["input"])
     options = PUBLISHED | TINY | {"proposals": case["post_nms_topn"], "proposal_nms_iou": case["nms_threshold"]}
     model = rfcn.build(options, tuple(image.shape[2:]), "ascend").eval()
-    graph = export(model, image, OUTPUTS, opset).graph
+    graph = export(model, [image], OUTPUTS, opset).graph
     assert [value.name for value in graph.input] == ["input.1"]
     assert [value.name for value in graph.output] == OUTPUTS
     assert {node.domain for node in graph.node} == {""}

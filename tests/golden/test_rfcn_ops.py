@@ -3,13 +3,11 @@
 Everything that is part of a graph is measured in PyTorch and in ONNX Runtime.
 """
 
-import io
 import re
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import pytest
 import torch
 from torch import Tensor, nn
@@ -19,6 +17,7 @@ from detport.decoders import rfcn as decoder
 from detport.networks import rfcn
 from detport.networks.ascend_ops import PSROIPooling
 from detport.networks.psroi import bin_edges, psroi_pool
+from graphs import export, run_onnx
 from parity import difference, read_case
 
 CASE = "rfcn"
@@ -70,14 +69,11 @@ def run_module(module: nn.Module, inputs: tuple[Tensor, ...]) -> list[np.ndarray
     """Results in PyTorch, after a check that ONNX Runtime has the same at every opset."""
     with torch.no_grad():
         expected = module(*inputs)
-    names = [f"input{i}" for i in range(len(inputs))]
+    names = [f"output{i}" for i in range(len(expected))]
     for opset in OPSETS:
-        file = io.BytesIO()
-        torch.onnx.export(module, inputs, file, dynamo=False, opset_version=opset, input_names=names)
-        session = onnxruntime.InferenceSession(file.getvalue())
-        found = session.run(None, {name: tensor.numpy() for name, tensor in zip(names, inputs, strict=True)})
-        for one, other in zip(expected, found, strict=True):
-            assert difference({"": one.numpy()}, "", other) < TOLERANCE
+        found = run_onnx(export(module, inputs, names, opset), inputs)
+        for name, tensor in zip(names, expected, strict=True):
+            assert difference({name: tensor.numpy()}, name, found[name]) < TOLERANCE
     return [tensor.numpy() for tensor in expected]
 
 

@@ -4,6 +4,7 @@ import hashlib
 
 import cv2
 import numpy as np
+import pytest
 
 from detport import config, images
 from parity import read_case
@@ -30,6 +31,7 @@ def model(case: dict, name: str) -> dict:
 
 def test_images(case_folder, case_images) -> None:
     case, golden = read_case(case_folder(CASE), "preprocess")
+    assert case["images"]
     for name, entry in case["images"].items():
         tensor, placement = images.preprocess(case_images(CASE) / entry["file"], model(case, name))
         assert [1, *tensor.shape] == entry["shape"], name
@@ -47,9 +49,9 @@ def test_images(case_folder, case_images) -> None:
 def test_bytes(case_folder, case_images) -> None:
     """Bit-identical to what the same version of OpenCV made; another one may differ in the last bit."""
     case, _ = read_case(case_folder(CASE), "preprocess")
-    entries = case["images"] if case["versions"]["opencv"] == cv2.__version__ else {}
-    found = {
-        name: hashlib.sha256(images.preprocess(case_images(CASE) / entry["file"], model(case, name))[0]).hexdigest()
-        for name, entry in entries.items()
-    }
-    assert found == {name: entry["sha256"] for name, entry in entries.items()}
+    if case["versions"]["opencv"] != cv2.__version__:
+        pytest.skip(f"the case is of OpenCV {case['versions']['opencv']}, here is {cv2.__version__}")
+    assert case["images"]
+    for name, entry in case["images"].items():
+        tensor, _ = images.preprocess(case_images(CASE) / entry["file"], model(case, name))
+        assert hashlib.sha256(tensor).hexdigest() == entry["sha256"], name
