@@ -17,12 +17,23 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+IMAGES = "images"  # of all cases of a folder
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """A wrong --golden must not look like a run without failures."""
     folder = config.getoption("--golden")
-    if folder and not any((Path(folder) / model.name).is_dir() for model in OWN_CASES.iterdir()):
-        names = ", ".join(sorted(path.name for path in OWN_CASES.iterdir()))
-        raise pytest.UsageError(f"--golden {folder}: holds no case; expected folders such as {names}")
+    if not folder:
+        return
+    models = {path.name for path in OWN_CASES.iterdir()} - {IMAGES}
+    expected = f"expected folders such as {', '.join(sorted(models))}"
+    if not Path(folder).is_dir():
+        raise pytest.UsageError(f"--golden {folder}: no such folder; {expected}")
+    found = {path.name for path in Path(folder).iterdir() if path.is_dir() and path.name[0] not in "._"}
+    if not found & models:
+        raise pytest.UsageError(f"--golden {folder}: holds no case; {expected}")
+    if unknown := found - models - {IMAGES}:
+        raise pytest.UsageError(f"--golden {folder}: no model is called {', '.join(sorted(unknown))}; {expected}")
 
 
 @pytest.fixture(scope="session")
@@ -45,6 +56,6 @@ def case_images(case_folder: Callable[[str], Path]) -> Callable[[str], Path]:
 
     def folder(model: str) -> Path:
         case = case_folder(model)
-        return case / "images" if (case / "images").is_dir() else case.parent / "images"
+        return case / IMAGES if (case / IMAGES).is_dir() else case.parent / IMAGES
 
     return folder
