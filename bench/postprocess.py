@@ -9,13 +9,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from side_by_side import compare
 
 from detport import boxes as boxlib
 from detport import config, decoders, outputs
+from side_by_side import compare
 
 ROOT = Path(__file__).resolve().parents[1]
+MODEL_YAML = ROOT / "config" / "models" / "efficientdet_d7.yaml"
 LEVELS = (192, 96, 48, 24, 12)  # map sides at 1536
+STEM = "1"
 IMAGE = {
     "image_id": 1,
     "file": "1.jpg",
@@ -27,11 +29,11 @@ IMAGE = {
 }
 
 
-def random_maps(classes: int, seed: int = 0) -> dict[str, np.ndarray]:
+def random_maps(levels: tuple[int, ...], classes: int, seed: int = 0) -> dict[str, np.ndarray]:
     """Raw outputs with some two thousand promising logits around a few hundred places, the rest far below."""
     rng = np.random.default_rng(seed)
     maps = {}
-    for i, side in enumerate(LEVELS):
+    for i, side in enumerate(levels):
         logits = rng.normal(-9, 1, (1, 9 * classes, side, side)).astype(np.float32)
         flat = logits.reshape(-1)
         chosen = rng.integers(0, flat.size, 2000 // (i + 1))
@@ -39,6 +41,23 @@ def random_maps(classes: int, seed: int = 0) -> dict[str, np.ndarray]:
         maps[f"class_{i}"] = logits
         maps[f"box_{i}"] = rng.normal(0, 0.3, (1, 36, side, side)).astype(np.float32)
     return maps
+
+
+def write_compact(folder: Path, maps: dict[str, np.ndarray], model: dict) -> None:
+    """The compact outputs of one image, as the infer stage writes them."""
+    settings, kind = model["decode"], decoders.load(model["decode"]["kind"])
+    classes = len(decoders.categories(settings["categories"]))
+    logits, codes, index = kind.best_pairs(*kind.pair_maps(maps, classes), settings["candidates"])
+    arrays = [logits[None], codes[None], index[None].astype(np.int32)]
+    outputs.write(folder, STEM, arrays, model["outputs"], IMAGE["file"])
+
+
+def ours(folder: Path, model: dict, image: dict) -> list[dict]:
+    """Rows from the compact outputs, as the decode stage makes them."""
+    settings = model["decode"]
+    naming = outputs.naming(folder, [STEM], model["outputs"])
+    found = outputs.read(folder, STEM, naming, model["outputs"], image["file"])
+    return decoders.load(settings["kind"]).decode(found, image, settings, decoders.categories(settings["categories"]))
 
 
 def guide(folder: Path, settings: dict, anchors: torch.Tensor, classes: int) -> list:
@@ -76,31 +95,27 @@ def guide(folder: Path, settings: dict, anchors: torch.Tensor, classes: int) -> 
 
 def main() -> None:
     torch.set_num_threads(1)
-    model_file = ROOT / "config" / "models" / "efficientdet_d7.yaml"
-    model = config.load_model(model_file, "decode")
-    settings = model["decode"]
+    model = config.load_model(MODEL_YAML, "decode")
+    settings, kind = model["decode"], decoders.load(model["decode"]["kind"])
     categories = decoders.categories(settings["categories"])
-    kind = decoders.load(settings["kind"])
-    maps = random_maps(len(categories))
-    logits, codes, index = kind.best_pairs(*kind.pair_maps(maps, len(categories)), settings["candidates"])
-    compact = {"logits": logits[None], "box_codes": codes[None], "index": index[None].astype(np.int32)}
+    maps = random_maps(LEVELS, len(categories))
     every = np.arange(sum(9 * side * side for side in LEVELS))
-    anchors = torch.from_numpy(np.asarray(kind.anchors(every, kind.canvas(IMAGE), settings["anchor_scale"])))
+    anchors = torch.from_numpy(kind.anchors(every, kind.canvas(IMAGE), settings["anchor_scale"]))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        outputs.write(folder, "1", [compact[entry["name"]] for entry in model["outputs"]], model["outputs"], "1.jpg")
+        write_compact(folder, maps, model)
         for key, array in maps.items():
             array.tofile(folder / f"{key}.bin")
 
-        def ours() -> list:
-            return kind.decode(outputs.read(folder, "1", model["outputs"], "1.jpg"), IMAGE, settings, categories)
-
-        def theirs() -> list:
-            return guide(folder, settings, anchors, len(categories))
-
-        same = [categories[label] for label, _, _ in theirs()] == [row["category_id"] for row in ours()]
-        print(f"efficientdet_d7: both give the same {len(ours())} classes in the same order: {same}")
-        compare("efficientdet_d7: read and decode one image's outputs", ours, theirs, rounds=7)
+        rows, expected = ours(folder, model, IMAGE), guide(folder, settings, anchors, len(categories))
+        same = [categories[label] for label, _, _ in expected] == [row["category_id"] for row in rows]
+        print(f"efficientdet_d7: both give the same {len(rows)} classes in the same order: {same}")
+        compare(
+            "efficientdet_d7: read and decode one image's outputs",
+            lambda: ours(folder, model, IMAGE),
+            lambda: guide(folder, settings, anchors, len(categories)),
+            rounds=7,
+        )
 
 
 if __name__ == "__main__":

@@ -9,9 +9,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 from PIL import Image
-from side_by_side import compare
 
 from detport import config, images
+from side_by_side import compare
 
 ROOT = Path(__file__).resolve().parents[1]
 PICTURES = [ROOT / "tests" / "golden" / "data" / "images" / f"000000000{i}.jpg" for i in (101, 102, 103, 106, 110)]
