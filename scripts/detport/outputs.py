@@ -20,6 +20,7 @@ WIDTHS = {"float32": (4,), "int32": (4, 8), "int64": (8, 4)}
 NUMBER = re.compile(rb"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 SHOWN = 40  # characters of a word that is no number
 LARGEST_INTEGER = 2**29  # larger than any index of a tensor; as the bits of a float it is 1e-19
+EXACT_FLOAT32 = 2**24  # from here on float32 has no odd numbers
 REMEDY = "run inference for this shard again, or correct outputs in the model's yaml"
 
 
@@ -132,6 +133,12 @@ def converted(values: np.ndarray, declared: dict, source: str) -> np.ndarray:
     """The values in the declared type and shape; refuse what that type cannot hold."""
     dtype = np.dtype(declared["dtype"])
     if dtype.kind == "i":
+        gaps = values[np.abs(values) >= EXACT_FLOAT32] if values.dtype == np.float32 else values[:0]
+        if gaps.size:
+            raise Failure(
+                f"{source}: {declared['name']} holds {gaps[0]:.0f} as a float32, which is exact only below"
+                f" {EXACT_FLOAT32}; compile the model so that this output stays an integer"
+            )
         end = -float(np.iinfo(dtype).min)  # 2**31 or 2**63
         whole = np.isfinite(values) & (values == np.trunc(values)) & (values >= -end) & (values < end)
         if not whole.all():

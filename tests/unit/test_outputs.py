@@ -232,3 +232,14 @@ def test_any_bytes_are_numbers_or_refused(tmp_path_factory, data):
         assert len(outputs.numbers(path, FILE)) == len(data.split())
     except Failure as error:
         assert FILE in str(error)
+
+
+@pytest.mark.parametrize(("largest", "exact"), [(2**24 - 1, True), (2**24, False), (39_774_239, False)])
+def test_integers_that_a_float32_cannot_hold_are_refused(tmp_path, largest, exact):
+    contract = [{"name": "index", "shape": [2], "dtype": "int32"}]
+    put(tmp_path, "{stem}_{i}.bin", STEM, [np.float32([0, largest])])
+    if exact:
+        assert outputs.read(tmp_path, STEM, "{stem}_{i}.bin", contract, FILE)["index"].tolist() == [0, largest]
+    else:
+        with pytest.raises(Failure, match=f"{FILE}.*{STEM}_0.bin: index holds .* as a float32, which is exact only"):
+            outputs.read(tmp_path, STEM, "{stem}_{i}.bin", contract, FILE)
