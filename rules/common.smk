@@ -29,6 +29,7 @@ def load_configuration() -> tuple[dict, dict, dict]:
     backends = {name: detport_config.load_backend(backend_file(name)) for name in settings["backends"]}
     for name, model in models.items():
         detport_config.check_backend_names(Path(model_file(name)), known_backends())
+        detport_config.check_patches(Path(model_file(name)), backends.values())
         if model["dataset"] not in settings["datasets"]:
             known = ", ".join(settings["datasets"])
             raise UsageError(f"{model_file(name)}: dataset: no dataset {model['dataset']!r} in config; it has {known}")

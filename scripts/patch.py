@@ -36,6 +36,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     backend = config.load_backend(args.backend)
     model = canvases.select(config.load_model(args.model, "patch", backend), args.canvas)
+    config.check_patches(args.model, [backend])
     declared = model["patches"]
     graph = contract.read(args.onnx)
     done = []

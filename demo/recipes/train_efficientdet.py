@@ -20,7 +20,8 @@ from torch import Tensor, nn
 
 from detport import cli, config, networks
 from detport.boxes import overlaps
-from detport.decoders.efficientdet import ANCHORS, CODES, STRIDES, anchors, decode
+from detport.decoders.efficientdet import anchors, decode
+from detport.efficientdet import ANCHORS, CODES, STRIDES
 from detport.networks.blocks import per_anchor
 from detport.networks.efficientdet import EfficientDet
 from evaluation import evaluate

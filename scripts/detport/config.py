@@ -9,14 +9,14 @@ import difflib
 import json
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import jsonschema
 import yaml
 
-from detport import decoders
+from detport import decoders, efficientdet
 from detport.errors import UsageError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -113,6 +113,21 @@ def check_backend_names(path: Path, known: set[str]) -> None:
             raise UsageError(f"{where}: {dotted(key)}: no backend {name!r}; {expectation(name, sorted(expected))}")
 
 
+def check_patches(path: Path, backends: Iterable[dict]) -> None:
+    """Refuse a patch that a backend would undo."""
+    model, places = read_with_base(path)
+    declared = model.get("patches", {})
+    for backend in backends:
+        key = backend["name"] if backend["name"] in declared else backend["family"]
+        for i, patch in enumerate(declared.get(key, [])):
+            if patch["name"] == "pad_maxpool_with_zero" and backend["family"] != "ascend":
+                where = position(str(path), places, ("patches", key, i))
+                raise UsageError(
+                    f"{where}: patches.{key}.{i}: pad_maxpool_with_zero is for Ascend: ONNX Runtime turns such a Pad"
+                    " back into MaxPool's own in silence; declare it under ascend, or use fuse_pad_into_maxpool"
+                )
+
+
 def load_dataset(path: Path, name: str) -> dict:
     """One dataset of a workflow configuration."""
     datasets = load(path, "config")["datasets"]
@@ -135,9 +150,8 @@ def check(value: object, schema: str, source: str, places: Places | None = None)
         for section, selector in PLUGINS.items():
             if section in value:
                 check_plugin(value, section, selector, source, places or {})
-        check_classes(value, source, places or {})
-        check_canvases(value, source, places or {})
-        check_on_device(value, source, places or {})
+        for check_part in (check_classes, check_contract, check_canvases, check_on_device):
+            check_part(value, source, places or {})
     for path, part in COMPILERS[schema].items() if schema in COMPILERS else ():
         options = value
         for key in path:
@@ -156,6 +170,29 @@ def check_classes(model: dict, source: str, places: Places) -> None:
     if classes != count:
         where = position(source, places, ("decode", "categories"))
         raise UsageError(f"{where}: decode.categories: has {count} categories, network.classes is {classes}")
+
+
+def check_contract(model: dict, source: str, places: Places) -> None:
+    """The outputs are those of network.contract on every canvas, where an architecture has several contracts."""
+    network = model.get("network", {})
+    if network.get("architecture") != "efficientdet":
+        return
+    declared = model["outputs"]
+    for canvas in (model["input"], *model["input"]["canvases"]):
+        expected = efficientdet.outputs(network, canvas["height"], canvas["width"])
+        # A name that a contract leaves open may be any.
+        found = [{key: output[key] for key in expected[0]} for output in declared]
+        if found != expected:
+            where = position(source, places, ("outputs",))
+            raise UsageError(
+                f"{where}: outputs: network.contract {network['contract']} at {canvas['height']}x{canvas['width']} has"
+                f" {signature(expected)}; declared are {signature(declared)}; correct outputs or network.contract"
+            )
+
+
+def signature(outputs: list[dict]) -> str:
+    """Name, type and shape of outputs."""
+    return ", ".join(f"{o.get('name', '(any name)')} {o['dtype']} {o['shape']}" for o in outputs)
 
 
 def check_plugin(model: dict, section: str, selector: str, source: str, places: Places) -> None:

@@ -16,6 +16,7 @@ from torch import Tensor
 import weights
 from detport import config
 from detport.decoders.efficientdet import anchors, best_pairs, decode, pair_maps
+from detport.efficientdet import COMPACT
 from detport.graph.pools import fuse_pad_into_maxpool, pad_maxpool_with_zero
 from detport.networks.efficientdet import EfficientDet, build
 from graphs import export, run_onnx
@@ -37,7 +38,6 @@ CENSUS = {
         "Resize": 32,
     },
 }
-COMPACT = ["logits", "box_codes", "index"]
 
 
 class Case:

@@ -14,14 +14,14 @@ from pycocotools.cocoeval import COCOeval
 from torch import Tensor, nn
 
 from detport import config, images
-from detport.decoders.efficientdet import ANCHORS, STRIDES, best_pairs, decode, pair_maps
+from detport.decoders.efficientdet import best_pairs, decode, pair_maps
+from detport.efficientdet import ANCHORS, COMPACT, STRIDES
 from detport.networks.efficientdet import EfficientDet, build
 from graphs import export, run_onnx
 from parity import read_case
 
 CASE = "efficientdet_d7"
 MODEL_YAML = config.ROOT / "config" / "models" / "efficientdet_d7.yaml"
-COMPACT = ["logits", "box_codes", "index"]
 OPSET = 11
 PIXEL = 5e-3  # of the network input: noise of float32 between processors, with a factor of about seven
 SCORE = 1e-6  # as much from equal logits

@@ -184,6 +184,53 @@ def test_every_class_needs_a_category(tmp_path):
         config.load(path, "model")
 
 
+D7 = config.ROOT / "config" / "models" / "efficientdet_d7.yaml"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("contract: compact", "contract: raw", "contract raw at 1536x1536 has (any name) float32 [1, 810, 192, 192],"),
+        ("[1, 5000], dtype: int32", "[1, 4000], dtype: int32", "index int32 [1, 5000]; declared are logits"),
+        ("name: logits", "name: scores", "declared are scores float32 [1, 5000], box_codes"),
+        ("name: index, shape: [1, 5000], dtype: int32", "name: index, shape: [1, 5000], dtype: float32", "index int32"),
+        ("  candidates: 5000", "  candidates: 3000", "has logits float32 [1, 3000], box_codes float32 [1, 3000, 4]"),
+    ],
+)
+def test_outputs_are_those_of_the_contract(tmp_path, old, new, expected):
+    path = tmp_path / "model.yaml"
+    path.write_text(D7.read_text().replace(old, new, 1))
+    with pytest.raises(UsageError) as refusal:
+        config.load(path, "model")
+    line = D7.read_text().splitlines().index("outputs:") + 1
+    assert str(refusal.value).startswith(f"{path}:{line}: outputs: network.contract ")
+    assert expected in str(refusal.value)
+
+
+def test_the_outputs_of_the_raw_contract_are_in_the_yaml(tmp_path):
+    """As comments, one line each; a canvas of another shape has other maps."""
+    text = D7.read_text().replace("contract: compact", "contract: raw")
+    lines = [line for line in text.splitlines() if not (line.startswith("  - {name: ") and "5000" in line)]
+    raw = [line.removeprefix("# ") if line.startswith("#   - {name: ") else line for line in lines]
+    path = tmp_path / "model.yaml"
+    path.write_text("\n".join(raw))
+    assert len(config.load(path, "model")["outputs"]) == 10
+    path.write_text("\n".join(raw).replace("  width: 1536", "  width: 1536\n  canvases: [{height: 768, width: 1536}]"))
+    with pytest.raises(UsageError, match="contract raw at 768x1536 has"):
+        config.load(path, "model")
+
+
+@pytest.mark.parametrize("key", ["onnxruntime", "mine"])
+def test_a_patch_that_its_backend_undoes_is_refused(tmp_path, key):
+    path = tmp_path / "model.yaml"
+    patch = "{name: pad_maxpool_with_zero, matches: 34, before: {}, after: {Pad: 34}}"
+    path.write_text(f"title: x\npatches:\n  ascend: [{patch}]\n  {key}:\n    - {patch}\n")
+    config.check_patches(path, [{"name": "ascend310", "family": "ascend"}])
+    message = rf"model.yaml:5: patches.{key}.0: pad_maxpool_with_zero is for Ascend: ONNX Runtime turns"
+    with pytest.raises(UsageError, match=message):
+        config.check_patches(path, [{"name": "mine", "family": "onnxruntime"}])
+
+
 @pytest.mark.parametrize("value", [".nan", ".inf"])
 def test_numbers_are_finite(tmp_path, value):
     path = edited(tmp_path, "fps: 4.3", f"fps: {value}")

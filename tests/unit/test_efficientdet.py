@@ -6,17 +6,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detport.decoders.efficientdet import (
-    ANCHORS,
-    STRIDES,
-    anchors,
-    best_pairs,
-    decode,
-    hard_nms,
-    pair_maps,
-    soft_nms,
-)
-from detport.errors import UsageError
+from detport.decoders.efficientdet import anchors, best_pairs, decode, hard_nms, pair_maps, soft_nms
+from detport.efficientdet import ANCHORS, STRIDES, anchor_count, outputs
+from detport.errors import Failure, UsageError
 from detport.networks.bifpn import down
 from detport.networks.efficientdet import EfficientDet, build
 from detport.networks.efficientnet import same_padding, scaled
@@ -43,7 +35,15 @@ OPTIONS = {
     "max_detections": 10,
     "min_score": 0.001,
 }
-IMAGE = {"image_id": 9, "width": 512, "height": 200, "scale": 0.5, "resized": [256, 100], "pad": [0, 28]}
+IMAGE = {
+    "image_id": 9,
+    "file": "9.jpg",
+    "width": 512,
+    "height": 200,
+    "scale": 0.5,
+    "resized": [256, 100],
+    "pad": [0, 28],
+}
 CATEGORIES = [5, 7, 90]
 
 
@@ -110,28 +110,39 @@ def test_build_refuses_a_canvas_that_the_pyramid_does_not_divide(canvas: tuple[i
 @pytest.mark.parametrize("combine", ["sum", "fastattn"])
 def test_raw_contract_has_ten_maps(combine: str) -> None:
     with torch.no_grad():
-        outputs = narrow(contract="raw", combine=combine)(torch.zeros(1, 3, *CANVAS))
+        found = narrow(contract="raw", combine=combine)(torch.zeros(1, 3, *CANVAS))
     sizes = [(CANVAS[0] // stride, CANVAS[1] // stride) for stride in STRIDES]
     classes = [(1, ANCHORS * CLASSES, *size) for size in sizes]
-    assert [tuple(x.shape) for x in outputs] == classes + [(1, ANCHORS * 4, *size) for size in sizes]
+    assert [tuple(x.shape) for x in found] == classes + [(1, ANCHORS * 4, *size) for size in sizes]
+
+
+@pytest.mark.parametrize("contract", ["raw", "compact"])
+@pytest.mark.parametrize("candidates", [50, 10**6])
+def test_a_yaml_is_held_to_what_the_network_gives(contract: str, candidates: int) -> None:
+    options = {"contract": contract, "candidates": candidates}
+    with torch.no_grad():
+        found = narrow(**options)(torch.zeros(1, 3, *CANVAS))
+    expected = outputs(NARROW | options, *CANVAS)
+    assert [(list(x.shape), str(x.dtype)) for x in found] == [
+        (each["shape"], f"torch.{each['dtype']}") for each in expected
+    ]
 
 
 def test_negative_edge_weights_count_as_zero() -> None:
     network = narrow(contract="raw")
     image = torch.rand(1, 3, *CANVAS)
-    outputs = []
+    found = []
     with torch.no_grad():
         for weight in (-3.0, 0.0):
             for name, value in network.named_parameters():
                 if name.endswith("edge_weights"):
                     value[0] = weight
-            outputs.append(network(image))
-    assert all(torch.equal(a, b) for a, b in zip(*outputs, strict=True))
+            found.append(network(image))
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
 
 
 def test_compact_contract_with_fewer_pairs_than_candidates() -> None:
-    positions = sum(CANVAS[0] // stride * (CANVAS[1] // stride) for stride in STRIDES)
-    pairs = positions * ANCHORS * CLASSES
+    pairs = anchor_count(*CANVAS) * CLASSES
     with torch.no_grad():
         logits, codes, index = narrow(candidates=10**6)(torch.zeros(1, 3, *CANVAS))
     assert (logits.shape, codes.shape, index.shape) == ((1, pairs), (1, pairs, 4), (1, pairs))
@@ -214,6 +225,15 @@ def test_a_box_of_zero_codes_is_the_clipped_anchor() -> None:
     (row,) = decode(one(0.0, [0, 0, 0, 0], cell * ANCHORS * CLASSES + 1), IMAGE, OPTIONS, CATEGORIES)
     # x 52..84, y clipped from -4..28 to 0..28; twice as large in the original image
     assert row == {"image_id": 9, "category_id": 7, "bbox": [104.0, 0.0, 64.0, 56.0], "score": 0.5}
+
+
+@pytest.mark.parametrize("index", [-1, anchor_count(*CANVAS) * CLASSES, 10**8])
+def test_an_index_of_no_pair_is_named_with_its_image(index: int) -> None:
+    last = anchor_count(*CANVAS) * CLASSES - 1
+    assert len(decode(one(0.0, [0, 0, 0, 0], last), IMAGE, OPTIONS, CATEGORIES)) == 1
+    message = f"'9.jpg': index holds {index}; 3 categories at 128x256 have the pairs 0 to {last}"
+    with pytest.raises(Failure, match=message):
+        decode(one(0.0, [0, 0, 0, 0], index), IMAGE, OPTIONS, CATEGORIES)
 
 
 def test_boxes_are_clipped_to_the_image_not_to_the_canvas() -> None:

@@ -80,7 +80,7 @@ preprocess:
   {{decoder: pillow, channels: RGB, resize: {{library: pillow, rule: fit}}, mean: [0, 0, 0], std: [1, 1, 1],
   arithmetic: float32}}
 outputs: [{{name: pooled, shape: [1, 3, 4, 4], dtype: float32}}]
-patches: {{onnxruntime: [{{name: {name}, matches: 1, before: {json.dumps(before)}, after: {json.dumps(after)}}}]}}
+patches: {{ascend: [{{name: {name}, matches: 1, before: {json.dumps(before)}, after: {json.dumps(after)}}}]}}
 decode: {{kind: gfocalv2, categories: [1]}}
 metric: {{kind: coco, iou_types: [bbox]}}
 """
@@ -88,7 +88,7 @@ metric: {{kind: coco, iou_types: [bbox]}}
     onnx.save(pool_graph(-10.0), tmp_path / "pool.onnx")
     options = {
         "--model": tmp_path / "pool.yaml",
-        "--backend": config.ROOT / "config" / "backends" / "onnxruntime.yaml",
+        "--backend": config.ROOT / "config" / "backends" / "ascend310.yaml",
         "--onnx": tmp_path / "pool.onnx",
         "--output": tmp_path / "out.onnx",
         "--output-json": tmp_path / "out.json",

@@ -7,13 +7,8 @@ the order of a compiled model's outputs depends on the version of its compiler.
 
 import numpy as np
 
-from detport.errors import UsageError
-
-STRIDES = (8, 16, 32, 64, 128)  # P3..P7
-OCTAVES = (2**0, 2 ** (1 / 3), 2 ** (2 / 3))
-ASPECTS = ((1.0, 1.0), (1.4, 0.7), (0.7, 1.4))  # factors of width and height
-ANCHORS = len(OCTAVES) * len(ASPECTS)
-CODES = 4  # ty, tx, th, tw
+from detport.efficientdet import ANCHORS, ASPECTS, CODES, COMPACT, OCTAVES, STRIDES, anchor_count
+from detport.errors import Failure, UsageError
 
 
 def decode(outputs: dict[str, np.ndarray], image: dict, options: dict, categories: list) -> list[dict]:
@@ -24,7 +19,8 @@ def decode(outputs: dict[str, np.ndarray], image: dict, options: dict, categorie
     """
     classes = len(categories)
     if "index" in outputs:
-        logits, codes, index = (outputs[name][0] for name in ("logits", "box_codes", "index"))
+        logits, codes, index = (outputs[name][0] for name in COMPACT)
+        require_pairs(index, image, classes)
     else:
         logits, codes, index = best_pairs(*pair_maps(outputs, classes), options["candidates"])
     scores = 1 / (1 + exp(-logits))
@@ -48,6 +44,18 @@ def decode(outputs: dict[str, np.ndarray], image: dict, options: dict, categorie
         {"image_id": image["image_id"], "category_id": categories[label], "bbox": box, "score": score}
         for label, box, score in zip(label[kept].tolist(), boxes.tolist(), scores.tolist(), strict=True)
     ]
+
+
+def require_pairs(index: np.ndarray, image: dict, classes: int) -> None:
+    """Refuse an index that is none of an (anchor, class) pair of the image's canvas."""
+    height, width = canvas(image)
+    count = anchor_count(height, width) * classes
+    wrong = index[(index < 0) | (index >= count)]
+    if wrong.size:
+        raise Failure(
+            f"{image['file']!r}: index holds {wrong[0]}; {classes} categories at {height}x{width} have the pairs"
+            f" 0 to {count - 1}; run inference for this shard again, or correct decode.categories"
+        )
 
 
 def canvas(image: dict) -> tuple[int, int]:

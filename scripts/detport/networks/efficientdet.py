@@ -7,13 +7,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from detport.efficientdet import ANCHORS, CODES, STRIDES, anchor_count
 from detport.errors import UsageError
 from detport.networks.bifpn import LEVELS, BiFPN, SeparableConv, named
+from detport.networks.blocks import per_anchor
 from detport.networks.efficientnet import EfficientNet, norm
-
-STRIDES = (8, 16, 32, 64, 128)  # P3..P7
-ANCHORS = 9  # per position: three octaves of three aspects
-CODES = 4  # ty, tx, th, tw
 
 
 def build(options: dict, canvas: tuple[int, int], flavour: str = "standard") -> nn.Module:
@@ -26,8 +24,7 @@ def build(options: dict, canvas: tuple[int, int], flavour: str = "standard") -> 
         raise UsageError(
             f"input {height}x{width}: both sides of EfficientDet's input must be multiples of {STRIDES[-1]}"
         )
-    positions = sum(height // stride * (width // stride) for stride in STRIDES)
-    return EfficientDet(positions * ANCHORS, **options)
+    return EfficientDet(anchor_count(height, width), **options)
 
 
 class EfficientDet(nn.Module):
@@ -98,8 +95,3 @@ class Head(nn.Module):
         for conv, norms in zip(self.conv_rep, self.bn_rep, strict=True):
             x = F.silu(norms[level](conv(x)))
         return self.predict(x)
-
-
-def per_anchor(x: Tensor, values: int) -> Tensor:
-    """[1, A*values, H, W] to [H*W*A, values]: anchors in the order row, column, anchor of the cell."""
-    return x.permute(0, 2, 3, 1).reshape(-1, values)
