@@ -14,12 +14,11 @@ import copy
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import onnx
 
 from detport import canvases, cli, config
 from detport.files import atomic, write_json
-from detport.graph import contract, patches, running
+from detport.graph import compare, contract, patches, running
 from detport.timing import random_image
 
 
@@ -59,15 +58,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         onnx.save(graph, partial)
 
 
-def effect(before: onnx.ModelProto, after: onnx.ModelProto, model: dict, threads: int) -> dict[str, dict[str, float]]:
-    """What a lossy patch does to each output: largest and mean |difference|, from a random image in ONNX Runtime."""
+def effect(before: onnx.ModelProto, after: onnx.ModelProto, model: dict, threads: int) -> dict[str, dict]:
+    """What a lossy patch does to each output, from a random image in ONNX Runtime."""
     image = random_image(model, model["simplify"]["seed"])
-    one, other = (running.runnable_part(graph, image, model, threads) for graph in (before, after))
-    found = {}
-    for name in one:
-        difference = np.abs(one[name].astype(np.float64) - other[name].astype(np.float64))
-        found[name] = {"largest": float(difference.max()), "mean": float(difference.mean())}
-        cli.log.warning("the patch changes %s by up to %.3g, mean %.3g", name, *found[name].values())
+    found = compare.changes(*(running.runnable_part(graph, image, model, threads) for graph in (before, after)))
+    for name, change in found.items():
+        cli.log.warning("the patch is lossy: %s", compare.described(name, change))
     return found
 
 

@@ -121,3 +121,43 @@ def test_one_step_of_float16_is_no_difference():
     assert compare.largest_difference(before, after)[1] == 0
     after["boxes"][0, 0] = 1001
     assert compare.largest_difference(before, after) == ("boxes", pytest.approx(0.5 / 1000))
+
+
+def ranked(index: list[int], logits: list[float]) -> dict[str, np.ndarray]:
+    """Parallel lists in the order of the logits, as EfficientDet's compact outputs; codes follow from the index."""
+    codes = np.array(index, np.float32)[None, :, None] * np.ones(4, np.float32)
+    return {
+        "logits": np.array([logits], np.float32),
+        "box_codes": codes,
+        "index": np.array([index], np.int32),
+    }
+
+
+def test_rows_of_a_ranked_list_are_compared_by_their_index():
+    """Two rows change places, one is replaced; what the others lost is half a logit at most."""
+    before = ranked([70, 3, 900, 12], [4.0, 3.0, 2.0, 1.0])
+    after = ranked([3, 70, 900, 55], [3.75, 3.5, 2.0, 1.5])
+    found = compare.changes(before, after)
+    assert found == {
+        "logits": {"largest": 0.75, "mean": pytest.approx((0.5 + 0.75 + 0) / 3)},
+        "box_codes": {"largest": 0.0, "mean": 0.0},
+        "index": {"exchanged": 1, "of": 4},
+    }
+    assert [compare.described(*item) for item in found.items()] == [
+        "logits differs by up to 0.75, mean 0.417",
+        "box_codes differs by up to 0, mean 0",
+        "1 of 4 rows of index are others; differences are of those that stay",
+    ]
+
+
+def test_lists_without_a_common_row_have_no_differences():
+    found = compare.changes(ranked([1, 2], [1.0, 0.0]), ranked([3, 4], [1.0, 0.0]))
+    assert found == {"index": {"exchanged": 2, "of": 2}}
+
+
+def test_integers_that_are_no_index_are_counted_where_they_differ():
+    before = {"scores": np.float32([0.5, 0.25, 0.125]), "labels": np.array([1, 2, 2])}
+    after = {"scores": np.float32([0.5, 0.5, 0.125]), "labels": np.array([1, 7, 2])}
+    found = compare.changes(before, after)
+    assert found == {"scores": {"largest": 0.25, "mean": pytest.approx(0.25 / 3)}, "labels": {"differ": 1, "of": 3}}
+    assert compare.described("labels", found["labels"]) == "1 of 3 values of labels differ"

@@ -48,6 +48,21 @@ def test_images_too_large_are_counted_and_named():
     assert crop.startswith("  cropped to it, so that objects may be lost: '0.jpg', '1.jpg'") and crop.endswith("… (+3)")
 
 
+def test_patches_say_what_they_changed_and_what_they_cost():
+    lossy = {"name": "pad_maxpool_with_zero", "matches": 34, "changed": {}}
+    lossy["effect"] = {"logits": {"largest": 5.0, "mean": 0.5}, "index": {"exchanged": 9, "of": 50}}
+    int32 = {"name": "int64_to_int32", "matches": 16, "changed": {"initializer": 16, "beyond_int32": 1}, "effect": None}
+    assert text.patch_lines("ascend310", [{"canvas": "64x64", "patches": [lossy, int32]}]) == [
+        "PATCHES of the graph for ascend310",
+        "  pad_maxpool_with_zero in 34 places (canvas 64x64)",
+        "    lossy: logits differs by up to 5, mean 0.5 (random image, ONNX Runtime, optimisations off)",
+        "    lossy: 9 of 50 rows of index are others; differences are of those that stay"
+        " (random image, ONNX Runtime, optimisations off)",
+        "  int64_to_int32 in 16 places, 16 initializer, 1 beyond_int32 (canvas 64x64)",
+    ]
+    assert text.patch_lines("onnxruntime", [{"canvas": None, "patches": []}]) == []
+
+
 @pytest.mark.parametrize(("measured", "verdict"), [(0.276, "PASS"), (0.2759, "FAIL"), (None, "NOT MEASURED")])
 def test_gate(measured, verdict):
     row = judged(measured)

@@ -95,3 +95,51 @@ def rows(array: np.ndarray) -> np.ndarray:
     if array.ndim > 1 and array.shape[0] == 1:
         array = array[0]
     return array.reshape(len(array), -1) if array.ndim else array.reshape(1, 1)
+
+
+def changes(before: dict[str, np.ndarray], after: dict[str, np.ndarray]) -> dict[str, dict]:
+    """What an edit does to each output: `largest` and `mean` |difference|, or of integers how many `differ`.
+
+    Parallel lists with an index (see row_key) are compared row by row of the same index, in whatever order they are; of
+    the index itself it is told how many rows were `exchanged`, lost and replaced by as many others.
+    """
+    key = row_key(before, after)
+    if key is None:
+        return {name: change(before[name], after[name]) for name in before}
+    _, one, other = np.intersect1d(rows(before[key]), rows(after[key]), return_indices=True)
+    count = len(rows(before[key]))
+    found = {}
+    for name in before:
+        if name == key:
+            found[name] = {"exchanged": count - len(one), "of": count}
+        elif len(one):
+            found[name] = change(rows(before[name])[one], rows(after[name])[other])
+    return found
+
+
+def change(before: np.ndarray, after: np.ndarray) -> dict:
+    """The change of one output, number by number."""
+    if before.dtype.kind != "f":
+        return {"differ": int((before != after).sum()), "of": before.size}
+    difference = np.abs(before.astype(np.float64) - after.astype(np.float64))
+    return {"largest": float(difference.max()), "mean": float(difference.mean())}
+
+
+def row_key(*runs: dict[str, np.ndarray]) -> str | None:
+    """The output that says which row is which in parallel lists: an integer per row, none twice in a run."""
+    if len({len(rows(array)) for run in runs for array in run.values()}) > 1:
+        return None
+    for name, array in runs[0].items():
+        columns = [rows(run[name]) for run in runs]
+        if array.dtype.kind == "i" and all(1 < len(np.unique(x)) == len(x) == x.size for x in columns):
+            return name
+    return None
+
+
+def described(name: str, change: dict) -> str:
+    """A change in words."""
+    if "exchanged" in change:
+        return f"{change['exchanged']} of {change['of']} rows of {name} are others; differences are of those that stay"
+    if "differ" in change:
+        return f"{change['differ']} of {change['of']} values of {name} differ"
+    return f"{name} differs by up to {change['largest']:.3g}, mean {change['mean']:.3g}"

@@ -3,6 +3,7 @@
 import pandas as pd
 
 from detport import metrics
+from detport.graph import compare
 
 WIDTH = 110
 LISTED = 20  # files in one list; the report's JSON has all
@@ -61,11 +62,11 @@ def patch_lines(name: str, graphs: list[dict]) -> list[str]:
     lines = []
     for graph in graphs:
         for patch in graph["patches"]:
-            lines.append(f"  {patch['name']} in {patch['matches']} places (canvas {graph['canvas']})")
+            counts = "".join(f", {count} {kind}" for kind, count in patch["changed"].items())
+            lines.append(f"  {patch['name']} in {patch['matches']} places{counts} (canvas {graph['canvas']})")
             for output, change in (patch["effect"] or {}).items():
                 lines.append(
-                    f"    lossy: changes {output} by up to {change['largest']:.3g}, mean {change['mean']:.3g}"
-                    " (random image, ONNX Runtime, optimisations off)"
+                    f"    lossy: {compare.described(output, change)} (random image, ONNX Runtime, optimisations off)"
                 )
     return [f"PATCHES of the graph for {name}", *lines] if lines else []
 
