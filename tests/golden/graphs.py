@@ -50,10 +50,3 @@ def outputs_of(model: onnx.ModelProto) -> list[tuple[list[int], int]]:
 
 def attributes(node: onnx.NodeProto) -> dict:
     return {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
-
-
-def constant(model: onnx.ModelProto, name: str) -> list[int]:
-    """Value of a constant tensor of the graph."""
-    tensors = {x.name: x for x in model.graph.initializer}
-    tensors |= {n.output[0]: n.attribute[0].t for n in model.graph.node if n.op_type == "Constant"}
-    return onnx.numpy_helper.to_array(tensors[name]).tolist()

@@ -8,6 +8,7 @@ from onnx import TensorProto, helper, numpy_helper
 from detport import config
 from detport.errors import Failure, UsageError
 from detport.graph import patches
+from detport.graph.view import attribute
 
 CONTRACT = {"options": {}, "changed": {}, "matches": 1, "before": {}, "after": {}}
 CAST = CONTRACT | {"name": "cast_roi_concat_to_float16", "after": {"Cast": 2}}
@@ -57,7 +58,7 @@ def test_both_inputs_of_the_concat_become_float16(zeros_as_node):
     concat = next(node for node in model.graph.node if node.op_type == "Concat")
     casts = {node.output[0]: node for node in model.graph.node if node.op_type == "Cast"}
     assert [casts[name].input[0] for name in concat.input] == ["arbitrary_17", "bboxs"]
-    assert {patches.attribute(casts[name], "to") for name in concat.input} == {TensorProto.FLOAT16}
+    assert {attribute(casts[name], "to") for name in concat.input} == {TensorProto.FLOAT16}
     order = [output for node in model.graph.node for output in node.output]
     assert all(order.index(name) < order.index("rois") for name in concat.input), "nodes stay sorted"
 

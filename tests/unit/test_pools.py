@@ -1,5 +1,8 @@
 """The pool patches on small graphs: every form in which exporters and simplifiers leave such a pool."""
 
+import io
+import math
+import warnings
 from collections import Counter
 from collections.abc import Callable
 
@@ -7,6 +10,8 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+import torch
+import torch.nn.functional as F
 from onnx import helper, numpy_helper
 
 from detport.errors import Failure
@@ -52,11 +57,13 @@ def graph(
             names = ["pads", "value"]
             if i == 0:
                 initializers += [numpy_helper.from_array(v, n) for v, n in zip(values, names, strict=True)]
-        elif form == "input":  # pads that depend on the image
+        elif form == "input":  # pads that depend on the image: each is its lowest number, minus itself
             nodes += [
-                helper.make_node("Shape", [name], [f"shape{i}"]),
-                helper.make_node("Sub", [f"shape{i}", f"shape{i}"], [f"none{i}"]),
-                helper.make_node("Concat", [f"none{i}", f"none{i}"], [names[0]], axis=0),
+                helper.make_node("ReduceMin", ["image"], [f"lowest{i}"], keepdims=0),
+                helper.make_node("Sub", [f"lowest{i}", f"lowest{i}"], [f"nothing{i}"]),
+                helper.make_node("Cast", [f"nothing{i}"], [f"none{i}"], to=onnx.TensorProto.INT64),
+                constant(f"eight{i}", np.array([8])),
+                helper.make_node("Expand", [f"none{i}", f"eight{i}"], [names[0]]),
                 constant(names[1], values[1]),
             ]
         nodes.append(helper.make_node("Pad", [name, *names], [f"padded{i}"], mode=mode))
@@ -289,6 +296,93 @@ def test_a_pad_that_two_pools_share() -> None:
     assert census(model) == {"MaxPool": 2}
     assert same(run(model), run(twin()))
     assert pad_maxpool_with_zero(twin()) == 2
+
+
+class SamePool(torch.nn.Module):
+    """TensorFlow's 'same' as PyTorch ports of EfficientDet write it: pads computed from the shape of what is pooled."""
+
+    def __init__(self, pools: int) -> None:
+        super().__init__()
+        self.convs = torch.nn.ModuleList(torch.nn.Conv2d(2, 2, 3, padding=1) for _ in range(pools))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for conv in self.convs:
+            x = conv(x) - 5  # below zero, so that a zero shows
+            bottom, right = (max((math.ceil(side / 2) - 1) * 2 + 3 - side, 0) for side in x.shape[2:])
+            x = F.pad(x, [right // 2, right - right // 2, bottom // 2, bottom - bottom // 2], value=LOWEST)
+            x = F.max_pool2d(x, 3, 2)
+            x = F.interpolate(F.max_pool2d(x, 2, 1, padding=1), scale_factor=2.0)[:, :, :8, :8]
+        return x
+
+
+@pytest.mark.parametrize("folding", [True, False])
+@pytest.mark.parametrize("dynamic", [None, {"image": {0: "batch"}}])
+def test_pads_that_are_arithmetic_on_shapes(folding: bool, dynamic: dict | None) -> None:
+    """As the tracing exporter writes them: the shape of every pool but the first depends on the pads before it."""
+    torch.manual_seed(0)
+    file = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            SamePool(3).eval(),
+            (torch.zeros(SHAPE),),
+            file,
+            dynamo=False,
+            opset_version=11,
+            input_names=["image"],
+            dynamic_axes=dynamic,
+            do_constant_folding=folding,
+        )
+    model = onnx.load_from_string(file.getvalue())
+    assert census(model)["Shape"] > 0 and census(model)["Pad"] == 3
+    for dimension, side in zip(model.graph.input[0].type.tensor_type.shape.dim, SHAPE, strict=True):
+        dimension.dim_value = side
+    expected = run(model)
+    zero = onnx.ModelProto()
+    zero.CopyFrom(model)
+    assert fuse_pad_into_maxpool(model) == 3
+    assert census(model)["Pad"] == 0
+    assert same(run(model), expected)
+    assert pad_maxpool_with_zero(zero) == 3
+    assert not same(run(zero), expected)
+
+
+@pytest.mark.parametrize(("side", "begin"), [("SAME_UPPER", 0), ("SAME_LOWER", 1)])
+def test_pools_with_auto_pad_are_exact_already(side: str, begin: int) -> None:
+    def automatic() -> onnx.ModelProto:
+        model = fused(pads=(begin, begin, 1 - begin, 1 - begin))
+        model.graph.input[0].type.tensor_type.shape.dim[2].dim_value = 8  # even on both floors
+        for pool in model.graph.node:
+            del pool.attribute[:]
+            for name, value in {"kernel_shape": [3, 3], "strides": [2, 2], "auto_pad": side}.items():
+                pool.attribute.append(helper.make_attribute(name, value))
+        return model
+
+    assert fuse_pad_into_maxpool(automatic()) == 2
+    pads = [0, 0, begin, begin, 0, 0, 1 - begin, 1 - begin]
+    model = automatic()
+    assert pad_maxpool_with_zero(model) == 2
+    assert census(model) == {"Pad": 2, "MaxPool": 2}
+    shapes = {tuple(numpy_helper.to_array(x)) for x in model.graph.initializer if x.name.startswith("pool_pads")}
+    assert shapes == {tuple(pads)}
+    onnx.checker.check_model(model)
+
+
+@pytest.mark.parametrize("patch", [fuse_pad_into_maxpool, pad_maxpool_with_zero])
+def test_auto_pad_of_an_unknown_size_is_refused(patch: Callable[[onnx.ModelProto], int]) -> None:
+    model = fused(pools=1)
+    model.graph.node[0].attribute.append(helper.make_attribute("auto_pad", "SAME_UPPER"))
+    model.graph.input[0].type.tensor_type.shape.dim[2].dim_param = "height"
+    with pytest.raises(Failure, match=r"MaxPool of 'image' has auto_pad SAME_UPPER, .* fixed input size"):
+        patch(model)
+
+
+def test_a_graph_without_the_standard_opset_is_refused() -> None:
+    model = fused()
+    model.opset_import[0].domain = "example"
+    for patch in (fuse_pad_into_maxpool, pad_maxpool_with_zero):
+        with pytest.raises(Failure, match="graph pools names no opset of ONNX's own operators"):
+            patch(model)
 
 
 def test_an_old_opset_is_refused() -> None:

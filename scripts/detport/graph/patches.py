@@ -10,13 +10,13 @@ from collections import Counter
 from collections.abc import Callable
 from typing import NamedTuple
 
-import numpy as np
 import onnx
-from onnx import helper, numpy_helper
+from onnx import helper
 
 from detport.errors import Failure, UsageError
 from detport.graph import int64
 from detport.graph.pools import fuse_pad_into_maxpool, pad_maxpool_with_zero
+from detport.graph.view import attribute, given
 
 
 class Changes(NamedTuple):
@@ -83,7 +83,7 @@ def is_roi_concat(graph: onnx.GraphProto, node: onnx.NodeProto) -> bool:
     """Concat([zeros [K, 1], boxes [K, 4]], axis 1) whose columns become the rois and batch indices of RoiAlign."""
     if node.op_type != "Concat" or attribute(node, "axis") != 1 or len(node.input) != 2:
         return False
-    index = constant(graph, node.input[0])
+    index = given(graph, node.input[0])
     if index is None or index.ndim != 2 or index.shape[1] != 1 or index.any():
         return False
     slots = {slot for gather in consumers(graph, node.output[0]) for slot in roi_align_inputs(graph, gather)}
@@ -105,26 +105,9 @@ def roi_align_inputs(graph: onnx.GraphProto, gather: onnx.NodeProto) -> set[int]
     return slots
 
 
-def attribute(node: onnx.NodeProto, name: str) -> object:
-    """Value of a node's attribute, None if it has none of that name."""
-    return next((helper.get_attribute_value(entry) for entry in node.attribute if entry.name == name), None)
-
-
 def consumers(graph: onnx.GraphProto, tensor: str) -> list[onnx.NodeProto]:
     """Nodes that read a tensor."""
     return [node for node in graph.node if tensor in node.input]
-
-
-def constant(graph: onnx.GraphProto, tensor: str) -> np.ndarray | None:
-    """Value of an initializer or of a Constant node, else None."""
-    for initializer in graph.initializer:
-        if initializer.name == tensor:
-            return numpy_helper.to_array(initializer)
-    for node in graph.node:
-        if node.op_type == "Constant" and tensor in node.output:
-            value = attribute(node, "value")
-            return None if value is None else numpy_helper.to_array(value)
-    return None
 
 
 PATCHES: dict[str, Callable[..., int | Changes]] = {

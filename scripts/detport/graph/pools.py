@@ -2,18 +2,17 @@
 
 PyTorch exports a pool with TensorFlow's 'same' padding as Pad(-inf) -> MaxPool. A float16 accelerator wants no
 -inf, so there are two edits. Both find their pools by pattern, whether the graph still has the pairs (pads as
-initializers, Constant nodes or arithmetic on constants, values shared or not) or a simplifier has already moved
-the padding into MaxPool, and both return the number of pools that are in the wanted form afterwards.
+initializers, Constant nodes or arithmetic on constants and on static shapes, values shared or not), a simplifier has
+already moved the padding into MaxPool, or an exporter has written auto_pad. Both return the number of pools that are
+in the wanted form afterwards.
 """
-
-from collections import Counter
 
 import numpy as np
 import onnx
 from onnx import numpy_helper
-from onnx.reference import ReferenceEvaluator
 
 from detport.errors import Failure
+from detport.graph.view import View, attribute, static_shapes, used_names
 
 FIRST_OPSET = 11  # Pad takes pads and value as inputs
 BATCH_AND_CHANNEL = 2
@@ -23,23 +22,24 @@ ZERO = "pool_padding_zero"
 def fuse_pad_into_maxpool(model: onnx.ModelProto) -> int:
     """Lossless: moves the pads of Pad(-inf) -> MaxPool into MaxPool, which may have different ones on each side.
 
-    Counts these pools and those that have uneven pads already. A pair that MaxPool can't express (pads that
-    depend on the input, on other axes, as wide as the kernel, ceil_mode, indices) stays, is exact and isn't counted.
+    Counts these pools and those that have uneven pads already, explicit or by auto_pad. A pair that MaxPool can't
+    express (pads that depend on the input, on other axes, as wide as the kernel, ceil_mode, indices) stays, is exact
+    and isn't counted.
     """
     require_opset(model)
-    view = View(model)
+    view = seen(model)
     replaced = []
     count = 0
     for pool in view.nodes("MaxPool"):
-        pad = view.pad_before(pool)
-        if pad is not None and is_lowest(view.pad_value(pad)):
-            pads = view.spatial_pads(pad, len(attribute(pool, "kernel_shape")))
-            if pads is not None and can_hold(pool, pads):
-                set_pads(pool, own_pads(pool) + pads)
+        pad = pad_before(view, pool)
+        if pad is not None and is_lowest(pad_value(view, pad)):
+            pads = spatial_pads(view, pad, len(attribute(pool, "kernel_shape")))
+            if pads is not None and can_hold(view, pool, pads):
+                set_pads(pool, own_pads(view, pool) + pads)
                 replaced.append(pool.input[0])
                 pool.input[0] = pad.input[0]
                 count += 1
-        elif is_uneven(pool):
+        elif is_uneven(view, pool):
             count += 1
     prune(model.graph, replaced)
     return count
@@ -53,18 +53,18 @@ def pad_maxpool_with_zero(model: onnx.ModelProto) -> int:
     in silence: compare and run with its optimisations disabled. Counts these pools, pairs with a zero included.
     """
     require_opset(model)
-    view = View(model)
+    view = seen(model)
     zeroed = {}  # output of a Pad: its value
-    uneven = []
+    uneven = {}  # output of a pool: its pads
     count = 0
     for pool in view.nodes("MaxPool"):
-        pad = view.pad_before(pool)
+        pad = pad_before(view, pool)
         if pad is None:
-            if is_uneven(pool):
-                uneven.append(pool.output[0])
+            if is_uneven(view, pool):
+                uneven[pool.output[0]] = own_pads(view, pool)
                 count += 1
-        elif view.feeds_only_pools(pad):
-            value = view.pad_value(pad)
+        elif feeds_only_pools(view, pad):
+            value = pad_value(view, pad)
             if is_lowest(value):
                 zeroed[pad.output[0]] = value
             count += is_lowest(value) or value == 0
@@ -78,90 +78,56 @@ def pad_maxpool_with_zero(model: onnx.ModelProto) -> int:
     return count
 
 
-class View:
-    """Producers, consumers and constants of a graph, as it was when the view was made."""
+def seen(model: onnx.ModelProto) -> View:
+    """The graph with its static shapes, where its pads may depend on them."""
+    view = View(model)
+    needed = view.nodes("Shape") or any(not has_explicit_pads(pool) for pool in view.nodes("MaxPool"))
+    return View(model, static_shapes(model)) if needed else view
 
-    def __init__(self, model: onnx.ModelProto) -> None:
-        self.graph = model.graph
-        self.opsets = list(model.opset_import)
-        self.uses = Counter(used_names(self.graph))
-        self.producers = {name: node for node in self.graph.node for name in node.output}
-        inputs = {value.name for value in self.graph.input}  # such initializers are only defaults
-        self.initializers = {x.name: x for x in self.graph.initializer if x.name not in inputs}
 
-    def nodes(self, kind: str) -> list[onnx.NodeProto]:
-        return [node for node in self.graph.node if node.op_type == kind]
+def pad_before(view: View, pool: onnx.NodeProto) -> onnx.NodeProto | None:
+    """The constant Pad that a pool reads from."""
+    pad = view.producers.get(pool.input[0])
+    if pad is None or pad.op_type != "Pad" or attribute(pad, "mode", b"constant") != b"constant":
+        return None
+    return pad
 
-    def pad_before(self, pool: onnx.NodeProto) -> onnx.NodeProto | None:
-        """The constant Pad that a pool reads from."""
-        pad = self.producers.get(pool.input[0])
-        if pad is None or pad.op_type != "Pad" or attribute(pad, "mode", b"constant") != b"constant":
-            return None
-        return pad
 
-    def feeds_only_pools(self, pad: onnx.NodeProto) -> bool:
-        name = pad.output[0]
-        return self.uses[name] == sum(list(pool.input).count(name) for pool in self.nodes("MaxPool"))
+def feeds_only_pools(view: View, pad: onnx.NodeProto) -> bool:
+    name = pad.output[0]
+    return view.uses[name] == sum(list(pool.input).count(name) for pool in view.nodes("MaxPool"))
 
-    def pad_value(self, pad: onnx.NodeProto) -> np.ndarray | None:
-        """What a Pad fills with, as a scalar of its type; None if the graph computes it from its input."""
-        if len(pad.input) < 3 or not pad.input[2]:
-            return np.zeros(())
-        value = self.constant(pad.input[2])
-        return None if value is None else value.reshape(())
 
-    def spatial_pads(self, pad: onnx.NodeProto, spatial: int) -> np.ndarray | None:
-        """Pads in MaxPool's order (all begins, then all ends); None if unknown or not only spatial."""
-        rank = BATCH_AND_CHANNEL + spatial
-        pads = self.constant(pad.input[1])
-        axes = np.arange(rank)
-        if len(pad.input) > 3 and pad.input[3]:  # from opset 18 on
-            axes = self.constant(pad.input[3])
-        if pads is None or axes is None:
-            return None
-        full = np.zeros((2, rank), np.int64)
-        full[:, axes] = pads.reshape(2, -1)
-        if full[:, :BATCH_AND_CHANNEL].any():
-            return None
-        return full[:, BATCH_AND_CHANNEL:].reshape(-1)
+def pad_value(view: View, pad: onnx.NodeProto) -> np.ndarray | None:
+    """What a Pad fills with, as a scalar of its type; None if the graph computes it from its input."""
+    if len(pad.input) < 3 or not pad.input[2]:
+        return np.zeros(())
+    value = view.constant(pad.input[2])
+    return None if value is None else value.reshape(())
 
-    def constant(self, name: str) -> np.ndarray | None:
-        """The value of a tensor that depends on no input, computed if need be; else None."""
-        nodes: dict[str, onnx.NodeProto] = {}  # in the order of evaluation
-        leaves: dict[str, onnx.TensorProto] = {}
-        if not self.collect(name, nodes, leaves):
-            return None
-        if not nodes:
-            return numpy_helper.to_array(leaves[name])
-        output = onnx.helper.make_tensor_value_info(name, onnx.TensorProto.UNDEFINED, None)
-        graph = onnx.helper.make_graph(list(nodes.values()), "constant", [], [output], list(leaves.values()))
-        return ReferenceEvaluator(onnx.helper.make_model(graph, opset_imports=self.opsets)).run(None, {})[0]
 
-    def collect(self, name: str, nodes: dict, leaves: dict) -> bool:
-        """Gathers what a tensor is computed from; False if that includes an input of the graph."""
-        if name in self.initializers:
-            leaves[name] = self.initializers[name]
-            return True
-        node = self.producers.get(name)
-        if node is None:
-            return False
-        if not all(self.collect(x, nodes, leaves) for x in node.input if x):
-            return False
-        nodes[node.output[0]] = node
-        return True
+def spatial_pads(view: View, pad: onnx.NodeProto, spatial: int) -> np.ndarray | None:
+    """Pads in MaxPool's order (all begins, then all ends); None if unknown or not only spatial."""
+    rank = BATCH_AND_CHANNEL + spatial
+    pads = view.constant(pad.input[1])
+    axes = np.arange(rank)
+    if len(pad.input) > 3 and pad.input[3]:  # from opset 18 on
+        axes = view.constant(pad.input[3])
+    if pads is None or axes is None:
+        return None
+    full = np.zeros((2, rank), np.int64)
+    full[:, axes] = pads.reshape(2, -1)
+    if full[:, :BATCH_AND_CHANNEL].any():
+        return None
+    return full[:, BATCH_AND_CHANNEL:].reshape(-1)
 
 
 def require_opset(model: onnx.ModelProto) -> None:
-    version = next(x.version for x in model.opset_import if x.domain in ("", "ai.onnx"))
+    version = next((x.version for x in model.opset_import if x.domain in ("", "ai.onnx")), None)
+    if version is None:
+        raise Failure(f"graph {model.graph.name} names no opset of ONNX's own operators; export it again")
     if version < FIRST_OPSET:
         raise Failure(f"graph {model.graph.name} has opset {version}; pool patches need {FIRST_OPSET} or later")
-
-
-def attribute(node: onnx.NodeProto, name: str, default: object = None) -> object:
-    for item in node.attribute:
-        if item.name == name:
-            return onnx.helper.get_attribute_value(item)
-    return default
 
 
 def is_lowest(value: np.ndarray | None) -> bool:
@@ -169,9 +135,26 @@ def is_lowest(value: np.ndarray | None) -> bool:
     return value is not None and value.dtype.kind == "f" and value <= np.finfo(value.dtype).min
 
 
-def own_pads(pool: onnx.NodeProto) -> np.ndarray:
-    """The explicit pads of a MaxPool."""
-    return np.array(attribute(pool, "pads", [0, 0] * len(attribute(pool, "kernel_shape"))), np.int64)
+def own_pads(view: View, pool: onnx.NodeProto) -> np.ndarray:
+    """The pads of a MaxPool: all begins, then all ends."""
+    kernel = np.array(attribute(pool, "kernel_shape"), np.int64)
+    automatic = attribute(pool, "auto_pad", b"NOTSET")
+    if automatic == b"VALID":
+        return np.zeros(2 * len(kernel), np.int64)
+    if automatic == b"NOTSET":
+        return np.array(attribute(pool, "pads", [0, 0] * len(kernel)), np.int64)
+    shape = view.shapes.get(pool.input[0])
+    if shape is None:
+        raise Failure(
+            f"graph {view.graph.name}: MaxPool of {pool.input[0]!r} has auto_pad {automatic.decode()}, and the size of"
+            " that tensor can't be inferred; export the graph with a fixed input size"
+        )
+    ones = [1] * len(kernel)
+    strides, dilations = (np.array(attribute(pool, name, ones)) for name in ("strides", "dilations"))
+    sides = np.array(shape[BATCH_AND_CHANNEL:])
+    total = np.maximum((-(-sides // strides) - 1) * strides + (kernel - 1) * dilations + 1 - sides, 0)
+    halves = [total // 2, total - total // 2]
+    return np.concatenate(halves if automatic == b"SAME_UPPER" else halves[::-1])
 
 
 def set_pads(pool: onnx.NodeProto, pads: np.ndarray) -> None:
@@ -185,15 +168,15 @@ def has_explicit_pads(pool: onnx.NodeProto) -> bool:
     return attribute(pool, "auto_pad", b"NOTSET") in (b"NOTSET", b"VALID")
 
 
-def is_uneven(pool: onnx.NodeProto) -> bool:
-    """Different pads at the two ends of an axis: no framework's own pool has them, so they were a Pad."""
-    begins, ends = own_pads(pool).reshape(2, -1)
-    return has_explicit_pads(pool) and bool((begins != ends).any())
+def is_uneven(view: View, pool: onnx.NodeProto) -> bool:
+    """Different pads at the two ends of an axis: they are those of TensorFlow's 'same', or were a Pad."""
+    begins, ends = own_pads(view, pool).reshape(2, -1)
+    return bool((begins != ends).any())
 
 
-def can_hold(pool: onnx.NodeProto, pads: np.ndarray) -> bool:
+def can_hold(view: View, pool: onnx.NodeProto, pads: np.ndarray) -> bool:
     """Whether MaxPool with these pads is exactly Pad -> MaxPool: every window keeps a real cell."""
-    total = (own_pads(pool) + pads).reshape(2, -1)
+    total = (own_pads(view, pool) + pads).reshape(2, -1)
     return (
         has_explicit_pads(pool)
         and len(pool.output) == 1  # its indices would count other cells
@@ -202,8 +185,8 @@ def can_hold(pool: onnx.NodeProto, pads: np.ndarray) -> bool:
     )
 
 
-def split(model: onnx.ModelProto, pools: list[str]) -> None:
-    """Takes the pads out of MaxPool nodes, named by their outputs, into Pad(0) nodes before them."""
+def split(model: onnx.ModelProto, pools: dict[str, np.ndarray]) -> None:
+    """Takes the pads out of MaxPool nodes, given by their outputs, into Pad(0) nodes before them."""
     if not pools:
         return
     graph = model.graph
@@ -217,7 +200,7 @@ def split(model: onnx.ModelProto, pools: list[str]) -> None:
         kind = types.get(pool.input[0], onnx.TensorProto.UNDEFINED)
         if kind == onnx.TensorProto.UNDEFINED:
             raise Failure(f"graph {graph.name}: the type of {pool.input[0]!r} can't be inferred")
-        begins, ends = own_pads(pool).reshape(2, -1)
+        begins, ends = pools[pool.output[0]].reshape(2, -1)
         outer = np.zeros(BATCH_AND_CHANNEL, np.int64)
         pads = np.concatenate([outer, begins, outer, ends])
         zero = np.zeros((), onnx.helper.tensor_dtype_to_np_dtype(kind))
@@ -227,7 +210,7 @@ def split(model: onnx.ModelProto, pools: list[str]) -> None:
             shared(graph, "pool_pads_" + "_".join(map(str, pads)), pads),
             shared(graph, ZERO, zero),
         ]
-        set_pads(pool, np.zeros_like(own_pads(pool)))
+        set_pads(pool, np.zeros(begins.size + ends.size, np.int64))
         pool.input[0] = name
         graph.node.insert(i, onnx.helper.make_node("Pad", inputs, [name], name=name, mode="constant"))
 
@@ -238,17 +221,6 @@ def shared(graph: onnx.GraphProto, name: str, value: np.ndarray) -> str:
     if all(x.name != name for x in graph.initializer):
         graph.initializer.append(numpy_helper.from_array(value, name))
     return name
-
-
-def used_names(graph: onnx.GraphProto) -> list[str]:
-    """Every tensor name that something reads, once per reader: nodes, inner graphs, the graph's outputs."""
-    names = [value.name for value in graph.output]
-    for node in graph.node:
-        names += node.input
-        for item in node.attribute:
-            for inner in (item.g, *item.graphs):
-                names += used_names(inner)
-    return names
 
 
 def prune(graph: onnx.GraphProto, names: list[str]) -> None:
