@@ -1,4 +1,5 @@
-"""One image through every stage at the published size, with generated weights: seconds and peak memory of each stage.
+"""One image through every stage at the published size, with generated weights: seconds and peak memory of each stage,
+on one thread. Of R-FCN also the share of its pooling.
 
     make full-size MODEL=efficientdet_d7       # about 5 minutes on 2 cores
 
@@ -17,6 +18,7 @@ from pathlib import Path
 import torch
 from PIL import Image
 
+import psroi_share
 from detport import canvases, config, networks
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -37,7 +39,7 @@ def main() -> None:
         model = ("--model", model_file)
         run("convert_checkpoint.py", *model, "--weights", "w.pth", "--output", "w.safetensors")
         run("export.py", *model, "--weights", "w.safetensors", "--output", "exported.onnx")
-        run("simplify.py", *model, "--onnx", "exported.onnx", "--threads", "2", "--output", "simplified.onnx")
+        run("simplify.py", *model, "--onnx", "exported.onnx", "--output", "simplified.onnx")
         run(
             "patch.py",
             *(*model, "--backend", backend, "--onnx", "simplified.onnx"),
@@ -48,11 +50,13 @@ def main() -> None:
         run(
             "infer.py",
             *(*model, "--backend", backend, "--compiled", "model.onnx"),
-            *("--shard", "shard", "--threads", "2", "--output", "outputs"),
+            *("--shard", "shard", "--output", "outputs"),
         )
         run("decode.py", *model, "--shard", "shard", "--outputs", "outputs", "--output", "detections.json.gz")
         size = sum(path.stat().st_size for path in Path("outputs").glob("*.bin"))
         print(f"outputs of the image: {size} bytes")
+        if config.load_model(model_file, "export")["network"]["architecture"] == "rfcn":
+            print(*psroi_share.lines(Path("model.onnx"), runs=1), sep="\n")
 
 
 def write_inputs(name: str, model_file: Path) -> None:

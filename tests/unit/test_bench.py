@@ -1,9 +1,15 @@
 """The benchmarks call the library as it is: what is timed runs once here, on small maps."""
 
+from pathlib import Path
+
 import numpy as np
+import onnx
+import pytest
 
 import postprocess
-from detport import config
+import psroi_share
+from detport import canvases, config, networks
+from detport.graph.export import export
 
 LEVELS = (16, 8, 4, 2, 1)  # map sides at 128
 IMAGE = postprocess.IMAGE | {"resized": [128, 96], "scale": 0.2, "pad": [0, 32]}
@@ -15,3 +21,26 @@ def test_postprocessing_of_one_image(tmp_path):
     rows = postprocess.ours(tmp_path, model, IMAGE)
     assert len(rows) == model["decode"]["max_detections"]
     assert all(np.isfinite(row["bbox"]).all() and 0 < row["score"] < 1 for row in rows)
+
+
+@pytest.fixture(scope="module")
+def rfcn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The graph of the demo's R-FCN, untrained."""
+    path = tmp_path_factory.mktemp("rfcn") / "rfcn.onnx"
+    yaml = config.ROOT / "demo" / "config" / "models" / "rfcn.yaml"
+    model = canvases.select(config.load_model(yaml, "export"), None)
+    export(networks.build(model), model, "standard", path)
+    return path
+
+
+def test_share_of_the_pooling(rfcn):
+    times = psroi_share.group_times(rfcn, runs=1)
+    assert set(times) == {"convolutions", "position-sensitive pooling", "the rest"}
+    assert all(time > 0 for time in times.values())
+
+
+def test_the_products_of_the_map_with_the_masks_are_pooling(rfcn):
+    graph = onnx.load(rfcn).graph
+    groups = psroi_share.node_groups(graph)
+    assert {groups[node.name] for node in graph.node if node.op_type == "MatMul"} == {"position-sensitive pooling"}
+    assert {groups[node.name] for node in graph.node if node.op_type == "Conv"} == {"convolutions"}
