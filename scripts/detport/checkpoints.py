@@ -115,6 +115,8 @@ def convert(source: Path, settings: dict, output: Path) -> int:
 
 def load(network: nn.Module, path: Path) -> None:
     """Load converted weights; refuse the file unless every key and shape is the network's."""
+    if not path.is_file():  # safetensors would not name it
+        raise UsageError(f"{path}: no such file; convert the checkpoint first, or correct the path")
     try:
         tensors = safetensors.torch.load_file(path)
     except (safetensors.SafetensorError, ValueError) as error:

@@ -69,6 +69,11 @@ def test_misfit_lists_missing_unexpected_and_wrongly_shaped_keys(tmp_path):
     assert "0.weight is 4x3x3x3 instead of 4x3x1x1" in message
 
 
+def test_weights_that_are_not_there_are_named(tmp_path):
+    with pytest.raises(UsageError, match=r"missing.safetensors: no such file; convert the checkpoint first"):
+        checkpoints.load(network(), tmp_path / "missing.safetensors")
+
+
 class Canary:
     """Pickles into a call that creates a file."""
 

@@ -1,5 +1,8 @@
 """EfficientDet's parts against their definitions: padding, widths, selection, decoding and NMS."""
 
+import warnings
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +12,7 @@ from hypothesis import strategies as st
 from detport.decoders.efficientdet import anchors, best_pairs, decode, hard_nms, pair_maps, soft_nms
 from detport.efficientdet import ANCHORS, STRIDES, anchor_count, outputs
 from detport.errors import Failure, UsageError
+from detport.graph.export import export
 from detport.networks.bifpn import down
 from detport.networks.efficientdet import EfficientDet, build
 from detport.networks.efficientnet import same_padding, scaled
@@ -126,6 +130,16 @@ def test_a_yaml_is_held_to_what_the_network_gives(contract: str, candidates: int
     assert [(list(x.shape), str(x.dtype)) for x in found] == [
         (each["shape"], f"torch.{each['dtype']}") for each in expected
     ]
+
+
+@pytest.mark.parametrize("contract", ["raw", "compact"])
+def test_the_export_warns_of_nothing(tmp_path: Path, contract: str) -> None:
+    found = outputs(NARROW | {"contract": contract}, *CANVAS)
+    declared = [{"name": f"output_{i}"} | each for i, each in enumerate(found)]
+    model = {"input": {"name": "image", "height": CANVAS[0], "width": CANVAS[1]}, "export": {"opset": 11}}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        export(narrow(contract=contract), model | {"outputs": declared}, "standard", tmp_path / "exported.onnx")
 
 
 def test_negative_edge_weights_count_as_zero() -> None:

@@ -19,9 +19,11 @@ def export(network: nn.Module, model: dict, flavour: str, output: Path) -> onnx.
     with atomic(output) as partial:
         with torch.no_grad(), warnings.catch_warnings():
             # The tracing exporter is the one that writes opsets 11 to 17, which atc reads; it says on every call
-            # that there is a newer one, and warns of each shape that becomes a constant, which is wanted here.
+            # that there is a newer one, and warns of each shape that becomes a constant, which is wanted here. What it
+            # cannot fold, the order of its own pads read backwards, is left to the simplifier.
             warnings.simplefilter("ignore", DeprecationWarning)
             warnings.simplefilter("ignore", torch.jit.TracerWarning)
+            warnings.filterwarnings("ignore", "Constant folding - Only steps=1 can be constant folded", UserWarning)
             torch.onnx.export(
                 network,
                 (image,),
