@@ -9,9 +9,7 @@ the paper's. The checkpoint has the published one's form: the state_dict itself.
 
 import functools
 import math
-import time
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -21,12 +19,11 @@ from torch import Tensor, nn
 from detport import cli, config, networks
 from detport.boxes import overlaps
 from detport.decoders.efficientdet import anchors, decode
-from detport.efficientdet import ANCHORS, CODES, STRIDES
-from detport.networks.blocks import per_anchor
+from detport.efficientdet import CODES, anchor_count
 from detport.networks.efficientdet import EfficientDet
 from evaluation import evaluate
 from shapes import Scene, visible_box
-from training import Batch, Losses, Sample, batches, fit, network_input, parameters, save
+from training import Batch, Losses, Sample, arguments, every_anchor, network_input, save, train
 
 POSITIVE = 0.5  # IoU from which an anchor belongs to an object
 BACKGROUND = -1  # label of the anchors without an object
@@ -37,35 +34,15 @@ BOX_WEIGHT = 50.0
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = cli.parser(__doc__)
-    parser.add_argument("--model", type=Path, required=True, help="the model's yaml")
-    parser.add_argument("--data", type=Path, required=True, help="folder that make_images.py made")
-    parser.add_argument("--output", type=Path, required=True, help="checkpoint to write")
-    parser.add_argument("--seed", type=int, default=1, help="of weights and scenes (default: %(default)s)")
-    parser.add_argument("--steps", type=int, default=3500, help="of training (default: %(default)s)")
-    parser.add_argument("--batch", type=int, default=8, help="scenes per step (default: %(default)s)")
-    parser.add_argument("--rate", type=float, default=2.5e-3, help="highest learning rate (default: %(default)s)")
-    parser.add_argument("--threads", type=int, default=1, help="of the training process (default: %(default)s)")
-    parser.add_argument("--workers", type=int, default=1, help="rendering processes (default: %(default)s)")
-    arguments = parser.parse_args(argv)
-    torch.manual_seed(arguments.seed)
-    torch.set_num_threads(arguments.threads)
-
-    settings = config.load(arguments.model, "model")
+    options = arguments(__doc__, argv, steps=3500)
+    settings = config.load(options.model, "model")
     network = networks.build(settings)
     initialise(network)
-    network.to(memory_format=torch.channels_last)
-    print(f"{parameters(network)} parameters")
-
-    begin = time.monotonic()
     make = functools.partial(sample, settings, all_anchors(settings))
-    data = batches(make, arguments.seed, arguments.steps, arguments.batch, arguments.workers)
-    fit(network, losses, data, arguments.rate)
-    print(f"trained for {(time.monotonic() - begin) / 60:.1f} minutes")
+    train(network, make, losses, options)
 
-    network.to(memory_format=torch.contiguous_format)
-    save(arguments.output, dict(network.state_dict()))
-    evaluate(network, decode, settings, arguments.data, ("bbox",))
+    save(options.output, dict(network.state_dict()))
+    evaluate(network, decode, settings, options.data, ("bbox",))
 
 
 def initialise(network: EfficientDet) -> None:
@@ -83,8 +60,7 @@ def initialise(network: EfficientDet) -> None:
 def all_anchors(settings: dict) -> np.ndarray:
     """Anchors [A, 4] of the model's input: ymin xmin ymax xmax."""
     height, width = settings["input"]["height"], settings["input"]["width"]
-    count = ANCHORS * sum(height // stride * (width // stride) for stride in STRIDES)
-    return anchors(np.arange(count), (height, width), settings["decode"]["anchor_scale"])
+    return anchors(np.arange(anchor_count(height, width)), (height, width), settings["decode"]["anchor_scale"])
 
 
 def sample(settings: dict, anchors: np.ndarray, scene: Scene, rng: np.random.Generator) -> Sample:
@@ -135,11 +111,6 @@ def losses(network: EfficientDet, batch: Batch) -> Losses:
     codes = every_anchor(codes, CODES)[positive]
     box = F.huber_loss(codes, batch["codes"][positive], delta=DELTA, reduction="sum") / (CODES * count)
     return {"class": focal_loss(every_anchor(logits, network.classes), labels) / count, "box": BOX_WEIGHT * box}
-
-
-def every_anchor(levels: list[Tensor], values: int) -> Tensor:
-    """[B, A, values] in the order of the anchors."""
-    return torch.cat([per_anchor(x, values).view(len(x), -1, values) for x in levels], dim=1)
 
 
 def focal_loss(logits: Tensor, labels: Tensor) -> Tensor:

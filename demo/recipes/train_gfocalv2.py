@@ -9,9 +9,7 @@ the paper's. The checkpoint has the form in which mmcv writes it: a dict with `m
 
 import functools
 import math
-import time
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -21,11 +19,10 @@ from torch import Tensor, nn
 from detport import cli, config, networks
 from detport.boxes import overlaps
 from detport.decoders.gfocalv2 import decode
-from detport.networks.blocks import per_anchor
 from detport.networks.gfocalv2 import GFocalV2
 from evaluation import evaluate
 from shapes import KINDS, Scene, visible_box
-from training import Batch, Losses, Sample, batches, fit, network_input, parameters, save
+from training import Batch, Losses, Sample, arguments, every_anchor, network_input, save, train
 
 NEAREST = 9  # ATSS: locations of a level, nearest to an object's centre, that may become its own
 ANCHOR = 8  # ATSS: side of a location's anchor, in strides
@@ -40,37 +37,17 @@ Level = tuple[np.ndarray, int]  # points (x, y) [N, 2] and the stride
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = cli.parser(__doc__)
-    parser.add_argument("--model", type=Path, required=True, help="the model's yaml")
-    parser.add_argument("--data", type=Path, required=True, help="folder that make_images.py made")
-    parser.add_argument("--output", type=Path, required=True, help="checkpoint to write")
-    parser.add_argument("--seed", type=int, default=1, help="of weights and scenes (default: %(default)s)")
-    parser.add_argument("--steps", type=int, default=4000, help="default: %(default)s")
-    parser.add_argument("--batch", type=int, default=8, help="scenes per step (default: %(default)s)")
-    parser.add_argument("--rate", type=float, default=2.5e-3, help="highest learning rate (default: %(default)s)")
-    parser.add_argument("--threads", type=int, default=1, help="of the training process (default: %(default)s)")
-    parser.add_argument("--workers", type=int, default=1, help="rendering processes (default: %(default)s)")
-    arguments = parser.parse_args(argv)
-    torch.manual_seed(arguments.seed)
-    torch.set_num_threads(arguments.threads)
-
-    settings = config.load(arguments.model, "model")
+    options = arguments(__doc__, argv, steps=4000)
+    settings = config.load(options.model, "model")
     network = networks.build(settings)
     initialise(network)
-    network.to(memory_format=torch.channels_last)
-    print(f"{parameters(network)} parameters")
-
-    begin = time.monotonic()
     levels = [(points.numpy(), stride) for points, stride in zip(network.grid.buffers(), network.strides, strict=True)]
     make = functools.partial(sample, settings, levels)
-    data = batches(make, arguments.seed, arguments.steps, arguments.batch, arguments.workers)
-    fit(network, losses, data, arguments.rate)
-    print(f"trained for {(time.monotonic() - begin) / 60:.1f} minutes")
+    train(network, make, losses, options)
 
-    network.to(memory_format=torch.contiguous_format)
-    meta = {"CLASSES": KINDS, "seed": arguments.seed, "iter": arguments.steps}
-    save(arguments.output, {"meta": meta, "state_dict": dict(network.state_dict())})
-    evaluate(network, decode, settings, arguments.data, ("bbox",))
+    meta = {"CLASSES": KINDS, "seed": options.seed, "iter": options.steps}
+    save(options.output, {"meta": meta, "state_dict": dict(network.state_dict())})
+    evaluate(network, decode, settings, options.data, ("bbox",))
 
 
 def initialise(network: GFocalV2) -> None:
@@ -146,8 +123,8 @@ def losses(network: GFocalV2, batch: Batch) -> Losses:
     with torch.autocast("cpu", torch.bfloat16):
         features = network.neck(*network.backbone(image)[1:])
     scores, logits = network.bbox_head([x.float() for x in features])
-    scores = all_locations(scores, network.score_columns)
-    logits = all_locations(logits, network.bbox_head.gfl_reg.out_channels)
+    scores = every_anchor(scores, network.score_columns)
+    logits = every_anchor(logits, network.bbox_head.gfl_reg.out_channels)
     labels = batch["labels"]
     positive = labels != BACKGROUND
     logits, wanted = logits[positive], batch["distances"][positive]
@@ -161,11 +138,6 @@ def losses(network: GFocalV2, batch: Batch) -> Losses:
         "box": GIOU_WEIGHT * (weight * (1 - generalised)).sum() / total,
         "sides": DFL_WEIGHT * (weight * distribution_focal_loss(logits, wanted)).sum() / total,
     }
-
-
-def all_locations(levels: list[Tensor], values: int) -> Tensor:
-    """[B, N, values] in the order of the network's locations."""
-    return torch.cat([per_anchor(x, values).view(len(x), -1, values) for x in levels], dim=1)
 
 
 def quality_focal_loss(scores: Tensor, quality: Tensor) -> Tensor:

@@ -9,9 +9,7 @@ published one's form: a dict with `model`, whose keys start with `module.`, and 
 
 import functools
 import math
-import time
 from collections.abc import Sequence
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -21,10 +19,21 @@ from torch import Tensor, nn
 
 from detport import cli, config
 from detport.decoders.retinamask import decode
-from detport.networks.retinamask import CODE_WEIGHTS, RetinaMask, build, per_anchor
+from detport.networks.retinamask import CODE_WEIGHTS, RetinaMask, build
 from evaluation import evaluate
 from shapes import Scene, visible_box
-from training import Batch, Losses, Sample, batches, fit, frozen_state, network_input, parameters, save, thaw_norms
+from training import (
+    Batch,
+    Losses,
+    Sample,
+    arguments,
+    every_anchor,
+    frozen_state,
+    network_input,
+    save,
+    thaw_norms,
+    train,
+)
 
 POSITIVE, NEGATIVE = 0.5, 0.4  # IoU from which an anchor belongs to an object, and below which to none
 IGNORED = -1  # label of the anchors between
@@ -37,38 +46,19 @@ JITTER = 0.06  # standard deviation of a roi's sides, in parts of its width and 
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = cli.parser(__doc__)
-    parser.add_argument("--model", type=Path, required=True, help="the model's yaml")
-    parser.add_argument("--data", type=Path, required=True, help="folder that make_images.py made")
-    parser.add_argument("--output", type=Path, required=True, help="checkpoint to write")
-    parser.add_argument("--seed", type=int, default=1, help="of weights and scenes (default: %(default)s)")
-    parser.add_argument("--steps", type=int, default=3500, help="of training (default: %(default)s)")
-    parser.add_argument("--batch", type=int, default=8, help="scenes per step (default: %(default)s)")
-    parser.add_argument("--rate", type=float, default=2.5e-3, help="highest learning rate (default: %(default)s)")
-    parser.add_argument("--threads", type=int, default=1, help="of the training process (default: %(default)s)")
-    parser.add_argument("--workers", type=int, default=1, help="rendering processes (default: %(default)s)")
-    arguments = parser.parse_args(argv)
-    torch.manual_seed(arguments.seed)
-    torch.set_num_threads(arguments.threads)
-
-    settings = config.load(arguments.model, "model")
+    options = arguments(__doc__, argv, steps=3500)
+    settings = config.load(options.model, "model")
     network = new_network(settings)
     thaw_norms(network)
     initialise(network)
-    network.to(memory_format=torch.channels_last)
-    print(f"{parameters(network)} parameters")
-
-    begin = time.monotonic()
     make = functools.partial(sample, settings, network.anchors().numpy())
-    data = batches(make, arguments.seed, arguments.steps, arguments.batch, arguments.workers)
-    fit(network, losses, data, arguments.rate)
-    print(f"trained for {(time.monotonic() - begin) / 60:.1f} minutes")
+    train(network, make, losses, options)
 
     state = frozen_state(network)
     network = new_network(settings)
     network.load_state_dict(state)
-    save(arguments.output, {"model": {f"module.{k}": v for k, v in state.items()}, "iteration": arguments.steps})
-    evaluate(network.eval(), decode, settings, arguments.data, ("bbox", "segm"))
+    save(options.output, {"model": {f"module.{k}": v for k, v in state.items()}, "iteration": options.steps})
+    evaluate(network.eval(), decode, settings, options.data, ("bbox", "segm"))
 
 
 def new_network(settings: dict) -> RetinaMask:
@@ -161,17 +151,12 @@ def losses(network: RetinaMask, batch: Batch) -> Losses:
     labels = batch["labels"]
     positive = labels > 0
     count = positive.sum().clamp(min=1)
-    codes = all_anchors(codes, 4)[positive]
+    codes = every_anchor(codes, 4).float()[positive]
     return {
-        "class": focal_loss(all_anchors(logits, network.classes), labels) / count,
+        "class": focal_loss(every_anchor(logits, network.classes).float(), labels) / count,
         "box": F.smooth_l1_loss(codes, batch["codes"][positive], beta=BETA, reduction="sum") / (4 * count),
         "mask": mask_loss(masks, batch),
     }
-
-
-def all_anchors(levels: list[Tensor], values: int) -> Tensor:
-    """[B, A, values] in the order of the network's anchors, float32."""
-    return torch.cat([per_anchor(x, values).view(len(x), -1, values) for x in levels], dim=1).float()
 
 
 def focal_loss(logits: Tensor, labels: Tensor) -> Tensor:

@@ -8,9 +8,7 @@ are trained together. The checkpoint has the published one's form: a dict with `
 """
 
 import functools
-import time
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -23,7 +21,7 @@ from detport.decoders.rfcn import decode
 from detport.networks.rfcn import RFCN, pair_softmax
 from evaluation import evaluate_voc
 from shapes import Scene, visible_box
-from training import Batch, Losses, Sample, batches, fit, network_input, parameters, save
+from training import Batch, Losses, Sample, arguments, network_input, save, train
 
 POSITIVE, NEGATIVE = 0.7, 0.3  # IoU from which an anchor holds an object, and below which it holds none
 IGNORED = -1  # label of the anchors between, and of those that are not drawn
@@ -35,39 +33,19 @@ BETA_PROPOSALS, BETA = 1 / 9, 1.0  # where smooth L1 turns from a parabola into 
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = cli.parser(__doc__)
-    parser.add_argument("--model", type=Path, required=True, help="the model's yaml")
-    parser.add_argument("--data", type=Path, required=True, help="folder that make_images.py made")
-    parser.add_argument("--output", type=Path, required=True, help="checkpoint to write")
-    parser.add_argument("--seed", type=int, default=1, help="of weights and scenes (default: %(default)s)")
-    parser.add_argument("--steps", type=int, default=2200, help="default: %(default)s")
-    parser.add_argument("--batch", type=int, default=8, help="scenes per step (default: %(default)s)")
-    parser.add_argument("--rate", type=float, default=2.5e-3, help="highest learning rate (default: %(default)s)")
-    parser.add_argument("--threads", type=int, default=2, help="of the training process (default: %(default)s)")
-    parser.add_argument("--workers", type=int, default=2, help="rendering processes (default: %(default)s)")
-    arguments = parser.parse_args(argv)
-    torch.manual_seed(arguments.seed)
-    torch.set_num_threads(arguments.threads)
-
-    settings = config.load(arguments.model, "model")
+    options = arguments(__doc__, argv, steps=2200)
+    settings = config.load(options.model, "model")
     network = networks.build(settings)
     initialise(network)
     network.pre_nms, network.proposals = CANDIDATES, PROPOSALS
-    network.to(memory_format=torch.channels_last)
-    print(f"{parameters(network)} parameters")
-
-    begin = time.monotonic()
     make = functools.partial(sample, settings, network.anchors.numpy())
-    data = batches(make, arguments.seed, arguments.steps, arguments.batch, arguments.workers)
-    fit(network, functools.partial(losses, np.float32(settings["decode"]["box_stds"])), data, arguments.rate)
-    print(f"trained for {(time.monotonic() - begin) / 60:.1f} minutes")
+    train(network, make, functools.partial(losses, np.float32(settings["decode"]["box_stds"])), options)
 
-    network.to(memory_format=torch.contiguous_format)
     state = dict(network.state_dict())
-    save(arguments.output, {"model": state, "epoch": 1})
+    save(options.output, {"model": state, "epoch": 1})
     network = networks.build(settings)
     network.load_state_dict(state)
-    evaluate_voc(network, decode, settings, arguments.data)
+    evaluate_voc(network, decode, settings, options.data)
 
 
 def initialise(network: RFCN) -> None:

@@ -1,7 +1,8 @@
 """What the training recipes share: rendered scenes, the optimiser's loop, norms that can be trained, checkpoints."""
 
+import argparse
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import cv2
@@ -10,9 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from detport import images
+from detport import cli, images
 from detport.files import atomic
-from detport.networks.blocks import FrozenNorm
+from detport.networks.blocks import FrozenNorm, per_anchor
 from make_images import QUALITY
 from shapes import TRAINING, Scene, render_scene
 
@@ -26,6 +27,24 @@ Sample = dict[str, np.ndarray]
 MakeSample = Callable[[Scene, np.random.Generator], Sample]
 Batch = dict[str, Tensor]
 Losses = dict[str, Tensor]
+
+
+def arguments(description: str | None, argv: Sequence[str] | None, steps: int) -> argparse.Namespace:
+    """The options of a recipe; PyTorch is seeded and told its threads."""
+    parser = cli.parser(description)
+    parser.add_argument("--model", type=Path, required=True, help="the model's yaml")
+    parser.add_argument("--data", type=Path, required=True, help="folder that make_images.py made")
+    parser.add_argument("--output", type=Path, required=True, help="checkpoint to write")
+    parser.add_argument("--seed", type=int, default=1, help="of weights and scenes (default: %(default)s)")
+    parser.add_argument("--steps", type=int, default=steps, help="of training (default: %(default)s)")
+    parser.add_argument("--batch", type=int, default=8, help="scenes per step (default: %(default)s)")
+    parser.add_argument("--rate", type=float, default=2.5e-3, help="highest learning rate (default: %(default)s)")
+    parser.add_argument("--threads", type=int, default=1, help="of the training process (default: %(default)s)")
+    parser.add_argument("--workers", type=int, default=1, help="rendering processes (default: %(default)s)")
+    found = parser.parse_args(argv)
+    torch.manual_seed(found.seed)
+    torch.set_num_threads(found.threads)
+    return found
 
 
 class Scenes(Dataset):
@@ -66,6 +85,22 @@ def network_input(settings: dict, image: np.ndarray) -> tuple[np.ndarray, float]
     return tensor, placement["scale"]
 
 
+def train(
+    network: nn.Module,
+    sample: MakeSample,
+    losses: Callable[[nn.Module, Batch], Losses],
+    options: argparse.Namespace,
+) -> None:
+    """Train as the options of a recipe say, and tell how large the network is and how long it took."""
+    network.to(memory_format=torch.channels_last)
+    print(f"{parameters(network)} parameters")
+    begin = time.monotonic()
+    data = batches(sample, options.seed, options.steps, options.batch, options.workers)
+    fit(network, losses, data, options.rate)
+    print(f"trained for {(time.monotonic() - begin) / 60:.1f} minutes")
+    network.to(memory_format=torch.contiguous_format)
+
+
 def fit(network: nn.Module, losses: Callable[[nn.Module, Batch], Losses], data: DataLoader, rate: float) -> None:
     """One pass over the data with AdamW; the learning rate rises to `rate` and falls to nothing (one cycle)."""
     matrices = [p for p in network.parameters() if p.ndim > 1]
@@ -91,6 +126,11 @@ def fit(network: nn.Module, losses: Callable[[nn.Module, Batch], Losses], data: 
             print(f"step {step}/{len(data)}  {means}  {speed:.1f} images/s  {seconds:.0f} s", flush=True)
             recent.clear()
     network.eval()
+
+
+def every_anchor(levels: list[Tensor], values: int) -> Tensor:
+    """[B, A, values] of all levels, in the order of the network's anchors or locations."""
+    return torch.cat([per_anchor(x, values).view(len(x), -1, values) for x in levels], dim=1)
 
 
 def thaw_norms(module: nn.Module) -> None:

@@ -92,7 +92,7 @@ def test_onnxruntime_finds_the_same(image: Tensor, opset: int, rounded: str) -> 
     model = small(round_candidates=rounded)
     with torch.no_grad():
         dets, labels = model(image)
-        found = run_onnx(export(model, image, ["dets", "labels"], opset), image)
+        found = run_onnx(export(model, [image], ["dets", "labels"], opset), [image])
     assert (dets[:, 4] > 0).all()  # more were found than there is place for
     assert np.array_equal(found["labels"], labels)
     one_step = np.spacing(np.float16(max(CANVAS) - 1))
@@ -104,10 +104,10 @@ def test_traced_on_one_image_and_run_on_others(image: Tensor) -> None:
     model = small(max_detections=200)
     counts = set()
     with torch.no_grad():
-        graph = export(model, image, ["dets", "labels"], 11)
+        graph = export(model, [image], ["dets", "labels"], 11)
         for factor in (0.1, 1.0, 3.0):
             dets, labels = model(image * factor)
-            found = run_onnx(graph, image * factor)
+            found = run_onnx(graph, [image * factor])
             np.testing.assert_allclose(found["dets"], dets, rtol=0, atol=1e-3)
             assert np.array_equal(found["labels"], labels)
             count = int((dets[:, 4] > 0).sum())
@@ -120,7 +120,7 @@ def test_nothing_found(image: Tensor) -> None:
     model = small(class_bias=-30.0)
     with torch.no_grad():
         dets, labels = model(image)
-        found = run_onnx(export(model, image, ["dets", "labels"], 11), image)
+        found = run_onnx(export(model, [image], ["dets", "labels"], 11), [image])
     for rows in (dets.numpy(), found["dets"]):
         assert rows.shape == (12, 5) and not rows.any()
     for rows in (labels.numpy(), found["labels"]):

@@ -110,9 +110,9 @@ def test_onnxruntime_computes_the_same(image: Tensor) -> None:
     model = small()
     with torch.no_grad():
         expected = model(image)
-    graph = export(model, image, OUTPUTS, 11)
+    graph = export(model, [image], OUTPUTS, 11)
     assert len(graph.graph.input) == 1
-    for one, other in zip(expected, run_onnx(graph, image).values(), strict=True):
+    for one, other in zip(expected, run_onnx(graph, [image]).values(), strict=True):
         assert one.shape == other.shape
         assert np.abs(one.numpy() - other).max() <= 1e-4 * one.abs().max()
 
@@ -134,9 +134,9 @@ def test_too_few_proposals_leave_rows_of_zeros(image: Tensor) -> None:
     assert 0 < found < 40 and not rois[found:].any()
     assert torch.equal(rois, ascend)
     assert int(other.any(1).sum()) != found
-    graph = export(model, image, OUTPUTS, 11)
+    graph = export(model, [image], OUTPUTS, 11)
     for picture, expected in ((image, rois), (-image, other)):
-        assert np.abs(run_onnx(graph, picture)["rois"][0] - expected.numpy()).max() < 1e-3
+        assert np.abs(run_onnx(graph, [picture])["rois"][0] - expected.numpy()).max() < 1e-3
 
 
 def test_proposals_are_clipped_to_the_canvas_on_request(image: Tensor) -> None:
@@ -221,18 +221,18 @@ def test_decode_suppresses_at_exactly_the_threshold() -> None:
 @pytest.mark.parametrize("opset", [11, 17])
 def test_int32_where_onnx_allows_it(image: Tensor, opset: int) -> None:
     """The converted standard graph is valid and has the same results."""
-    graph = export(small(), image, OUTPUTS, opset)
-    expected = run_onnx(graph, image)
+    graph = export(small(), [image], OUTPUTS, opset)
+    expected = run_onnx(graph, [image])
     counts = int64_to_int32(graph, keep_required=True)
     onnx.checker.check_model(graph, full_check=True)
     assert counts["Constant"] > 0 and len(counts["beyond_int32"]) == 1
-    for name, found in run_onnx(graph, image).items():
+    for name, found in run_onnx(graph, [image]).items():
         assert np.array_equal(found, expected[name])
 
 
 def test_int32_as_the_guide_has_it(image: Tensor) -> None:
     """No int64 constant is left for the device; the one beyond int32 is the open end of the Slice of the scores."""
-    graph = export(small("ascend"), image, OUTPUTS, 11)
+    graph = export(small("ascend"), [image], OUTPUTS, 11)
     assert len(int64_to_int32(graph, keep_required=False)["beyond_int32"]) == 1
     tensors = [node.attribute[0].t for node in graph.graph.node if node.op_type == "Constant"]
     assert onnx.TensorProto.INT64 not in {tensor.data_type for tensor in (*graph.graph.initializer, *tensors)}
