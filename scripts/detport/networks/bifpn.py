@@ -9,9 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from detport.efficientdet import STRIDES
 from detport.networks.efficientnet import SameConv, norm, same_padding
 
-LEVELS = 5  # P3..P7
+LEVELS = len(STRIDES)
 # The nodes of a cell: the level that each makes (0 = P3) and its inputs in the order of the sum. Inputs 0..4 are
 # the cell's own P3..P7, input 5 + n is node n. The first three go down to P4, the last five are the cell's outputs.
 NODES = (
