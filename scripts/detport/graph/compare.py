@@ -14,13 +14,16 @@ def largest_difference(before: dict[str, np.ndarray], after: dict[str, np.ndarra
     differs, each row is compared with the nearest row of the other list, because boxes of nearly equal score may change
     places.
     """
-    groups: dict[str, list[str]] = {}
-    for name in before:
-        groups.setdefault(name.partition(" of ")[2], []).append(name)
-    found = (
-        group_difference(*({name: run[name] for name in names} for run in (before, after))) for names in groups.values()
-    )
+    found = [group_difference(*group) for group in groups(before, after)]
     return max(found, key=lambda item: item[1])
+
+
+def groups(before: dict[str, np.ndarray], after: dict[str, np.ndarray]) -> list[tuple[dict, dict]]:
+    """The tensors that belong together: the outputs, and for each operator what enters it."""
+    names: dict[str, list[str]] = {}
+    for name in before:
+        names.setdefault(name.partition(" of ")[2], []).append(name)
+    return [({x: before[x] for x in group}, {x: after[x] for x in group}) for group in names.values()]
 
 
 def group_difference(before: dict[str, np.ndarray], after: dict[str, np.ndarray]) -> tuple[str, float]:
@@ -98,11 +101,16 @@ def rows(array: np.ndarray) -> np.ndarray:
 
 
 def changes(before: dict[str, np.ndarray], after: dict[str, np.ndarray]) -> dict[str, dict]:
-    """What an edit does to each output: `largest` and `mean` |difference|, or of integers how many `differ`.
+    """What an edit does to each tensor: `largest` and `mean` |difference|, or of integers how many `differ`.
 
     Parallel lists with an index (see row_key) are compared row by row of the same index, in whatever order they are; of
     the index itself it is told how many rows were `exchanged`, lost and replaced by as many others.
     """
+    return {name: change for group in groups(before, after) for name, change in group_changes(*group).items()}
+
+
+def group_changes(before: dict[str, np.ndarray], after: dict[str, np.ndarray]) -> dict[str, dict]:
+    """The same of tensors that belong together."""
     key = row_key(before, after)
     if key is None:
         return {name: change(before[name], after[name]) for name in before}
