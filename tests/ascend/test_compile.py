@@ -79,6 +79,8 @@ def test_failures_become_cause_and_remedy(tools, graph, model, backend, tmp_path
         ("E10007: [PID: 123] 2025-03-18-09:02:18.501.341 [--framework] is required", 255, "E10007: a required option"),
         ("EZ3003: No supported Ops kernel", 255, "EZ3003: this chip has no kernel"),
         ("atc.bin: error while loading shared libraries: libascend_hal.so", 127, "source set_env.sh"),
+        ("E10054: [--weight] is required", 255, "E10054: an option that is needed is missing"),
+        ("write ./kernel_meta failed: No space left on device\nATC run success", 0, "ran out of disk"),
         ("", 137, "killed; mostly for memory"),
         ("something else\n", 3, "ended with status 3: something else"),
         ("E77777: odd", 255, "E77777: an error that detport does not know"),
@@ -86,6 +88,14 @@ def test_failures_become_cause_and_remedy(tools, graph, model, backend, tmp_path
 )
 def test_what_atc_says_is_understood(said, status, expected):
     assert expected in atc.diagnosis(said, status)
+
+
+def test_an_om_of_a_full_disk_is_not_taken(tools, graph, model, backend, tmp_path):
+    """atc ends with 0 and an .om that is cut; what it printed tells."""
+    tools(fail="full_disk")
+    with pytest.raises(Failure, match="ran out of disk"):
+        ascend.compile_model(graph, model, backend(), tmp_path / "model.om")
+    assert not (tmp_path / "model.om").exists()
 
 
 def test_atc_that_is_not_there(monkeypatch, graph, model, backend, tmp_path):

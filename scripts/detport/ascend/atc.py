@@ -41,6 +41,7 @@ CODES = {
     "E10044": ("too little memory for tuning", "remove auto_tune_mode, or free 2 GB"),
     "E10049": ("the shape has another number of dimensions than the model's input", "correct input_shape"),
     "E10052": ("the AIPP file is not valid", "correct the file that insert_op_conf names"),
+    "E10054": ("an option that is needed is missing", "see the first lines of the log"),
     "E10410": ("a file is missing", "correct its path"),
     "E13001": ("a file cannot be opened", "correct its path or its permissions"),
     "E16002": ("an operator has no parser in this CANN", "lower export.opset, or take another flavour of the graph"),
@@ -132,7 +133,8 @@ def run(arguments: list[str], graph: Path, name: str, log: Path, output: Path, a
                 ) from error
         said = log.read_text(encoding="utf-8", errors="replace")
         made = folder / f"{name}.om"
-        if done.returncode or not made.is_file() or made.stat().st_size == 0:
+        full = "No space left" in said
+        if done.returncode or full or not made.is_file() or made.stat().st_size == 0:
             raise Failure(f"{diagnosis(said, done.returncode)}; the whole log is {log}")
         with atomic(output) as partial:
             made.replace(partial)
@@ -141,6 +143,8 @@ def run(arguments: list[str], graph: Path, name: str, log: Path, output: Path, a
 
 def diagnosis(said: str, status: int) -> str:
     """One line: error code, what it means, atc's own words, what to do."""
+    if "No space left" in said:
+        return f"atc ran out of disk (status {status}: No space left on device); free some, and compile again"
     match = ERROR_CODE.search(said)
     if match:
         code, text = match[1], match[2].strip()
