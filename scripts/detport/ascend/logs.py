@@ -6,6 +6,8 @@ Spaces around colons and the prefixes of lines differ between versions, so both 
 import re
 from collections import deque
 
+from detport.errors import UsageError
+
 # A speed or duration of nothing or of more than a day is none.
 NUMBER = r"(?=[0-9.]*[1-9])(\d{1,12}(?:\.\d*)?(?:[eE][+-]?\d{1,2})?)(?![\d.eE])"
 AIS_BENCH = re.compile(rf"throughput\s*\(?1000\*batchsize[^:\n]*:\s*{NUMBER}")
@@ -20,6 +22,7 @@ MSAME_RUN = re.compile(r"model execute success")
 GPU = re.compile(rf"Test: \[\s*(\d+)/\d+\]\s+Time: {NUMBER}s \({NUMBER}s,\s*{NUMBER}/s\)")
 SIMULATOR = re.compile(r"^\[SIMULATOR\].*$", re.MULTILINE)
 BATCH = 1
+ON_GPU = "validate.py on a GPU"
 NAMES = {"median": "p50", "percentile(99%)": "p99"}
 
 
@@ -30,14 +33,29 @@ def parse(text: str, batch: int) -> dict | None:
     for tool, reader in READERS.items():
         found = reader(text, batch)
         if found:
-            return {"tool": tool} | found | {"simulator": bool(SIMULATOR.search(text))}
+            return {"tool": tool} | found | {"simulator": simulated(text)}
     return None
+
+
+def simulated(text: str) -> bool:
+    """Whether a simulated tool printed this."""
+    return bool(SIMULATOR.search(text))
 
 
 def performance(text: str, backend: dict) -> dict | None:
     """The speed that a log states, with the figures of a card; None if it states none."""
     first = parse(text, BATCH)
-    return first and with_card(first, [], backend) | {"input": "not stated in the log"}
+    if first is None:
+        return None
+    stated = {"input": "not stated in the log"}
+    if first["tool"] != ON_GPU:
+        return with_card(first, [], backend) | stated
+    if backend["family"] == "ascend":
+        raise UsageError(
+            f"the log is of {ON_GPU}, backend {backend['name']} is an Ascend: bring it for a backend of its own, a yaml"
+            " with title: GPU, family: pytorch, runs: checkpoint"
+        )
+    return first | {"fps_is": "of one GPU", "batch": BATCH} | stated
 
 
 def with_card(first: dict, together: list[dict], backend: dict) -> dict:
@@ -136,7 +154,7 @@ READERS = {
     "benchmark, pure inference": benchmark_pure,
     "benchmark, dataset": benchmark_dataset,
     "msame": msame,
-    "validate.py on a GPU": gpu,
+    ON_GPU: gpu,
 }
 
 

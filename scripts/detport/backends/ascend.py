@@ -13,8 +13,8 @@ from detport.files import scratch
 
 def infer(
     compiled: Path, model: dict, backend: dict, inputs: local.Inputs, write: local.Write, place: Path, threads: int
-) -> None:
-    """Run all images on one device, by one call of the tool."""
+) -> bool:
+    """Run all images on one device, by one call of the tool; whether that was a simulated one."""
     del threads  # the device computes
     tool = backend["runner"]["tool"]
     with npu.lease_one(backend["devices"]) as lease, scratch(place / "run") as folder:
@@ -22,6 +22,7 @@ def infer(
         arguments = runners.inference_command(backend, model["name"], model["input"], lease.device)
         said = runners.run(arguments, folder, lease)
         made = runners.output_folder(folder, tool, lease.device)
+        simulated = logs.simulated(said) or outputs.simulated(made)
         pattern = runners.output_pattern(backend)
         try:
             for stem, (image, _) in zip(stems, inputs, strict=True):
@@ -33,6 +34,7 @@ def infer(
             complaint = "; ".join(logs.errors(said)[:3])
             raise Failure(f"{error}{f' ({tool} said: {complaint})' if complaint else ''}") from error
     cli.log.info("ran on device %d", lease.device)
+    return simulated
 
 
 def measure(compiled: Path, model: dict, backend: dict, threads: int) -> dict:

@@ -30,9 +30,10 @@ LEVELS = {
 
 def infer(
     compiled: Path, model: dict, backend: dict, inputs: local.Inputs, write: local.Write, place: Path, threads: int
-) -> None:
-    """Run images one by one."""
+) -> bool:
+    """Run images one by one; no simulator."""
     local.infer(open_model(compiled, model, backend, threads), model, inputs, write)
+    return False
 
 
 def measure(compiled: Path, model: dict, backend: dict, threads: int) -> dict:

@@ -12,9 +12,10 @@ from detport.backends import local
 
 def infer(
     weights: Path, model: dict, backend: dict, inputs: local.Inputs, write: local.Write, place: Path, threads: int
-) -> None:
-    """Run images one by one."""
+) -> bool:
+    """Run images one by one; no simulator."""
     local.infer(open_model(weights, model, backend, threads), model, inputs, write)
+    return False
 
 
 def measure(weights: Path, model: dict, backend: dict, threads: int) -> dict:

@@ -25,7 +25,7 @@ def render(report: dict, metric: dict) -> str:
 
 def head(report: dict) -> list[str]:
     lines = [f"{report['model']}: {report['title']}", f"VERDICT: {report['verdict']}"]
-    simulated = [name for name, backend in report["backends"].items() if backend["performance"].get("simulator")]
+    simulated = [name for name, backend in report["backends"].items() if any(backend["simulator"].values())]
     if simulated:
         lines.append(f"!! FIGURES OF {', '.join(simulated)} COME FROM A SIMULATOR, NOT FROM A DEVICE")
     return ["=" * WIDTH, *lines, "=" * WIDTH]
@@ -53,6 +53,7 @@ def accuracy_lines(name: str, backend: dict, metric: dict) -> list[str]:
         f" {module.evaluators(backend['cross_checked'])}",
         f"  images that count: {backend['images_counted']}, {module.which_images(metric)}",
         *(f"  {line}" for line in module.text(backend["accuracy"], metric)),
+        *(["  !! FROM A SIMULATOR, NOT FROM A DEVICE: this accuracy"] if backend["simulator"]["accuracy"] else []),
     ]
 
 
@@ -84,9 +85,7 @@ def performance_lines(name: str, title: str, performance: dict) -> list[str]:
     ]
     lines += [f"  line of {performance['tool']}: {line}" for line in performance.get("lines", [])]
     if performance.get("simulator"):
-        lines.append(
-            "  !! FROM A SIMULATOR, NOT FROM A DEVICE: neither this speed nor the accuracy above is a device's"
-        )
+        lines.append("  !! FROM A SIMULATOR, NOT FROM A DEVICE: this speed")
     return lines
 
 

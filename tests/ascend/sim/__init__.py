@@ -2,7 +2,8 @@
 
 What is simulated: atc builds an .om that holds the ONNX graph, edited as the device would run it (device.py). The
 runners execute it in ONNX Runtime. What is not: kernels, memory, fusion, tuning, speed. Every program prints one line
-that begins with ANNOUNCEMENT, so that no figure of a simulator can be taken for a device's.
+that begins with ANNOUNCEMENT, the files with benchmark's figures end in it, and beside outputs lies a file SIMULATOR,
+so that nothing of a simulator can be taken for a device's.
 
 Environment variables that choose the simulated machine and provoke failures:
 

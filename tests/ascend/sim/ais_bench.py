@@ -83,6 +83,7 @@ def main(arguments: list[str]) -> int:
     folder = output_folder(args)
     if folder:
         folder.mkdir(parents=True, exist_ok=True)
+        machine.mark(folder)
         print(f"[INFO] output path:{folder}")
     times = run_folder(model, args, folder, era) if args.input else run_pure(model, args, folder)
     summary(times, batch, args, folder, era)

@@ -52,7 +52,9 @@ def pure(model: device.Model, options: dict, number: int, batch: int) -> int:
     latency = sum(costs) / rounds / batch
     path = f"./result/PureInfer_perf_of_{Path(options['om_path']).stem}_in_device_{number}.txt"
     Path("result").mkdir(exist_ok=True)
-    Path(path).write_text(f"ave_throughputRate = {1000 / latency:.6g}samples/s, ave_latency = {latency:.6g}ms\n")
+    Path(path).write_text(
+        f"ave_throughputRate = {1000 / latency:.6g}samples/s, ave_latency = {latency:.6g}ms\n{machine.NOTE}\n"
+    )
     print(f"[INFO] PureInfer result saved in {path}")
     print("-----------------PureInfer Performance Summary------------------")
     print(f"[INFO] ave_throughputRate: {1000 / latency:.6g}samples/s, ave_latency: {latency:.6g}ms")
@@ -66,6 +68,7 @@ def dataset(model: device.Model, options: dict, number: int, batch: int) -> int:
         raise device.DeviceError(f"open {info} failed")
     folder = Path("result") / f"dumpOutput_device{number}"
     folder.mkdir(parents=True, exist_ok=True)
+    machine.mark(folder)
     began = time.perf_counter()
     costs = []
     for line in info.read_text().splitlines():
@@ -84,7 +87,7 @@ def dataset(model: device.Model, options: dict, number: int, batch: int) -> int:
                 text = "".join(f"{value:f} " for value in numbers)
                 files.write_output(folder / f"{path.stem}_{k}.txt", text.encode(), path.stem)
     summary = report(costs, time.perf_counter() - began)
-    (Path("result") / f"perf_vision_batchsize_{batch}_device_{number}.txt").write_text(summary)
+    (Path("result") / f"perf_vision_batchsize_{batch}_device_{number}.txt").write_text(f"{summary}{machine.NOTE}\n")
     print(f"-----------------Performance Summary------------------\n{summary}" + "-" * 53)
     return 0
 

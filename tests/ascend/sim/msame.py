@@ -78,6 +78,7 @@ def make_folder(parent: str) -> Path:
     Path(parent).mkdir(exist_ok=True)
     folder = Path(parent) / stamp
     folder.mkdir()
+    machine.mark(folder)
     print(folder)
     return folder
 
