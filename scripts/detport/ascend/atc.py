@@ -9,12 +9,21 @@ from pathlib import Path
 
 import onnx
 
+from detport import config
 from detport.errors import Failure, UsageError
 from detport.files import atomic, scratch
 
 FILE_OPTIONS = ("insert_op_conf", "keep_dtype", "modify_mixlist", "op_precision_mode", "fusion_switch_file")
 # The order in which the guides write them; other options follow in the order of the yaml.
 FIRST = ("framework", "model", "output", "input_format", "input_shape", "log", "soc_version")
+# Options that are no keys because detport states them itself.
+ELSEWHERE = {
+    "model": "remove it; the graph is the patched one of this model",
+    "output": "remove it; the .om goes where the workflow looks for it",
+    "weight": "remove it; it is of Caffe",
+    "soc_version": "set soc_version in the backend's yaml",
+    "mode": "remove it; the mode is 0, to build",
+}
 AIPP = "aipp.cfg"  # in the scratch folder
 ONNX = 5  # atc's number for the framework
 ERROR_CODE = re.compile(r"^\s*(E[A-Z]?[0-9]{4,5}):?\s*(.*)$", re.MULTILINE)
@@ -63,11 +72,18 @@ def merged(model: dict, backend: dict) -> dict:
     common, own = backend.get("atc", {}), model.get("compile", {})
     options = common | own
     options["extra"] = common.get("extra", []) + own.get("extra", [])
+    keys = config.schema_of("atc")["properties"]
     for option in options["extra"]:
-        name = option.removeprefix("--").partition("=")[0]
-        if name in (*FIRST, *options):
-            raise UsageError(f"backend {backend['name']}, model {model['name']}: extra: {option}: use the key {name}")
+        name = option_name(option)
+        remedy = ELSEWHERE.get(name, f"use the key {name}" if name in keys else None)
+        if remedy:
+            raise UsageError(f"backend {backend['name']}, model {model['name']}: extra: {option}: {remedy}")
     return options
+
+
+def option_name(option: str) -> str:
+    """The name in --name=value."""
+    return option.removeprefix("--").partition("=")[0]
 
 
 def input_shape(model: dict) -> str:
