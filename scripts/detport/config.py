@@ -59,7 +59,8 @@ STAGES = {
     "decode": Stage(("outputs", "decode")),
     "evaluate": Stage(("metric",)),
     "benchmark": Stage(
-        ("network", "input", "preprocess", "outputs", "benchmark"), (*RUNNING, "loop", "devices", "devices_per_card")
+        ("network", "input", "preprocess", "outputs", "benchmark"),
+        (*RUNNING, "loop", "devices", "devices_per_card", "soc_version", "chip", "cann"),
     ),
     "report": Stage(("title", "dataset", "metric", "allowed_skips", "references", "gates")),
 }

@@ -97,6 +97,12 @@ def speed(place: Path, log: str, backend: Path) -> dict:
     return json.loads((place / "performance.json").read_text())
 
 
+def test_chip_and_toolkit_of_a_log_are_the_yamls(place):
+    found = speed(place, "ave_throughputRate: 1.50578samples/s, ave_latency: 664.142ms\n", BACKEND)
+    assert found["machine"]["chip"] == "Ascend310 by the yaml"
+    assert found["versions"] == {"CANN by the yaml": "5.0.4"}
+
+
 def test_a_gpus_speed_is_no_cards(place):
     """The four chips of a 310 card multiply an Ascend's speed, never a GPU's; that has a backend of its own."""
     with pytest.raises(UsageError, match=r"validate\.py on a GPU, backend ascend310 is an Ascend: .*family: pytorch"):

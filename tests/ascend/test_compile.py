@@ -24,7 +24,9 @@ def meta(om) -> dict:
 def test_an_om_is_built_and_no_litter_stays(tools, graph, model, backend, tmp_path):
     output = tmp_path / "results" / "model.om"
     ascend.compile_model(graph, model, backend(atc={"log": "error"}), output)
-    assert sorted(path.name for path in output.parent.iterdir()) == ["model.atc.log", "model.om"]
+    assert sorted(path.name for path in output.parent.iterdir()) == ["model.atc.log", "model.om", "model.om.json"]
+    stated = json.loads((output.parent / "model.om.json").read_text())
+    assert stated == {"schema": 1, "soc_version": "Ascend310P3", "cann": "6.0.RC1"}
     log = (output.parent / "model.atc.log").read_text()
     assert log.startswith("$ atc --framework=5 --model=./tiny.onnx --output=./tiny --input_format=NCHW")
     assert "--input_shape=x:1,3,8,8 --log=error --soc_version=Ascend310P3" in log
@@ -69,6 +71,18 @@ def test_out_nodes_fix_the_order(tools, graph, model, backend, tmp_path):
     assert [entry["name"] for entry in meta(tmp_path / "a.om")["outputs"]] == ["maps", "best", "scores"]
     ascend.compile_model(graph, model | {"compile": {"out_nodes": "contract"}}, own, tmp_path / "b.om")
     assert [entry["name"] for entry in meta(tmp_path / "b.om")["outputs"]] == ["scores", "best", "maps"]
+
+
+def test_another_toolkit_than_the_yamls_is_said(tools, graph, model, backend, tmp_path, monkeypatch, caplog):
+    toolkit = tmp_path / "toolkit" / "x86_64-linux"
+    toolkit.mkdir(parents=True)
+    monkeypatch.setenv("ASCEND_TOOLKIT_HOME", str(toolkit.parent))
+    for version, said in (("6.0.RC1", False), ("7.0.0", True)):
+        (toolkit / "ascend_toolkit_install.info").write_text(f"package_name=Ascend-cann-toolkit\nversion={version}\n")
+        caplog.clear()
+        ascend.compile_model(graph, model, backend(), tmp_path / "model.om")
+        assert (f"the sourced toolkit is CANN {version}, backend ascend310p says cann: 6.0.RC1" in caplog.text) is said
+        assert json.loads((tmp_path / "model.om.json").read_text())["cann"] == version
 
 
 FAILURES = [

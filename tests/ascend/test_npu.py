@@ -71,6 +71,14 @@ def test_every_layout_of_the_table_is_read(table, expected):
     assert npu.chip_names(table) == expected
 
 
+def test_a_card_is_an_npu_of_the_table(tools):
+    """Where another card comes first, device // 4 is not the card."""
+    tools(chips="310P3x1,310x4")
+    assert npu.cards([1, 2, 3, 4], 4) == {1: 1, 2: 1, 3: 1, 4: 1}
+    tools(fail="no_driver")
+    assert npu.cards([2, 3, 4, 5], 4) == {2: 0, 3: 0, 4: 1, 5: 1}
+
+
 @pytest.mark.parametrize(("chips", "devices", "found"), [("310x4", [2], "310"), ("310x4,310P3x1", [4], "310P3")])
 def test_auto_is_the_chip_of_the_devices(tools, backend, chips, devices, found):
     tools(chips=chips)

@@ -165,6 +165,8 @@ def test_speed_is_the_tools_own(tools, graph, model, backend, tmp_path, tool, ru
     assert found["fps"] == pytest.approx(4 * found["fps_per_device"], abs=1e-3)
     assert found["fps_card_measured"] > 0
     assert "4 devices at work at the same time" in found["fps_card_measured_is"]
+    assert found["machine"]["chip"] == "Ascend310"
+    assert backend_ascend.versions(tmp_path / "model.om") == {"CANN": "5.0.4"}
     assert found["runs"] == runs
     assert found["latency_ms"]["mean"] == pytest.approx(1000 / found["fps_per_device"], rel=1e-3)
     assert not list(tmp_path.glob(".speed*"))

@@ -60,13 +60,23 @@ def test_the_report_of_a_simulated_server(server):
     assert "FIGURES OF ascend310, ascend310p COME FROM A SIMULATOR, NOT FROM A DEVICE" in text
     assert text.count("!! FROM A SIMULATOR, NOT FROM A DEVICE: this accuracy") == len(DEVICES)
     assert text.count("!! FROM A SIMULATOR, NOT FROM A DEVICE: this speed") == len(DEVICES)
+    assert "on chip Ascend310; host " in text and "on chip Ascend310P3; host " in text
+    assert "CANN 5.0.4" in text and "CANN 6.0.RC1" in text
     assert "arithmetic as in the guides" in text
     assert any(name.endswith("ascend310/model.om") for name in report["provenance"]["sha256"])
 
 
 def test_nothing_is_left_but_results(server):
     names = {path.name for path in (server / "results" / "retinamask" / "ascend310").iterdir()}
-    expected = {"patched.onnx", "model.om", "model.atc.log", "accuracy.json", "performance.json", "detections"}
+    expected = {
+        "patched.onnx",
+        "model.om",
+        "model.om.json",
+        "model.atc.log",
+        "accuracy.json",
+        "performance.json",
+        "detections",
+    }
     assert names <= expected | {"patches.json", "outputs"}
     assert not (server / "fusion_result.json").exists()
     assert not list(server.rglob("kernel_meta"))

@@ -127,6 +127,11 @@ def existing(name: str, file: str) -> Path:
     return path
 
 
+def description(om: Path) -> Path:
+    """The file beside an .om that says which chip and CANN it is of."""
+    return om.with_name(f"{om.name}.json")
+
+
 def run(arguments: list[str], graph: Path, name: str, log: Path, output: Path, aipp: str | None) -> str:
     """Run atc on a copy of the graph in a scratch folder, keep all it says in `log`, move the .om to `output`.
 

@@ -26,6 +26,13 @@ class Lease(NamedTuple):
     lock: int  # file descriptor; a tool that inherits it keeps the device to itself even if this process is killed
 
 
+class Chip(NamedTuple):
+    """A row pair of npu-smi's table; chips of one card have one NPU."""
+
+    name: str
+    npu: int
+
+
 def soc_version(backend: dict) -> str:
     """The chip to compile for, as atc wants it: from the yaml or, if that says auto, from npu-smi.
 
@@ -68,14 +75,28 @@ def run_npu_smi() -> str:
     return done.stdout
 
 
+def cards(devices: list[int], chips: int) -> dict[int, int]:
+    """The card of each device: its NPU in npu-smi's table or, where that does not run, every so many devices one."""
+    try:
+        table = chips_of(run_npu_smi())
+    except (UsageError, Failure):
+        table = {}
+    return {device: table[device].npu if device in table else device // chips for device in devices}
+
+
 def chip_names(table: str) -> dict[int, str]:
-    """Full chip name by device id, from the table of `npu-smi info`.
+    """Full chip name by device id."""
+    return {device: chip.name for device, chip in chips_of(table).items()}
+
+
+def chips_of(table: str) -> dict[int, Chip]:
+    """Chips by device id, from the table of `npu-smi info`.
 
     Each chip has two rows: NPU and name, then chip number and device id (newer chips have no device column; they are
     numbered in order). The table of processes that may follow is not read.
     """
-    found: dict[int, str] = {}
-    name = None
+    found: dict[int, Chip] = {}
+    npu = name = None
     for line in table.splitlines():
         cells = [cell.split() for cell in line.strip().strip("|").split("|")]
         if "Process" in line or "running processes" in line:
@@ -83,10 +104,10 @@ def chip_names(table: str) -> dict[int, str]:
         if not line.startswith("|") or len(cells) < 3 or not cells[0] or not cells[0][0].isdecimal():
             continue
         if name is None:
-            name = cells[0][1] if len(cells[0]) > 1 else ""
+            npu, name = int(cells[0][0]), cells[0][1] if len(cells[0]) > 1 else ""
         else:
             device = int(cells[0][1]) if len(cells[0]) > 1 and cells[0][1].isdecimal() else len(found)
-            found[device] = name if name.startswith(PREFIX) else PREFIX + name
+            found[device] = Chip(name if name.startswith(PREFIX) else PREFIX + name, npu)
             name = None
     if not found:
         raise Failure("npu-smi info: no chip in its table; set soc_version in the backend's yaml")
@@ -155,11 +176,11 @@ def locked(lock: int, wait: bool) -> bool:
     return True
 
 
-def toolkit_versions() -> dict[str, str]:
-    """Version of the CANN toolkit that is sourced, as its own file states it; nothing where none is."""
+def toolkit_version() -> str | None:
+    """Version of the CANN toolkit that is sourced, as its own file states it; None where none is."""
     for variable in ("ASCEND_TOOLKIT_HOME", "ASCEND_HOME_PATH"):
         for path in sorted(Path(os.environ.get(variable, "/nonexistent")).glob("*-linux/ascend_toolkit_install.info")):
             for line in path.read_text(errors="replace").splitlines():
                 if line.startswith("version="):
-                    return {"CANN": line.removeprefix("version=").strip()}
-    return {}
+                    return line.removeprefix("version=").strip()
+    return None

@@ -1,11 +1,15 @@
 """Ascend: one of three tools runs compiled models on a device, and its own lines tell the speed."""
 
 import contextlib
+import json
 import shlex
+import subprocess
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from detport import cli, outputs, timing
-from detport.ascend import logs, npu, runners
+from detport.ascend import atc, logs, npu, runners
 from detport.backends import local
 from detport.errors import Failure
 from detport.files import scratch
@@ -41,15 +45,22 @@ def measure(compiled: Path, model: dict, backend: dict, threads: int) -> dict:
     """Speed by the tool's pure inference: of one device alone, then of all that the backend may use at once."""
     del threads
     devices = sorted(backend["devices"])
+    cards = npu.cards(devices, backend.get("devices_per_card", 1)) if len(devices) > 1 else {}
     with npu.lease_all(devices) as leases:
-        first = run_together(compiled, model, backend, leases[:1])[0]
+        first = run_together(compiled, model, backend, leases[:1])[0][0]
         together = run_together(compiled, model, backend, leases) if len(leases) > 1 else []
-    found = logs.with_card(first, together, backend)
-    return found | {"input": "zeros", "machine": timing.machine() | {"devices": devices}}
+    runs = [
+        logs.Run(said["fps"], lease.device, cards[lease.device], *span)
+        for lease, (said, span) in zip(leases, together, strict=False)
+    ]
+    machine = {"chip": built_for(compiled)["soc_version"]} | timing.machine() | {"devices": devices}
+    return logs.with_card(first, runs, backend) | {"input": "zeros", "machine": machine}
 
 
-def run_together(compiled: Path, model: dict, backend: dict, leases: list[npu.Lease]) -> list[dict]:
-    """Start the tool on every device at the same time; what each says of its speed."""
+def run_together(
+    compiled: Path, model: dict, backend: dict, leases: list[npu.Lease]
+) -> list[tuple[dict, tuple[float, float]]]:
+    """Start the tool on every device at the same time; what each says of its speed, and when it began and ended."""
     with contextlib.ExitStack() as stack:
         started = []
         for lease in leases:
@@ -60,10 +71,19 @@ def run_together(compiled: Path, model: dict, backend: dict, leases: list[npu.Le
             said = place / "said.txt"
             with said.open("w") as file:
                 process = stack.enter_context(runners.start(arguments, place, lease, file))
-            started.append((arguments, process, said))
+            started.append((arguments, process, said, time.monotonic()))
+        with ThreadPoolExecutor(len(started)) as pool:
+            ends = list(pool.map(finished, [process for _, process, _, _ in started]))
         return [
-            speed(arguments, process.wait(), said.read_text(errors="replace")) for arguments, process, said in started
+            (speed(arguments, process.returncode, said.read_text(errors="replace")), (begin, end))
+            for (arguments, process, said, begin), end in zip(started, ends, strict=True)
         ]
+
+
+def finished(process: subprocess.Popen) -> float:
+    """When a process ends."""
+    process.wait()
+    return time.monotonic()
 
 
 def speed(arguments: list[str], status: int, said: str) -> dict:
@@ -75,6 +95,14 @@ def speed(arguments: list[str], status: int, said: str) -> dict:
     return found
 
 
-def versions() -> dict[str, str]:
+def built_for(compiled: Path) -> dict:
+    """Chip and CANN of a compiled model, from what the compile stage has left beside it."""
+    beside = atc.description(compiled)
+    if not beside.exists():
+        return {"soc_version": "not known", "cann": "not known"}
+    return json.loads(beside.read_text(encoding="utf-8"))
+
+
+def versions(compiled: Path) -> dict[str, str]:
     """What a report should name."""
-    return npu.toolkit_versions()
+    return {"CANN": built_for(compiled)["cann"]}

@@ -68,6 +68,6 @@ def open_session(path: Path, backend: dict, threads: int) -> onnxruntime.Inferen
         raise Failure(f"{path}: ONNX Runtime does not load it: {str(error).splitlines()[0]}") from error
 
 
-def versions() -> dict[str, str]:
+def versions(compiled: Path) -> dict[str, str]:
     """What a report should name."""
     return {"onnxruntime": onnxruntime.__version__}

@@ -46,6 +46,6 @@ def normalised(pixels: np.ndarray, settings: dict) -> np.ndarray:
     return np.ascontiguousarray(((pixels - mean) / std).transpose(0, 3, 1, 2))
 
 
-def versions() -> dict[str, str]:
+def versions(weights: Path) -> dict[str, str]:
     """What a report should name."""
     return {"torch": torch.__version__}

@@ -73,6 +73,7 @@ def patch_lines(name: str, graphs: list[dict]) -> list[str]:
 
 def performance_lines(name: str, title: str, performance: dict) -> list[str]:
     machine = performance["machine"]
+    chip = f"chip {machine['chip']}; host " if "chip" in machine else ""
     load = f", load before {machine['load_before']}" if "load_before" in machine else ""
     lines = [
         f"PERFORMANCE on {name} ({title}): {performance['fps']:.2f} fps ({performance['fps_is']})",
@@ -81,7 +82,7 @@ def performance_lines(name: str, title: str, performance: dict) -> list[str]:
         f"  {runs_line(performance)}",
         *other_canvas_lines(performance),
         f"  timed: {performance['timed']}; input: {performance['input']}",
-        f"  on {machine['processor']}, {machine['cores']} cores{load}; {versions_line(performance['versions'])}",
+        f"  on {chip}{machine['processor']}, {machine['cores']} cores{load}; {versions_line(performance['versions'])}",
     ]
     lines += [f"  line of {performance['tool']}: {line}" for line in performance.get("lines", [])]
     if performance.get("simulator"):
