@@ -3,7 +3,7 @@
     PYTHONPATH=scripts:tests/ascend .venv/bin/python bench/on_device.py
 
 Prints a row for each model and backend: AP both ways, the largest shift of a score, and the detections that have no
-partner of their class with the IoU asked for, each with the best IoU that it has. About ten minutes on 2 cores.
+partner of their class with the IoU asked for, each with the best IoU that it has. About five minutes on 2 cores.
 """
 
 import gzip
