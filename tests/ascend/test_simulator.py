@@ -108,6 +108,7 @@ def test_atc_refuses_unknown_options_before_it_starts(place):
     [
         ("aipp_op { aipp_mode: static input_format: RGB888_U8 min_chn_0: 1.5 }", True),
         ("aipp_op { aipp_mode: static input_format: RGB888_U8 mean_chn_0: 1.5 }", False),
+        ("aipp_op { aipp_mode: static input_format: RGB888_U8 min_chn_0: much }", False),
         ("aipp_op { aipp_mode: static input_format: RGB888_U8 mean_0: 1 }", False),
         ("aipp_op { aipp_mode: static input_format: RGB888_U8 src_image_size_w: 9 }", False),
         ("aipp { aipp_mode: static }", False),

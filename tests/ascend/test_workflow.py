@@ -10,7 +10,7 @@ import pytest
 import yaml
 from tiny import simulated
 
-from runs import IMAGES, ROOT, reduced_demo, snakemake
+from runs import IMAGES, ROOT, planned, reduced_demo, snakemake
 
 REPORT = "reports/retinamask.txt"
 MACHINE = {"chips": "310x4,310P3x1"}
@@ -130,6 +130,32 @@ def test_a_report_on_a_laptop_from_what_a_server_ran(server, tmp_path):
     assert performance["log"]["file"] == "msame.log"
     assert "Inference average time" in (folder / REPORT).read_text()
     assert not (folder / "results" / "retinamask" / "onnx").exists(), "nothing is exported for what is brought"
+
+
+def test_a_log_alone_may_be_brought(tmp_path):
+    """The speed of a GPU for the eager network, whose accuracy is measured here."""
+    folder = reduced_demo(tmp_path / "demo", "retinamask")
+    (folder / "config" / "backends").mkdir()
+    gpu = {"title": "GPU", "family": "pytorch", "runs": "checkpoint"}
+    (folder / "config" / "backends" / "gpu.yaml").write_text(yaml.safe_dump(gpu))
+    (folder / "gpu.log").write_text("Test: [4490/5000]  Time: 0.976s (0.950s,    1.05/s)\n")
+    configure(folder, backends=["gpu"], brought={"gpu": {"retinamask": {"log": "gpu.log"}}})
+    assert planned(folder, REPORT)["infer"] == 2
+    result = snakemake(folder, "--cores", "1", "results/retinamask/gpu/performance.json")
+    assert result.returncode == 0, result.stderr
+    found = json.loads((folder / "results/retinamask/gpu/performance.json").read_text())
+    assert (found["fps"], found["fps_is"]) == (1.05, "of one GPU")
+    assert not (folder / "results" / "retinamask" / "weights.safetensors").exists(), "nothing ran for the speed"
+
+
+def test_other_devices_may_be_another_chip(server, tmp_path):
+    """soc_version: auto compiles again for other devices; a named chip does not."""
+    for name, ids, again in (("ascend310p", [0], True), ("ascend310", [0], False)):
+        folder = tmp_path / name
+        shutil.copytree(server, folder)
+        path = folder / "config" / "backends" / f"{name}.yaml"
+        path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | {"devices": ids}))
+        assert ("compile" in planned(folder, REPORT)) is again
 
 
 def test_what_is_brought_must_be_there(tmp_path):

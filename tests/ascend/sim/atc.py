@@ -372,7 +372,10 @@ def read_aipp(path: str | None, shapes: dict[str, list[int]]) -> dict | None:
     pairs = re.findall(r"(\w+)\s*:\s*(\S+)", block[1]) if block else []
     values = dict(pairs)
     unknown = [key for key in values if key not in AIPP_KEYS and not AIPP_NUMBERS.fullmatch(key)]
-    _, _, height, width = next(iter(shapes.values()))
+    first = next(iter(shapes.values()))
+    if len(first) != 4:
+        raise AtcError("E10052", f"AIPP file content is invalid: the input has {len(first)} dimensions")
+    _, _, height, width = first
     size = (values.get("src_image_size_w", str(width)), values.get("src_image_size_h", str(height)))
     if unknown or len(pairs) != len(values) or size != (str(width), str(height)):
         raise AtcError("E10052", f"AIPP file content is invalid: {', '.join(unknown) or size}")
@@ -386,6 +389,8 @@ def read_aipp(path: str | None, shapes: dict[str, list[int]]) -> dict | None:
         match = AIPP_NUMBERS.fullmatch(key)
         if match and match[1] == "mean_chn" and not re.fullmatch(r"\d{1,3}", value):
             raise AtcError("E10052", f"AIPP file content is invalid: {key} must be an integer from 0 to 255")
+        if match and not re.fullmatch(r"-?\d+(\.\d+)?(e-?\d+)?", value):
+            raise AtcError("E10052", f"AIPP file content is invalid: {key}: {value}")
         if match:
             numbers[match[1], match[2]] = float(value)
     return {
