@@ -25,7 +25,7 @@ def place(tmp_path) -> Path:
     (tmp_path / "shard").mkdir()
     (tmp_path / "brought").mkdir()
     image = {"image_id": 7, "file": "a.jpg", "bin": "a.bin", "width": 64, "height": 64, "scale": 1.0, "bytes": 1}
-    image |= {"pad": [0, 0], "resized": [64, 64]}
+    image |= {"pad": [0, 0], "resized": [64, 64], "canvas": "64x64"}
     (tmp_path / "shard" / "shard.json").write_text(json.dumps({"images": [image], "skipped": []}))
     return tmp_path
 

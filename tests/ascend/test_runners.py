@@ -173,6 +173,15 @@ def test_speed_is_the_tools_own(tools, graph, model, backend, tmp_path, tool, ru
     json.dumps(found)
 
 
+def test_an_om_whose_description_is_broken_or_gone(tmp_path):
+    om = tmp_path / "model.om"
+    assert backend_ascend.versions(om) == {"CANN": "not known"}
+    for text in ("{", "[]", '{"cann": "7.0.0"}'):
+        (tmp_path / "model.om.json").write_text(text)
+        with pytest.raises(Failure, match=r"model\.om\.json: not what compile\.py writes .*compile again"):
+            backend_ascend.versions(om)
+
+
 def test_a_tool_that_says_nothing_of_its_speed_has_failed(tools, graph, model, backend, tmp_path):
     own = backend(runner={"tool": "msame", "command": ["echo"]}, soc_version="Ascend310P3")
     compiler.compile_model(graph, model, own, tmp_path / "model.om")

@@ -100,7 +100,11 @@ def built_for(compiled: Path) -> dict:
     beside = atc.description(compiled)
     if not beside.exists():
         return {"soc_version": "not known", "cann": "not known"}
-    return json.loads(beside.read_text(encoding="utf-8"))
+    try:
+        stated = json.loads(beside.read_text(encoding="utf-8"))
+        return {key: str(stated[key]) for key in ("soc_version", "cann")}
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise Failure(f"{beside}: not what compile.py writes ({error!r}); compile again") from error
 
 
 def versions(compiled: Path) -> dict[str, str]:
