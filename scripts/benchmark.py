@@ -45,7 +45,11 @@ def main(argv: Sequence[str] | None = None) -> None:
             family.measure(file, canvases.select(model, name), backend, args.threads) | {"canvas": name}
             for name, file in canvases.files(args.compiled, model, backend).items()
         )
-        found = first | {"other_canvases": others, "versions": family.versions(), "date": stamp(time.time())}
+        found = first | {
+            "other_canvases": others,
+            "versions": family.versions(args.compiled[0]),
+            "date": stamp(time.time()),
+        }
     write_json(args.output, {"schema": 1} | found)
     for one in (found, *found["other_canvases"]):
         cli.log.info("%s: %.2f fps", one["canvas"], one["fps"])
@@ -62,11 +66,18 @@ def read_log(path: Path, backend: dict) -> dict:
     return found | {
         "canvas": "as in the log",
         "other_canvases": [],
-        "machine": {"processor": "not this machine: from a log", "cores": "unknown"},
+        "machine": {"processor": "not this machine: from a log", "cores": "unknown"} | declared_chip(backend),
         "log": {"file": path.name, "sha256": sha256(path)},
-        "versions": {},
+        "versions": {"CANN by the yaml": backend["cann"]} if "cann" in backend else {},
         "date": stamp(path.stat().st_mtime),
     }
+
+
+def declared_chip(backend: dict) -> dict[str, str]:
+    """The chip by the backend's yaml; a log does not tell it."""
+    chip = backend.get("soc_version")
+    chip = backend.get("chip") if chip == "auto" else chip
+    return {"chip": f"{chip} by the yaml"} if chip else {}
 
 
 def stamp(seconds: float) -> str:

@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     for image, stem in zip(shard["images"], stems, strict=True):
         arrays = outputs.read(args.outputs, stem, naming, model["outputs"], image["file"])
         rows += decode(arrays, image, settings, categories)
-    detections.write(args.output, shard["images"], shard["skipped"], rows)
+    detections.write(args.output, shard["images"], shard["skipped"], rows, outputs.simulated(args.outputs))
     cli.log.info("%d detections in %d images", len(rows), len(shard["images"]))
 
 

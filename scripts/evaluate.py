@@ -63,6 +63,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             "too_large": too_large,
             "detections": len(rows),
             "cross_checked": args.cross_check and metric.SECOND_EVALUATOR is not None,
+            "simulator": any(part["simulator"] for part in parts),
             "annotations": metric.source(args.annotations, index),
         }
         write_json(args.output, accuracy)

@@ -5,6 +5,8 @@ contract, and shard.json beside them. An output of another shape or type, or wit
 and names the image. A model with several canvases has one compiled model for each, in the order of the yaml; every
 image runs on its own.
 
+Where a simulated tool made the outputs, a file SIMULATOR beside them says so to the stages behind.
+
 With --from-outputs nothing is run: the outputs of the shard's images are taken from a folder that ais_bench, msame or
 benchmark has filled on another machine (the folder may hold the images of all shards).
 
@@ -13,13 +15,17 @@ Example: python scripts/infer.py --model config/models/MODEL.yaml --backend conf
              --output results/MODEL/onnxruntime/outputs/0000
 """
 
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from detport import backends, canvases, cli, config, outputs, shards
+from detport.errors import Failure, UsageError
 from detport.files import atomic, write_json
+
+NUMBERED = re.compile(r"(sample_id_|input)\d+_output_\d+\.(bin|txt)")  # of ais_infer.py in June and July 2022
 
 Write = Callable[[dict, list[np.ndarray]], None]
 
@@ -46,13 +52,18 @@ def main(argv: Sequence[str] | None = None) -> None:
 
         if args.from_outputs:
             bring(args.from_outputs, shard["images"], model["outputs"], write)
+            simulated = outputs.simulated(args.from_outputs)
         else:
+            simulated = False
             files = canvases.files(args.compiled, model, backend)
             family = backends.load(backend["family"])
             for name in dict.fromkeys(image["canvas"] for image in shard["images"]):
                 inputs = [(image, args.shard / image["bin"]) for image in shard["images"] if image["canvas"] == name]
                 own = canvases.select(model, name)
-                family.infer(files[name], own, backend, inputs, write, folder, args.threads)
+                simulated |= family.infer(files[name], own, backend, inputs, write, folder, args.threads)
+        if simulated:
+            (folder / outputs.SIMULATOR).touch()
+            cli.log.warning("a simulator made these outputs; what follows from them is marked so")
         # Outputs carry their images' identity, so that they can be decoded when the shard is gone.
         write_json(folder / "shard.json", shard)
     cli.log.info("%d images", len(shard["images"]))
@@ -60,6 +71,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def bring(folder: Path, images: list[dict], contract: list[dict], write: Write) -> None:
     """Take the outputs of a tool that ran elsewhere over the shards' .bin files."""
+    if not folder.is_dir():
+        raise UsageError(f"--from-outputs {folder}: no such folder; give the one that the tool has filled")
     stems = [Path(image["bin"]).stem for image in images]
     cut = [stem.split(".")[0] for stem in stems]  # ais_bench's idea of a stem
     if len(set(cut)) == len(cut) and any(
@@ -67,9 +80,24 @@ def bring(folder: Path, images: list[dict], contract: list[dict], write: Write) 
         for a, b in zip(stems, cut, strict=True)
     ):
         stems = cut
+    if images and not any(outputs.found(folder, stem, contract) for stem in stems):
+        refuse_other_forms(folder)
     pattern = outputs.naming(folder, stems, contract)
     for stem, image in zip(stems, images, strict=True):
         write(image, list(outputs.read(folder, stem, pattern, contract, image["file"]).values()))
+
+
+def refuse_other_forms(folder: Path) -> None:
+    """Say what is wrong where a folder has outputs of a form that cannot be taken."""
+    for path in sorted(folder.iterdir()):
+        if path.suffix.lower() == ".npy":
+            raise Failure(f"{path}: NPY outputs are not read; bring those of --outfmt BIN")
+        if NUMBERED.fullmatch(path.name):
+            raise Failure(
+                f"{path}: ais_infer.py before September 2022 names outputs by the place of the input in its own"
+                " listing, which does not tell the image; rename them to STEM_0.bin, STEM_1.bin, … (STEM: the input's"
+                " name), or run a later version"
+            )
 
 
 if __name__ == "__main__":

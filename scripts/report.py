@@ -64,6 +64,7 @@ def assemble(model: dict, args: argparse.Namespace) -> dict:
             "images_counted": accuracy["images_counted"],
             "too_large": accuracy["too_large"],
             "cross_checked": accuracy["cross_checked"],
+            "simulator": {"accuracy": accuracy["simulator"], "performance": performance.get("simulator", False)},
             "performance": performance,
             "patches": [each for each in patches if each["backend"] == name],
             "parity": [],

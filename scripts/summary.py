@@ -47,6 +47,7 @@ def rows_of(report: dict) -> list[dict]:
             {
                 "model": report["model"],
                 "backend": name,
+                "simulator": any(backend["simulator"].values()),
                 "verdict": gates.verdict(judged),
                 "gates": dict(Counter(gate["verdict"] for gate in judged)),
                 "accuracy": headline(backend["accuracy"]),
@@ -77,7 +78,7 @@ def cells(row: dict) -> dict[str, str]:
     verdicts = (f"{count} {verdict}" for verdict, count in row["gates"].items())
     return {
         "model": row["model"],
-        "backend": row["backend"],
+        "backend": row["backend"] + (" (SIMULATOR)" if row["simulator"] else ""),
         "verdict": row["verdict"],
         "gates": ", ".join(verdicts) or "none",
         "accuracy": ", ".join(figures),

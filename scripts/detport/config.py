@@ -43,7 +43,7 @@ class Stage(NamedTuple):
 
 # Where a stage finds the module of a family of backends.
 FAMILY_ROOMS = {"compile": "compilers", "infer": "backends", "benchmark": "backends"}
-# Keys of a backend that decide what a model computes; which devices it may use does not.
+# Keys of a backend that decide what a model computes; which devices it may use does not, unless they tell the chip.
 RUNNING = ("family", "flavour", "runs", "session", "runner")
 COMPILING = ("family", "flavour", "session", "soc_version", "chip", "cann", "atc", "operators")
 
@@ -59,7 +59,8 @@ STAGES = {
     "decode": Stage(("outputs", "decode")),
     "evaluate": Stage(("metric",)),
     "benchmark": Stage(
-        ("network", "input", "preprocess", "outputs", "benchmark"), (*RUNNING, "loop", "devices", "devices_per_card")
+        ("network", "input", "preprocess", "outputs", "benchmark"),
+        (*RUNNING, "loop", "devices", "devices_per_card", "soc_version", "chip", "cann"),
     ),
     "report": Stage(("title", "dataset", "metric", "allowed_skips", "references", "gates")),
 }
@@ -434,5 +435,8 @@ def settings_text(model: dict, backend: dict | None, stage: str) -> str:
     """The settings of a stage as one stable text, for the workflow to compare between runs."""
     selected = visible(model, stage, backend)
     if STAGES[stage].backend and backend is not None:
-        selected["backend"] = {key: backend[key] for key in STAGES[stage].backend if key in backend}
+        keys = STAGES[stage].backend
+        if "soc_version" in keys and backend.get("soc_version") == "auto":
+            keys += ("devices",)  # the chip is theirs
+        selected["backend"] = {key: backend[key] for key in keys if key in backend}
     return json.dumps(selected, sort_keys=True)

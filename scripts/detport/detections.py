@@ -1,8 +1,9 @@
 """Detections of one shard: COCO results, and which images they are complete for.
 
 The file is gzipped JSON {"images": [ids], "skipped": [{image_id, file, reason}], "too_large": [{image_id, file,
-too_large}], "detections": [COCO results]}. An image without any detection is in "images" all the same, which a bare
-list of results could not say. "too_large" are those of them that were larger than the network input; it may be missing.
+too_large}], "simulator": whether a simulated device made them, "detections": [COCO results]}. An image without any
+detection is in "images" all the same, which a bare list of results could not say. "too_large" are those of them that
+were larger than the network input; it and "simulator" may be missing.
 """
 
 import gzip
@@ -15,13 +16,14 @@ from detport.errors import Failure
 from detport.files import atomic
 
 
-def write(path: Path, images: list[dict], skipped: list[dict], rows: list[dict]) -> None:
+def write(path: Path, images: list[dict], skipped: list[dict], rows: list[dict], simulator: bool = False) -> None:
     """Write detections so that equal content has equal bytes; `images` and `skipped` are those of shard.json."""
     large = [{key: image[key] for key in ("image_id", "file", "too_large")} for image in images if "too_large" in image]
     content = {
         "images": [image["image_id"] for image in images],
         "skipped": skipped,
         "too_large": large,
+        "simulator": simulator,
         "detections": rows,
     }
     text = json.dumps(content, ensure_ascii=False, allow_nan=False)
@@ -45,7 +47,7 @@ def read(path: Path) -> dict:
         map(is_skip, content["skipped"])
     ):
         raise Failure(f"{path}: an image has no name; delete the file and decode again")
-    return {"too_large": []} | content
+    return {"too_large": [], "simulator": False} | content
 
 
 def is_result(row: object) -> bool:

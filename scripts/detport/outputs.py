@@ -15,12 +15,14 @@ import numpy as np
 from detport.errors import Failure
 
 NAMINGS = ("{stem}_{i}.bin", "{stem}_{i}.txt", "{stem}_output_{i}.bin", "{stem}_output_{i}.txt")
+BENCHMARKS_TEXT = NAMINGS[1]  # if it is counted from 1
 # Bytes of a number on disk, the declared type first: compiled models change the types of integers.
 WIDTHS = {"float32": (4,), "int32": (4, 8), "int64": (8, 4)}
 NUMBER = re.compile(rb"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 SHOWN = 40  # characters of a word that is no number
 LARGEST_INTEGER = 2**29  # larger than any index of a tensor; as the bits of a float it is 1e-19
 EXACT_FLOAT32 = 2**24  # from here on float32 has no odd numbers
+SIMULATOR = "SIMULATOR"  # a file beside outputs that no device has made
 REMEDY = "run inference for this shard again, or correct outputs in the model's yaml"
 
 
@@ -41,6 +43,11 @@ def write(folder: Path, stem: str, arrays: list[np.ndarray], contract: list[dict
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             raise Failure(f"{file!r}: output {name} holds NaN or infinity; compare the earlier stages on this image")
         (folder / NAMINGS[0].format(stem=stem, i=i)).write_bytes(array.tobytes())  # tofile hides why a write fails
+
+
+def simulated(folder: Path) -> bool:
+    """Whether a simulated tool has made the outputs of a folder."""
+    return (folder / SIMULATOR).exists()
 
 
 def naming(folder: Path, stems: Sequence[str], contract: list[dict]) -> str:
@@ -76,6 +83,16 @@ def read(folder: Path, stem: str, pattern: str, contract: list[dict], file: str)
         there = ", ".join(path.name for path in free) or f"no {pattern.format(stem=stem, i=0)}"
         raise Failure(f"{file!r}: {len(free)} of {len(contract)} outputs are in {folder} ({there}); {REMEDY}")
     binary = pattern.endswith(".bin")
+    counted_from_1 = free[0] != folder / pattern.format(stem=stem, i=0)
+    if (
+        pattern == BENCHMARKS_TEXT
+        and counted_from_1
+        and any(declared["dtype"].startswith("int") for declared in contract)
+    ):
+        raise Failure(
+            f"{file!r}: {free[0].name} is text and counted from 1, as benchmark writes it, which takes integers for"
+            " floats and loses them: bring -output_binary=True outputs"
+        )
     content = {path: path.read_bytes() if binary else numbers(path, file) for path in free}
     arrays = {}
     for declared in contract:

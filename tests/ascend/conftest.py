@@ -12,7 +12,7 @@ from tiny import SIDE, simulated, tiny_graph
 @pytest.fixture
 def tools(monkeypatch, tmp_path) -> Callable[..., None]:
     """Puts the simulated tools first; call it with chips="310x4", fail="crash", … to choose the machine."""
-    monkeypatch.setenv("TMPDIR", str(tmp_path))  # locks of devices, apart from those of other tests
+    monkeypatch.setenv("DETPORT_DEVICES", str(tmp_path / "devices"))  # apart from those of other tests
 
     def choose(**variables: str) -> None:
         for name in [name for name in os.environ if name.startswith("ASCEND")]:
@@ -20,7 +20,6 @@ def tools(monkeypatch, tmp_path) -> Callable[..., None]:
         for name, value in simulated(**variables).items():
             monkeypatch.setenv(name, value)
 
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     choose()
     return choose
 

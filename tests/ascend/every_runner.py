@@ -41,7 +41,8 @@ def main() -> int:
         names = demo(Path(folder))
         command = [sys.executable, "-m", "snakemake", "-s", ROOT / "Snakefile", "--directory", folder, "accept"]
         command += ["--cores", "all", "--config", f"backends=[{','.join(names)}]"]
-        status = subprocess.run(command, env=simulated(chips=MACHINE), check=False).returncode
+        environment = simulated(chips=MACHINE) | {"DETPORT_DEVICES": f"{folder}/devices"}
+        status = subprocess.run(command, env=environment, check=False).returncode
         for path in sorted(Path(folder, "reports").glob("*.json")):
             report = json.loads(path.read_text())
             for gate in report["gates"]:

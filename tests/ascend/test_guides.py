@@ -3,9 +3,10 @@
 import shlex
 
 import pytest
+import yaml
 
 from detport import config
-from detport.ascend import atc, logs, runners
+from detport.ascend import atc, logs, preflight, runners
 
 # The guides' commands as printed, with the chip's name filled in.
 ATC = {
@@ -27,7 +28,8 @@ ATC = {
     ),
 }
 CHIPS = {"retinamask": "Ascend310P3", "efficientdet_d7": "Ascend310", "gfocalv2": "Ascend310P3", "rfcn": "Ascend310"}
-# Options that our graph needs and the guide's does not: its outputs are compact, two of them equally long.
+# Options that our graph needs and the guide's does not: its outputs are compact, two of them equally long. With the
+# guide's own outputs there are none, see test_the_raw_contract_needs_no_more_options.
 MORE = {"efficientdet_d7": {"out_nodes"}}
 # Values that are paths: the guides' file names are not ours.
 PATHS = {"model", "output", "om_path", "input_text_path", "input"}
@@ -58,11 +60,34 @@ def test_atc_is_told_what_the_guide_tells_it(name):
     assert list(ours)[: len(guide)] == list(guide), "in the guide's order, too"
 
 
+RAW_SIDES = (192, 96, 48, 24, 12)
+RAW = [(f"class_p{level}", 810, side) for level, side in enumerate(RAW_SIDES, 3)]
+RAW += [(f"box_p{level}", 36, side) for level, side in enumerate(RAW_SIDES, 3)]
+
+
+def test_the_raw_contract_needs_no_more_options(tmp_path):
+    """With the guide's ten outputs, EfficientDet-D7's line is the guide's and nothing else."""
+    text = yaml.safe_load((config.ROOT / "config" / "models" / "efficientdet_d7.yaml").read_text())
+    text["network"]["contract"] = "raw"
+    text["outputs"] = [{"name": name, "shape": [1, deep, side, side], "dtype": "float32"} for name, deep, side in RAW]
+    del text["compile"]["ascend"]["out_nodes"]
+    (tmp_path / "d7_bs1_modify.yaml").write_text(yaml.safe_dump(text))
+    backend = config.load_backend(config.ROOT / "config" / "backends" / "ascend310.yaml")
+    model = config.load_model(tmp_path / "d7_bs1_modify.yaml", "compile", backend)
+    assert preflight.same_bytes(model, atc.merged(model, backend)) == [], "sizes alone tell the ten apart"
+    ours = atc.command(model, "Ascend310", atc.merged(model, backend))
+    guide = shlex.split(ATC["efficientdet_d7"])
+    assert ours[0] == guide[0] == "atc"
+    assert list(without_paths(options(ours)).items()) == list(without_paths(options(guide)).items())
+
+
 def backend_of(tool: str, **runner: str) -> dict:
     return {"name": "x", "runner": {"tool": tool, "outfmt": "BIN", "names": "stem"} | runner, "devices": [0]}
 
 
-# tool, runner's keys, network side, device, the guide's command for a dataset
+# tool, runner's keys, network side, device, the guide's command for a dataset. The two guides with benchmark name
+# batch and device in another order; ours is that of the second.
+SWAPPED = ("batch_size", "device_id")
 INFERENCE = [
     (
         *("ais_bench", {}, 1344, 0),
@@ -92,7 +117,11 @@ def test_runners_are_told_what_the_guide_tells_them(tool, runner, side, device, 
     ours = runners.inference_command(backend_of(tool, **runner), "name", size, device)
     assert without_paths(options(ours) | {"output": ""}) == without_paths(options(guide) | {"output": ""})
     words = shlex.split(guide)
-    assert ours[: len(words) - 1][0].split("/")[-1] == words[0].split("/")[-1]
+    assert ours[0].split("/")[-1] == words[0].split("/")[-1]
+    order, wanted = list(options(ours)), list(options(guide))
+    if tuple(name for name in wanted if name in SWAPPED) == SWAPPED:
+        wanted = [{"batch_size": "device_id", "device_id": "batch_size"}.get(name, name) for name in wanted]
+    assert order == wanted
 
 
 def test_speed_is_asked_for_as_the_guides_do():
@@ -139,13 +168,13 @@ def test_the_guides_lines_give_their_figures(text, tool, fps, latency, runs):
     assert all(line in text for line in found["lines"])
 
 
-def card(text: str, devices: int) -> float:
-    return logs.performance(text, {"devices_per_card": devices})["fps"]
+def card(text: str, devices: int, family: str = "ascend") -> float:
+    return logs.performance(text, {"name": "x", "family": family, "devices_per_card": devices})["fps"]
 
 
 def test_the_guides_arithmetic_comes_out():
     """Every product and ratio that a guide states, from its own lines; to its own digits."""
-    d7, d7_gpu = card(D7, 4), card(D7_GPU, 1)
+    d7, d7_gpu = card(D7, 4), card(D7_GPU, 1, "pytorch")
     assert (round(d7, 2), d7_gpu) == (6.02, 1.05)
     assert d7 > d7_gpu, "the guide's comparison: 1.50*4>1.05"
     old, new = card(GFOCAL_310, 4), card(GFOCAL_310P, 1)
@@ -158,13 +187,62 @@ def test_the_guides_arithmetic_comes_out():
 
 
 def test_a_measurement_and_a_multiplication_are_told_apart():
-    found = logs.performance(D7, {"devices_per_card": 4})
+    found = logs.performance(D7, {"family": "ascend", "devices_per_card": 4})
     assert (found["fps_per_device"], found["fps"]) == (1.50578, 6.0231)
     assert "arithmetic" in found["fps_is"]
     assert found["fps_card_measured"] is None
-    together = [logs.parse(D7, 1)] * 4
-    assert logs.with_card(together[0], together, {"devices_per_card": 4})["fps_card_measured"] == 6.0231
-    assert logs.with_card(together[0], together[:2], {"devices_per_card": 4})["fps_card_measured"] is None
+    together = [logs.Run(1.50578, device, 0, begin=0, end=10) for device in range(4)]
+    assert logs.with_card(found, together, {"devices_per_card": 4})["fps_card_measured"] == 6.0231
+
+
+@pytest.mark.parametrize(
+    ("devices", "begins", "expected"),
+    [
+        ([0, 1, 2, 3], [0, 0, 0, 0], "4 devices at work at the same time, over 1 card(s); all of them for 100%"),
+        ([0, 1, 2, 3], [0, 0, 0, 5], "all of them for 50% of the longest run"),
+        (range(8), [0] * 8, "8 devices at work at the same time, over 2 card(s)"),
+        ([0, 1, 2, 3], [0, 0, 0, 10], "not measured: devices 0, 1, 2, 3 were not at work at the same time"),
+        ([2, 3, 4, 5], [0, 0, 0, 0], "not measured: devices 2, 3, 4, 5 are not all 4 devices of a card, or of several"),
+        ([0, 1, 2], [0, 0, 0], "not measured: devices 0, 1, 2 are not all 4"),
+        ([0, 1, 2, 2], [0, 0, 0, 0], "not measured: devices 0, 1, 2 are not all 4"),
+        ([0], [0], "not measured: that takes all devices of a card"),
+    ],
+)
+def test_a_card_is_measured_by_all_its_devices_at_the_same_time(devices, begins, expected):
+    runs = [logs.Run(1.5, device, device // 4, begin, 10) for device, begin in zip(devices, begins, strict=True)]
+    fps, how = logs.card_measured(runs, 4)
+    assert expected in how
+    assert fps == (None if how.startswith("not measured") else 6)
+
+
+# Four processes of ais_bench, each with its own summary, and the sum that it prints at the end.
+SEVERAL = "".join(
+    f"[INFO] throughput 1000*batchsize.mean(1)/NPU_compute_time.mean(664.142): {fps}\n" for fps in (1.4, 1.5, 1.3, 1.6)
+) + "".join(
+    f"[INFO] i:{i} device_{i} throughput:{fps} start_time:1690000000.{i} end_time:1690000070.{i}\n"
+    for i, fps in enumerate((1.4, 1.5, 1.3, 1.6))
+)
+
+
+def test_ais_bench_on_several_devices_is_a_measurement_of_the_card():
+    found = logs.performance(f"{SEVERAL}[INFO] summary throughput:5.8\n", {"family": "ascend", "devices_per_card": 4})
+    assert found["fps_per_device"] == pytest.approx(5.8 / 4)
+    assert found["fps_per_device_is"] == "summary throughput / 4 devices, all at work at the same time"
+    assert (found["fps"], found["fps_card_measured"]) == (pytest.approx(5.8), pytest.approx(5.8))
+    assert "all of them for 100%" in found["fps_card_measured_is"]
+    assert found["lines"][-1] == "[INFO] summary throughput:5.8"
+
+
+@pytest.mark.parametrize("text", ["batchsize.mean(8)", "batchsize(8)", "batchsize.mean(8.0)"])
+def test_the_batch_is_that_of_the_log(text):
+    found = logs.performance(f"throughput 1000*{text}/NPU_compute_time.mean(20.0): 400.0\n", {"family": "ascend"})
+    assert (found["batch"], found["fps"], found["latency_ms"]["mean"]) == (8, 400, 20)
+
+
+def test_what_msame_prints_is_a_time():
+    computed = logs.performance(GFOCAL_310, {"family": "ascend", "devices_per_card": 4})["fps_per_device_is"]
+    assert computed == "computed from the tool's average, which is in ms"
+    assert logs.performance(RFCN, {"family": "ascend"})["fps_per_device_is"] == "as the tool prints it"
 
 
 @pytest.mark.parametrize(

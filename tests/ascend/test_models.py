@@ -121,7 +121,7 @@ def built(case: Case, name: str, monkeypatch, **keys: object) -> tuple[Path, dic
     backend |= {"soc_version": CHIPS[name], "devices": [0]} | keys
     for variable, value in simulated(chips=f"{CHIPS[name].removeprefix('Ascend')}x1", cann=backend["cann"]).items():
         monkeypatch.setenv(variable, value)
-    monkeypatch.setattr("tempfile.tempdir", str(case.folder))
+    monkeypatch.setenv("DETPORT_DEVICES", str(case.folder / "devices"))
     graph = onnx.load(case.graph)
     for patch in config.load_model(case.file, "patch", backend)["patches"]:
         patches.apply(graph, patch)

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -70,10 +71,35 @@ def test_every_layout_of_the_table_is_read(table, expected):
     assert npu.chip_names(table) == expected
 
 
+def test_a_card_is_an_npu_of_the_table(tools):
+    """Where another card comes first, device // 4 is not the card."""
+    tools(chips="310P3x1,310x4")
+    assert npu.cards([1, 2, 3, 4], 4) == {1: 1, 2: 1, 3: 1, 4: 1}
+    tools(fail="no_driver")
+    assert npu.cards([2, 3, 4, 5], 4) == {2: 0, 3: 0, 4: 1, 5: 1}
+
+
 @pytest.mark.parametrize(("chips", "devices", "found"), [("310x4", [2], "310"), ("310x4,310P3x1", [4], "310P3")])
 def test_auto_is_the_chip_of_the_devices(tools, backend, chips, devices, found):
     tools(chips=chips)
-    assert npu.soc_version(backend(chip="Ascend310", devices=devices)) == f"Ascend{found}"
+    assert npu.soc_version(backend(chip="Ascend", devices=devices)) == f"Ascend{found}"
+
+
+@pytest.mark.parametrize(
+    ("chip", "name", "fits"),
+    [
+        ("Ascend310", "Ascend310", True),
+        ("Ascend310", "Ascend310P3", False),
+        ("Ascend310P", "Ascend310P3", True),
+        ("Ascend310P", "Ascend310", False),
+        ("Ascend310P3", "Ascend310P3", True),
+        ("Ascend910B", "Ascend910B4-1", True),
+        ("Ascend910", "Ascend910B3", False),
+        ("Ascend", "Ascend310P3", True),
+    ],
+)
+def test_a_family_of_chips_is_not_another_one(chip, name, fits):
+    assert npu.is_of(name, chip) is fits
 
 
 @pytest.mark.parametrize(
@@ -132,6 +158,44 @@ def test_a_lease_ends_with_its_processes_even_by_kill_9(tools, tmp_path):
         assert time.monotonic() < until
         time.sleep(0.01)
     os.close(lock)
+
+
+def test_runs_with_other_temporary_folders_share_the_devices(tools, monkeypatch, tmp_path):
+    with npu.lease_one([0]):
+        monkeypatch.setenv("TMPDIR", str(tmp_path / "other"))
+        assert not npu.locked(npu.open_lock(0), wait=False)
+    folder = tmp_path / "devices"
+    assert folder.stat().st_mode & 0o7777 == 0o1777
+    monkeypatch.delenv("DETPORT_DEVICES")
+    assert npu.FOLDER == "/tmp/detport-devices", "one place for all users, whatever their TMPDIR"
+
+
+def test_a_strict_umask_locks_nobody_out(tools, tmp_path):
+    before = os.umask(0o077)
+    try:
+        os.close(npu.open_lock(3))
+    finally:
+        os.umask(before)
+    assert (tmp_path / "devices" / "3.lock").stat().st_mode & 0o777 == 0o644
+
+
+def test_locks_in_a_place_that_cannot_be_used(tools, monkeypatch, tmp_path):
+    monkeypatch.setenv("DETPORT_DEVICES", str(tmp_path / "no" / "such"))
+    with pytest.raises(Failure, match="DETPORT_DEVICES"), npu.lease_one([0]):
+        pass
+
+
+def test_waiting_is_said_once(tools, caplog):
+    """A job that finds all devices taken says so, and goes on when one is free."""
+    caplog.set_level("INFO")
+    taken = npu.open_lock(0)
+    assert npu.locked(taken, wait=False)
+    timer = threading.Timer(3 * npu.PAUSE, os.close, [taken])
+    timer.start()
+    with npu.lease_one([0]) as lease:
+        assert lease.device == 0
+    timer.join()
+    assert caplog.messages == ["waiting for a free device of [0]"]
 
 
 def test_jobs_wait_for_a_free_device(tools):

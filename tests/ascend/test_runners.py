@@ -165,10 +165,21 @@ def test_speed_is_the_tools_own(tools, graph, model, backend, tmp_path, tool, ru
     assert found["fps"] == pytest.approx(4 * found["fps_per_device"], abs=1e-3)
     assert found["fps_card_measured"] > 0
     assert "4 devices at work at the same time" in found["fps_card_measured_is"]
+    assert found["machine"]["chip"] == "Ascend310"
+    assert backend_ascend.versions(tmp_path / "model.om") == {"CANN": "5.0.4"}
     assert found["runs"] == runs
     assert found["latency_ms"]["mean"] == pytest.approx(1000 / found["fps_per_device"], rel=1e-3)
     assert not list(tmp_path.glob(".speed*"))
     json.dumps(found)
+
+
+def test_an_om_whose_description_is_broken_or_gone(tmp_path):
+    om = tmp_path / "model.om"
+    assert backend_ascend.versions(om) == {"CANN": "not known"}
+    for text in ("{", "[]", '{"cann": "7.0.0"}'):
+        (tmp_path / "model.om.json").write_text(text)
+        with pytest.raises(Failure, match=r"model\.om\.json: not what compile\.py writes .*compile again"):
+            backend_ascend.versions(om)
 
 
 def test_a_tool_that_says_nothing_of_its_speed_has_failed(tools, graph, model, backend, tmp_path):

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from tiny import simulated
 
-from runs import IMAGES, ROOT, reduced_demo, snakemake
+from runs import IMAGES, ROOT, planned, reduced_demo, snakemake
 
 REPORT = "reports/retinamask.txt"
 MACHINE = {"chips": "310x4,310P3x1"}
@@ -38,7 +38,7 @@ def server(tmp_path_factory) -> Path:
     own_backends(folder)
     configure(folder, backends=list(DEVICES))
     locks = tmp_path_factory.mktemp("locks")
-    result = snakemake(folder, "--cores", "2", REPORT, env=simulated(**MACHINE) | {"TMPDIR": str(locks)})
+    result = snakemake(folder, "--cores", "2", REPORT, env=simulated(**MACHINE) | {"DETPORT_DEVICES": str(locks)})
     assert result.returncode == 0, result.stdout + result.stderr
     assert "npu=1" in result.stdout + result.stderr
     return folder
@@ -51,18 +51,32 @@ def test_the_report_of_a_simulated_server(server):
         assert backend["images"] == {"indexed": IMAGES, "scored": IMAGES, "skipped": []}
         assert backend["accuracy"]["bbox"]["AP"] > 0.4
         assert backend["performance"]["simulator"] is True
+        accuracy = json.loads((server / "results" / "retinamask" / name / "accuracy.json").read_text())
+        assert accuracy["simulator"] is True
     card = report["backends"]["ascend310"]["performance"]
     assert card["fps"] == pytest.approx(4 * card["fps_per_device"], abs=1e-3)
     assert card["fps_card_measured"] > 0
     text = (server / REPORT).read_text()
     assert "FIGURES OF ascend310, ascend310p COME FROM A SIMULATOR, NOT FROM A DEVICE" in text
+    assert text.count("!! FROM A SIMULATOR, NOT FROM A DEVICE: this accuracy") == len(DEVICES)
+    assert text.count("!! FROM A SIMULATOR, NOT FROM A DEVICE: this speed") == len(DEVICES)
+    assert "on chip Ascend310; host " in text and "on chip Ascend310P3; host " in text
+    assert "CANN 5.0.4" in text and "CANN 6.0.RC1" in text
     assert "arithmetic as in the guides" in text
     assert any(name.endswith("ascend310/model.om") for name in report["provenance"]["sha256"])
 
 
 def test_nothing_is_left_but_results(server):
     names = {path.name for path in (server / "results" / "retinamask" / "ascend310").iterdir()}
-    expected = {"patched.onnx", "model.om", "model.atc.log", "accuracy.json", "performance.json", "detections"}
+    expected = {
+        "patched.onnx",
+        "model.om",
+        "model.om.json",
+        "model.atc.log",
+        "accuracy.json",
+        "performance.json",
+        "detections",
+    }
     assert names <= expected | {"patches.json", "outputs"}
     assert not (server / "fusion_result.json").exists()
     assert not list(server.rglob("kernel_meta"))
@@ -97,7 +111,7 @@ def test_a_report_on_a_laptop_from_what_a_server_ran(server, tmp_path):
     by_hand = ["msame", "--model", "model.om", "--input", "bins", "--output", "out", "--outfmt", "BIN"]
     log = subprocess.run(by_hand, cwd=shards, env=environment, capture_output=True, text=True, check=True).stdout
     shutil.copytree(next((shards / "out").iterdir()), brought / "outputs")
-    (brought / "msame.log").write_text(log)
+    (brought / "msame.log").write_text(log.replace("[SIMULATOR]", ""))  # as if a device had been timed
     configure(
         folder,
         backends=["ascend310"],
@@ -110,10 +124,38 @@ def test_a_report_on_a_laptop_from_what_a_server_ran(server, tmp_path):
     )
     assert laptop["accuracy"] == original["accuracy"]
     performance = json.loads((folder / "results/retinamask/ascend310/performance.json").read_text())
-    assert (performance["tool"], performance["runs"], performance["simulator"]) == ("msame", IMAGES, True)
+    assert (performance["tool"], performance["runs"], performance["simulator"]) == ("msame", IMAGES, False)
+    assert laptop["simulator"] is True, "the outputs are a simulator's all the same"
+    assert "FIGURES OF ascend310 COME FROM A SIMULATOR" in (folder / REPORT).read_text()
     assert performance["log"]["file"] == "msame.log"
     assert "Inference average time" in (folder / REPORT).read_text()
     assert not (folder / "results" / "retinamask" / "onnx").exists(), "nothing is exported for what is brought"
+
+
+def test_a_log_alone_may_be_brought(tmp_path):
+    """The speed of a GPU for the eager network, whose accuracy is measured here."""
+    folder = reduced_demo(tmp_path / "demo", "retinamask")
+    (folder / "config" / "backends").mkdir()
+    gpu = {"title": "GPU", "family": "pytorch", "runs": "checkpoint"}
+    (folder / "config" / "backends" / "gpu.yaml").write_text(yaml.safe_dump(gpu))
+    (folder / "gpu.log").write_text("Test: [4490/5000]  Time: 0.976s (0.950s,    1.05/s)\n")
+    configure(folder, backends=["gpu"], brought={"gpu": {"retinamask": {"log": "gpu.log"}}})
+    assert planned(folder, REPORT)["infer"] == 2
+    result = snakemake(folder, "--cores", "1", "results/retinamask/gpu/performance.json")
+    assert result.returncode == 0, result.stderr
+    found = json.loads((folder / "results/retinamask/gpu/performance.json").read_text())
+    assert (found["fps"], found["fps_is"]) == (1.05, "of one GPU")
+    assert not (folder / "results" / "retinamask" / "weights.safetensors").exists(), "nothing ran for the speed"
+
+
+def test_other_devices_may_be_another_chip(server, tmp_path):
+    """soc_version: auto compiles again for other devices; a named chip does not."""
+    for name, ids, again in (("ascend310p", [0], True), ("ascend310", [0], False)):
+        folder = tmp_path / name
+        shutil.copytree(server, folder)
+        path = folder / "config" / "backends" / f"{name}.yaml"
+        path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | {"devices": ids}))
+        assert ("compile" in planned(folder, REPORT)) is again
 
 
 def test_what_is_brought_must_be_there(tmp_path):

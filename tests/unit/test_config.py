@@ -263,3 +263,12 @@ def test_patches_may_be_for_a_family_or_an_own_backend(tmp_path):
     path = tmp_path / "m.yaml"
     path.write_text("patches: {ascend: [], mine: []}")
     config.check_backend_names(path, {"onnxruntime", "mine"})
+
+
+def test_devices_decide_the_chip_where_it_is_auto():
+    """An .om is built again when soc_version: auto may find another chip, and only then."""
+    model = config.load(config.ROOT / "config" / "models" / "retinamask.yaml", "model")
+    for name, again in (("ascend310p", True), ("ascend310", False)):
+        backend = config.load_backend(config.ROOT / "config" / "backends" / f"{name}.yaml")
+        one, other = (config.settings_text(model, backend | {"devices": ids}, "compile") for ids in ([0], [4]))
+        assert (one != other) is again

@@ -156,7 +156,7 @@ def test_what_the_guides_numbers_say():
     assert [row["verdict"] for row in gates.published(failing, PUBLISHED["references"])] == ["FAIL"]
 
 
-def written_report(speeds: dict[str, float]) -> tuple[dict, str]:
+def written_report(speeds: dict[str, float], accuracy_simulated: bool = False) -> tuple[dict, str]:
     """JSON and text of a report over the given backends, that run at these fps and have the guide's accuracy."""
     numbers = dict.fromkeys(
         ["AP", "AP50", "AP75", "APs", "APm", "APl", "AR100", "AR300", "AR1000", "ARs", "ARm", "ARl"], 0.4061
@@ -170,6 +170,7 @@ def written_report(speeds: dict[str, float]) -> tuple[dict, str]:
             "too_large": [],
             "patches": [],
             "cross_checked": False,
+            "simulator": {"accuracy": accuracy_simulated, "performance": False},
             "performance": {
                 "fps": fps,
                 "fps_is": "x",
@@ -198,6 +199,15 @@ def written_report(speeds: dict[str, float]) -> tuple[dict, str]:
     found |= {"model": "gfocalv2", "title": "x", "backends": backends}
     found |= {"provenance": {"sha256": {}, "versions": {}, "machine": {}, "command": "", "date": ""}}
     return found, text.render(found, PUBLISHED["metric"] | {"images": "annotated"})
+
+
+def test_a_simulators_accuracy_is_marked_beside_a_devices_speed():
+    """Outputs of a simulator and a log of a device: the head names the backend, and the mark is at the accuracy."""
+    _, lines = written_report({"ascend310": 17.92}, accuracy_simulated=True)
+    assert "!! FIGURES OF ascend310 COME FROM A SIMULATOR" in lines
+    assert "FROM A SIMULATOR, NOT FROM A DEVICE: this accuracy" in lines
+    assert "NOT FROM A DEVICE: this speed" not in lines
+    assert "SIMULATOR" not in written_report({"ascend310": 17.92})[1]
 
 
 def test_report_of_a_run_without_the_guides_backends():

@@ -16,7 +16,12 @@ def report(model: str, verdicts: dict[str, list[str]], accuracy: dict) -> dict:
         "verdict": "PASS" if {"PASS"} == {each for found in verdicts.values() for each in found} else "FAIL",
         "gates": [{"backend": name, "verdict": each} for name, found in verdicts.items() for each in found],
         "backends": {
-            name: {"accuracy": accuracy, "performance": {"fps": 4.25}, "images": {"indexed": 8, "scored": 7}}
+            name: {
+                "accuracy": accuracy,
+                "performance": {"fps": 4.25},
+                "images": {"indexed": 8, "scored": 7},
+                "simulator": {"accuracy": False, "performance": name == "ascend310"},
+            }
             for name in verdicts
         },
     }
@@ -38,6 +43,12 @@ def written(tmp_path) -> Path:
     outputs = ("--output-text", tmp_path / "summary.txt", "--output-json", tmp_path / "summary.json")
     summary.main(list(map(str, ["--reports", *files, *outputs])))
     return tmp_path
+
+
+def test_a_simulated_backend_is_marked():
+    row, other = summary.rows_of(report("a", {"ascend310": ["PASS"], "pytorch": []}, COCO))
+    assert summary.cells(row)["backend"] == "ascend310 (SIMULATOR)"
+    assert summary.cells(other)["backend"] == "pytorch"
 
 
 def test_a_row_per_model_and_backend(written):

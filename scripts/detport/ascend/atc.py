@@ -9,12 +9,21 @@ from pathlib import Path
 
 import onnx
 
+from detport import config
 from detport.errors import Failure, UsageError
 from detport.files import atomic, scratch
 
 FILE_OPTIONS = ("insert_op_conf", "keep_dtype", "modify_mixlist", "op_precision_mode", "fusion_switch_file")
 # The order in which the guides write them; other options follow in the order of the yaml.
 FIRST = ("framework", "model", "output", "input_format", "input_shape", "log", "soc_version")
+# Options that are no keys because detport states them itself.
+ELSEWHERE = {
+    "model": "remove it; the graph is the patched one of this model",
+    "output": "remove it; the .om goes where the workflow looks for it",
+    "weight": "remove it; it is of Caffe",
+    "soc_version": "set soc_version in the backend's yaml",
+    "mode": "remove it; the mode is 0, to build",
+}
 AIPP = "aipp.cfg"  # in the scratch folder
 ONNX = 5  # atc's number for the framework
 ERROR_CODE = re.compile(r"^\s*(E[A-Z]?[0-9]{4,5}):?\s*(.*)$", re.MULTILINE)
@@ -41,6 +50,7 @@ CODES = {
     "E10044": ("too little memory for tuning", "remove auto_tune_mode, or free 2 GB"),
     "E10049": ("the shape has another number of dimensions than the model's input", "correct input_shape"),
     "E10052": ("the AIPP file is not valid", "correct the file that insert_op_conf names"),
+    "E10054": ("an option that is needed is missing", "see the first lines of the log"),
     "E10410": ("a file is missing", "correct its path"),
     "E13001": ("a file cannot be opened", "correct its path or its permissions"),
     "E16002": ("an operator has no parser in this CANN", "lower export.opset, or take another flavour of the graph"),
@@ -62,11 +72,18 @@ def merged(model: dict, backend: dict) -> dict:
     common, own = backend.get("atc", {}), model.get("compile", {})
     options = common | own
     options["extra"] = common.get("extra", []) + own.get("extra", [])
+    keys = config.schema_of("atc")["properties"]
     for option in options["extra"]:
-        name = option.removeprefix("--").partition("=")[0]
-        if name in (*FIRST, *options):
-            raise UsageError(f"backend {backend['name']}, model {model['name']}: extra: {option}: use the key {name}")
+        name = option_name(option)
+        remedy = ELSEWHERE.get(name, f"use the key {name}" if name in keys else None)
+        if remedy:
+            raise UsageError(f"backend {backend['name']}, model {model['name']}: extra: {option}: {remedy}")
     return options
+
+
+def option_name(option: str) -> str:
+    """The name in --name=value."""
+    return option.removeprefix("--").partition("=")[0]
 
 
 def input_shape(model: dict) -> str:
@@ -110,6 +127,11 @@ def existing(name: str, file: str) -> Path:
     return path
 
 
+def description(om: Path) -> Path:
+    """The file beside an .om that says which chip and CANN it is of."""
+    return om.with_name(f"{om.name}.json")
+
+
 def run(arguments: list[str], graph: Path, name: str, log: Path, output: Path, aipp: str | None) -> str:
     """Run atc on a copy of the graph in a scratch folder, keep all it says in `log`, move the .om to `output`.
 
@@ -132,7 +154,8 @@ def run(arguments: list[str], graph: Path, name: str, log: Path, output: Path, a
                 ) from error
         said = log.read_text(encoding="utf-8", errors="replace")
         made = folder / f"{name}.om"
-        if done.returncode or not made.is_file() or made.stat().st_size == 0:
+        full = "No space left" in said
+        if done.returncode or full or not made.is_file() or made.stat().st_size == 0:
             raise Failure(f"{diagnosis(said, done.returncode)}; the whole log is {log}")
         with atomic(output) as partial:
             made.replace(partial)
@@ -141,6 +164,8 @@ def run(arguments: list[str], graph: Path, name: str, log: Path, output: Path, a
 
 def diagnosis(said: str, status: int) -> str:
     """One line: error code, what it means, atc's own words, what to do."""
+    if "No space left" in said:
+        return f"atc ran out of disk (status {status}: No space left on device); free some, and compile again"
     match = ERROR_CODE.search(said)
     if match:
         code, text = match[1], match[2].strip()

@@ -2,16 +2,19 @@
 
 import contextlib
 import fcntl
+import itertools
 import os
+import re
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from detport import cli
 from detport.errors import Failure, UsageError
 
+VARIABLE, FOLDER = "DETPORT_DEVICES", "/tmp/detport-devices"
 PAUSE = 0.2  # seconds between two looks for a free device
 PREFIX = "Ascend"
 
@@ -23,10 +26,17 @@ class Lease(NamedTuple):
     lock: int  # file descriptor; a tool that inherits it keeps the device to itself even if this process is killed
 
 
+class Chip(NamedTuple):
+    """A row pair of npu-smi's table; chips of one card have one NPU."""
+
+    name: str
+    npu: int
+
+
 def soc_version(backend: dict) -> str:
     """The chip to compile for, as atc wants it: from the yaml or, if that says auto, from npu-smi.
 
-    `chip` of the yaml is what the name must begin with, so that auto never compiles a backend for another chip.
+    `chip` of the yaml is its family, so that auto never compiles a backend for another chip.
     """
     wanted = backend["soc_version"]
     if wanted != "auto":
@@ -39,12 +49,17 @@ def soc_version(backend: dict) -> str:
         )
     found = {names[device] for device in backend["devices"]}
     chip = backend.get("chip", PREFIX)
-    if len(found) > 1 or not all(name.startswith(chip) for name in found):
+    if len(found) > 1 or not all(is_of(name, chip) for name in found):
         raise UsageError(
             f"backend {backend['name']}: soc_version: auto: the devices {backend['devices']} are"
             f" {', '.join(sorted(found))}, one kind of {chip} is expected; correct devices, or name soc_version"
         )
     return found.pop()
+
+
+def is_of(name: str, chip: str) -> bool:
+    """Whether a chip is of a family: of Ascend310P are Ascend310P1 and P3; of Ascend310 is it alone, not the P."""
+    return name == chip or (not chip[-1].isdigit() and bool(re.match(re.escape(chip) + r"\d", name)))
 
 
 def run_npu_smi() -> str:
@@ -60,14 +75,28 @@ def run_npu_smi() -> str:
     return done.stdout
 
 
+def cards(devices: list[int], chips: int) -> dict[int, int]:
+    """The card of each device: its NPU in npu-smi's table or, where that does not run, every so many devices one."""
+    try:
+        table = chips_of(run_npu_smi())
+    except (UsageError, Failure):
+        table = {}
+    return {device: table[device].npu if device in table else device // chips for device in devices}
+
+
 def chip_names(table: str) -> dict[int, str]:
-    """Full chip name by device id, from the table of `npu-smi info`.
+    """Full chip name by device id."""
+    return {device: chip.name for device, chip in chips_of(table).items()}
+
+
+def chips_of(table: str) -> dict[int, Chip]:
+    """Chips by device id, from the table of `npu-smi info`.
 
     Each chip has two rows: NPU and name, then chip number and device id (newer chips have no device column; they are
     numbered in order). The table of processes that may follow is not read.
     """
-    found: dict[int, str] = {}
-    name = None
+    found: dict[int, Chip] = {}
+    npu = name = None
     for line in table.splitlines():
         cells = [cell.split() for cell in line.strip().strip("|").split("|")]
         if "Process" in line or "running processes" in line:
@@ -75,10 +104,10 @@ def chip_names(table: str) -> dict[int, str]:
         if not line.startswith("|") or len(cells) < 3 or not cells[0] or not cells[0][0].isdecimal():
             continue
         if name is None:
-            name = cells[0][1] if len(cells[0]) > 1 else ""
+            npu, name = int(cells[0][0]), cells[0][1] if len(cells[0]) > 1 else ""
         else:
             device = int(cells[0][1]) if len(cells[0]) > 1 and cells[0][1].isdecimal() else len(found)
-            found[device] = name if name.startswith(PREFIX) else PREFIX + name
+            found[device] = Chip(name if name.startswith(PREFIX) else PREFIX + name, npu)
             name = None
     if not found:
         raise Failure("npu-smi info: no chip in its table; set soc_version in the backend's yaml")
@@ -88,7 +117,7 @@ def chip_names(table: str) -> dict[int, str]:
 @contextlib.contextmanager
 def lease_one(devices: list[int]) -> Iterator[Lease]:
     """Any free device of these; waits until there is one."""
-    while True:
+    for attempt in itertools.count():
         for device in devices:
             lock = open_lock(device)
             if locked(lock, wait=False):
@@ -98,6 +127,8 @@ def lease_one(devices: list[int]) -> Iterator[Lease]:
                     os.close(lock)
                 return
             os.close(lock)
+        if attempt == 0:
+            cli.log.info("waiting for a free device of %s", devices)
         time.sleep(PAUSE)
 
 
@@ -109,21 +140,31 @@ def lease_all(devices: list[int]) -> Iterator[list[Lease]]:
         for device in sorted(devices):
             lock = open_lock(device)
             stack.callback(os.close, lock)
-            locked(lock, wait=True)
+            if not locked(lock, wait=False):
+                cli.log.info("waiting for device %d", device)
+                locked(lock, wait=True)
             leases.append(Lease(device, lock))
         yield leases
 
 
 def open_lock(device: int) -> int:
     """The lock file of a device, shared by all users of the machine; a lock needs no right to write."""
-    folder = Path(tempfile.gettempdir()) / "detport-devices"
-    with contextlib.suppress(FileExistsError):
-        folder.mkdir()
-        folder.chmod(0o1777)
+    folder = Path(os.environ.get(VARIABLE, FOLDER))
     path = folder / f"{device}.lock"
-    with contextlib.suppress(FileExistsError):
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDONLY, 0o644))
-    return os.open(path, os.O_RDONLY)
+    try:
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir()
+            folder.chmod(0o1777)
+        with contextlib.suppress(FileExistsError):
+            made = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDONLY)
+            os.fchmod(made, 0o644)  # whatever the umask of the first user is
+            os.close(made)
+        return os.open(path, os.O_RDONLY)
+    except OSError as error:
+        raise Failure(
+            f"{path}: {error.strerror}; devices are shared out by lock files: make that folder usable (mode 1777), or"
+            f" set {VARIABLE} to another one that all users of the devices share"
+        ) from error
 
 
 def locked(lock: int, wait: bool) -> bool:
@@ -135,11 +176,11 @@ def locked(lock: int, wait: bool) -> bool:
     return True
 
 
-def toolkit_versions() -> dict[str, str]:
-    """Version of the CANN toolkit that is sourced, as its own file states it; nothing where none is."""
+def toolkit_version() -> str | None:
+    """Version of the CANN toolkit that is sourced, as its own file states it; None where none is."""
     for variable in ("ASCEND_TOOLKIT_HOME", "ASCEND_HOME_PATH"):
         for path in sorted(Path(os.environ.get(variable, "/nonexistent")).glob("*-linux/ascend_toolkit_install.info")):
             for line in path.read_text(errors="replace").splitlines():
                 if line.startswith("version="):
-                    return {"CANN": line.removeprefix("version=").strip()}
-    return {}
+                    return line.removeprefix("version=").strip()
+    return None

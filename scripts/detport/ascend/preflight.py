@@ -2,17 +2,27 @@
 
 import math
 import re
+from collections.abc import Iterator
 
+import numpy as np
 import onnx
 
+from detport.ascend.atc import option_name
 from detport.graph import patches
 
+SHOWN = 5  # nodes in a complaint
 LOWEST_OPSET = 9
+# Opsets of Ascend's own operators, narrower than those of the toolkit.
+OWN_OPSETS = {"BatchMultiClassNMS": (8, 16), "PSROIPooling": (8, 16)}
+# Operators whose output has a size that depends on the data. NonMaxSuppression is none: on Ascend it pads.
+DATA_DEPENDENT = frozenset({"Compress", "NonZero", "Unique"})
 NMS_INPUTS = 5
 # First version of CANN, and the highest opset that it parses.
 HIGHEST_OPSET = (((7, 0), 18), ((0, 0), 13))
 WITHOUT_INT64 = "Ascend310"  # its toolchain of 2021 had no int64 kernels
-LAST_WITH_TUNING = (6, 99)
+FIRST_WITHOUT_TUNING = (7, 0)  # where AOE takes its place
+FIRST_WITH_PRECISION_V2 = (7, 0)
+DYNAMIC_OPTIONS = ("dynamic_batch_size", "dynamic_image_size", "dynamic_dims", "input_shape_range")
 
 # Standard operators that CANN parses, and Ascend's own.
 STANDARD = frozenset(
@@ -40,11 +50,17 @@ def problems(graph: onnx.ModelProto, model: dict, backend: dict, options: dict, 
         operators(graph, backend),
         suppression(graph),
         shapes(graph),
+        inner_shapes(graph),
+        lowest_pads(graph),
         stated_shape(graph, options["input_shape"]),
         same_bytes(model, options),
         foreign_patches(graph, chip),
         tuning(options, version),
         output_type(options),
+        precision(options, version),
+        missing_nodes(graph, options),
+        half_inputs(graph, model, options),
+        dynamic_options(options),
     )
     return [problem for found in checks for problem in found]
 
@@ -67,17 +83,35 @@ def opset(graph: onnx.ModelProto, version: tuple[int, int]) -> list[str]:
     if not LOWEST_OPSET <= own <= highest:
         name = ".".join(map(str, version))
         return [f"the graph has opset {own}, CANN {name} takes {LOWEST_OPSET} to {highest}: set export.opset to 11"]
-    return []
+    narrow = sorted(
+        {node.op_type for node in nodes(graph.graph) if not in_range(own, OWN_OPSETS.get(node.op_type, (own, own)))}
+    )
+    return narrow and [
+        f"the graph has opset {own}, {', '.join(narrow)} is parsed from 8 to 16 only: set export.opset to 11"
+    ]
+
+
+def in_range(number: int, limits: tuple[int, int]) -> bool:
+    return limits[0] <= number <= limits[1]
+
+
+def nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+    """All nodes, those inside If and Loop too."""
+    for node in graph.node:
+        yield node
+        for attribute in node.attribute:
+            for inner in (attribute.g, *attribute.graphs):
+                yield from nodes(inner)
 
 
 def operators(graph: onnx.ModelProto, backend: dict) -> list[str]:
     """Only operators with a parser, in the empty domain."""
     known = STANDARD | OWN | set(backend.get("operators", []))
-    found = []
-    for name in sorted({node.domain for node in graph.graph.node} - {"", "ai.onnx"}):
-        kinds = sorted({node.op_type for node in graph.graph.node if node.domain == name})
+    found, every = [], list(nodes(graph.graph))
+    for name in sorted({node.domain for node in every} - {"", "ai.onnx"}):
+        kinds = sorted({node.op_type for node in every if node.domain == name})
         found.append(f"operators of the domain {name} ({', '.join(kinds)}): atc parses the empty domain only")
-    unknown = sorted({node.op_type for node in graph.graph.node if node.domain in ("", "ai.onnx")} - known)
+    unknown = sorted({node.op_type for node in every if node.domain in ("", "ai.onnx")} - known)
     if unknown:
         found.append(
             f"operators that CANN does not parse ({', '.join(unknown)}): replace them in the network or by a patch,"
@@ -90,7 +124,7 @@ def suppression(graph: onnx.ModelProto) -> list[str]:
     """NonMaxSuppression has all its inputs; with fewer the compiler crashes."""
     short = [
         node.name or node.output[0]
-        for node in graph.graph.node
+        for node in nodes(graph.graph)
         if node.op_type == "NonMaxSuppression" and sum(map(bool, node.input)) < NMS_INPUTS
     ]
     return short and [
@@ -114,6 +148,52 @@ def shapes(graph: onnx.ModelProto) -> list[str]:
     loose = [name for name, sizes in inputs_of(graph).items() if not all(isinstance(s, int) and s > 0 for s in sizes)]
     return loose and [
         f"inputs with dynamic sizes ({', '.join(loose)}): export with fixed sizes; a compiled model here has one shape"
+    ]
+
+
+def inner_shapes(graph: onnx.ModelProto) -> list[str]:
+    """Fixed sizes of all tensors inside the graph and of its outputs; named is where they are lost first.
+
+    What shape inference cannot know passes: results of Ascend's own operators, and of NonMaxSuppression, which pads.
+    """
+    try:
+        inside = onnx.shape_inference.infer_shapes(graph, data_prop=True).graph
+    except onnx.shape_inference.InferenceError:  # a domain or an operator set that another check names
+        return []
+    loose = {value.name for value in (*inside.value_info, *inside.output, *inside.input) if is_loose(value)}
+    follows = {name for name in inputs_of(graph) if name in loose}  # from something that is complained of, or known
+    causes = []
+    for node in inside.node:
+        if not follows.isdisjoint(node.input) or node.op_type in (*OWN, "NonMaxSuppression"):
+            follows.update(node.output)
+        elif not loose.isdisjoint(node.output) or node.op_type in DATA_DEPENDENT:
+            causes.append(f"{node.op_type} {node.name or node.output[0]}")
+            follows.update(node.output)
+    return causes and [
+        f"sizes inside the graph that depend on data or are not fixed (from {', '.join(causes[:SHOWN])}): export with"
+        " fixed sizes, or replace the operator by one whose output has a fixed size"
+    ]
+
+
+def is_loose(value: onnx.ValueInfoProto) -> bool:
+    """Whether a tensor has a size that is not fixed; nothing is said of one whose shape is not known at all."""
+    kind = value.type.tensor_type
+    return kind.HasField("shape") and not all(size.HasField("dim_value") for size in kind.shape.dim)
+
+
+def lowest_pads(graph: onnx.ModelProto) -> list[str]:
+    """No padding with minus infinity, which becomes float16 in front of a pool."""
+    found = []
+    for node in nodes(graph.graph):
+        if node.op_type == "Pad":
+            value = patches.constant(graph.graph, node.input[2]) if len(node.input) > 2 and node.input[2] else None
+            value = patches.attribute(node, "value") if value is None else value
+            if value is not None and np.size(value) and np.min(value) <= np.finfo(np.float32).min:
+                found.append(node.name or node.output[0])
+    return found and [
+        f"paddings with minus infinity ({', '.join(found[:SHOWN])}, {len(found)} in all), which the guide takes out:"
+        " declare fuse_pad_into_maxpool (exact) or pad_maxpool_with_zero (the guide's) under patches.ascend, and"
+        " compile patched.onnx"
     ]
 
 
@@ -169,7 +249,7 @@ def foreign_patches(graph: onnx.ModelProto, chip: str) -> list[str]:
 
 
 def tuning(options: dict, version: tuple[int, int]) -> list[str]:
-    if "auto_tune_mode" in options and version > LAST_WITH_TUNING:
+    if "auto_tune_mode" in options and version >= FIRST_WITHOUT_TUNING:
         return ["auto_tune_mode is gone since CANN 7: remove it, and tune with AOE if need be"]
     return []
 
@@ -179,3 +259,47 @@ def output_type(options: dict) -> list[str]:
     if options.get("output_type", "FP32").rsplit(":", 1)[-1] != "FP32":
         return ["output_type must be FP32, because the declared outputs are float32: remove it"]
     return []
+
+
+def precision(options: dict, version: tuple[int, int]) -> list[str]:
+    """The old option or the new one; lists of operators only with what they are for."""
+    found = []
+    if "precision_mode" in options and "precision_mode_v2" in options:
+        found.append("precision_mode and precision_mode_v2 exclude each other (E10001): remove one")
+    if "precision_mode_v2" in options and version < FIRST_WITH_PRECISION_V2:
+        found.append("precision_mode_v2 is of CANN 7 and later: use precision_mode")
+    if "optypelist_for_implmode" in options and "op_select_implmode" not in options:
+        found.append("optypelist_for_implmode says nothing without op_select_implmode: add it")
+    return found
+
+
+def missing_nodes(graph: onnx.ModelProto, options: dict) -> list[str]:
+    """--out_nodes names NODE:INDEX or outputs of the graph."""
+    made = {f"{node.name}:{i}" for node in graph.graph.node for i in range(len(node.output))}
+    made |= {value.name for value in graph.graph.output}
+    unknown = [entry for entry in options.get("out_nodes", "").split(";") if entry and entry not in made]
+    return unknown and [
+        f"out_nodes names {', '.join(unknown)}, which the graph lacks (E10016): give NODE:INDEX or names of outputs"
+        f" ({', '.join(value.name for value in graph.graph.output)}), or contract"
+    ]
+
+
+def half_inputs(graph: onnx.ModelProto, model: dict, options: dict) -> list[str]:
+    """--input_fp16_nodes names inputs, and none that AIPP makes from pixels."""
+    wanted = [name for name in options.get("input_fp16_nodes", "").split(";") if name]
+    own = inputs_of(graph)
+    unknown = [name for name in wanted if name not in own]
+    if unknown:
+        return [
+            f"input_fp16_nodes names {', '.join(unknown)}, the graph's inputs are {', '.join(own)} (E10016): correct it"
+        ]
+    if wanted and "insert_op_conf" in options:
+        return [f"input_fp16_nodes: {', '.join(wanted)} has AIPP, which feeds it (E10034): remove one of the two"]
+    return wanted and [f"input_fp16_nodes: shards of {model['name']} hold float32: remove it"]
+
+
+def dynamic_options(options: dict) -> list[str]:
+    """No dynamic shapes by way of the extra options either."""
+    found = [name for name in map(option_name, options.get("extra", [])) if name in DYNAMIC_OPTIONS]
+    more = ", and no two go together (E10009)" if len(found) > 1 else ""
+    return found and [f"extra: {', '.join(found)}: a compiled model here has one shape{more}: remove them"]

@@ -147,7 +147,10 @@ def complaint(said: str) -> str:
     lines = logs.errors(said) or said.strip().splitlines()[-1:] or ["it said nothing"]
     text = "; ".join(lines[:3])
     if "load model" in text:
-        return f"{text} (is the .om built for this chip? soc_version and the devices must go together)"
+        return (
+            f"{text} (is the .om built for this chip? soc_version and the devices must go together; or was it"
+            " cut off by a full disk? then compile again)"
+        )
     if "open device" in text:
         return f"{text} (is the id under devices right, and the device free? see npu-smi info)"
     if "No space left" in said:

@@ -1,8 +1,9 @@
 """Families of backends, one module each.
 
 A module has infer(compiled, model, backend, inputs, write, place, threads), which runs every image of `inputs`, pairs
-of its entry in shard.json and its .bin, hands its outputs to write(image, arrays), and may work in the folder `place`;
-measure(compiled, model, backend, threads), which gives the speed; and versions().
+of its entry in shard.json and its .bin, hands its outputs to write(image, arrays), may work in the folder `place`, and
+says whether a simulator did it; measure(compiled, model, backend, threads), which gives the speed; and
+versions(compiled).
 """
 
 import importlib

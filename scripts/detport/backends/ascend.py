@@ -1,11 +1,15 @@
 """Ascend: one of three tools runs compiled models on a device, and its own lines tell the speed."""
 
 import contextlib
+import json
 import shlex
+import subprocess
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from detport import cli, outputs, timing
-from detport.ascend import logs, npu, runners
+from detport.ascend import atc, logs, npu, runners
 from detport.backends import local
 from detport.errors import Failure
 from detport.files import scratch
@@ -13,8 +17,8 @@ from detport.files import scratch
 
 def infer(
     compiled: Path, model: dict, backend: dict, inputs: local.Inputs, write: local.Write, place: Path, threads: int
-) -> None:
-    """Run all images on one device, by one call of the tool."""
+) -> bool:
+    """Run all images on one device, by one call of the tool; whether that was a simulated one."""
     del threads  # the device computes
     tool = backend["runner"]["tool"]
     with npu.lease_one(backend["devices"]) as lease, scratch(place / "run") as folder:
@@ -22,6 +26,7 @@ def infer(
         arguments = runners.inference_command(backend, model["name"], model["input"], lease.device)
         said = runners.run(arguments, folder, lease)
         made = runners.output_folder(folder, tool, lease.device)
+        simulated = logs.simulated(said) or outputs.simulated(made)
         pattern = runners.output_pattern(backend)
         try:
             for stem, (image, _) in zip(stems, inputs, strict=True):
@@ -33,21 +38,29 @@ def infer(
             complaint = "; ".join(logs.errors(said)[:3])
             raise Failure(f"{error}{f' ({tool} said: {complaint})' if complaint else ''}") from error
     cli.log.info("ran on device %d", lease.device)
+    return simulated
 
 
 def measure(compiled: Path, model: dict, backend: dict, threads: int) -> dict:
     """Speed by the tool's pure inference: of one device alone, then of all that the backend may use at once."""
     del threads
     devices = sorted(backend["devices"])
+    cards = npu.cards(devices, backend.get("devices_per_card", 1)) if len(devices) > 1 else {}
     with npu.lease_all(devices) as leases:
-        first = run_together(compiled, model, backend, leases[:1])[0]
+        first = run_together(compiled, model, backend, leases[:1])[0][0]
         together = run_together(compiled, model, backend, leases) if len(leases) > 1 else []
-    found = logs.with_card(first, together, backend)
-    return found | {"input": "zeros", "machine": timing.machine() | {"devices": devices}}
+    runs = [
+        logs.Run(said["fps"], lease.device, cards[lease.device], *span)
+        for lease, (said, span) in zip(leases, together, strict=False)
+    ]
+    machine = {"chip": built_for(compiled)["soc_version"]} | timing.machine() | {"devices": devices}
+    return logs.with_card(first, runs, backend) | {"input": "zeros", "machine": machine}
 
 
-def run_together(compiled: Path, model: dict, backend: dict, leases: list[npu.Lease]) -> list[dict]:
-    """Start the tool on every device at the same time; what each says of its speed."""
+def run_together(
+    compiled: Path, model: dict, backend: dict, leases: list[npu.Lease]
+) -> list[tuple[dict, tuple[float, float]]]:
+    """Start the tool on every device at the same time; what each says of its speed, and when it began and ended."""
     with contextlib.ExitStack() as stack:
         started = []
         for lease in leases:
@@ -58,10 +71,19 @@ def run_together(compiled: Path, model: dict, backend: dict, leases: list[npu.Le
             said = place / "said.txt"
             with said.open("w") as file:
                 process = stack.enter_context(runners.start(arguments, place, lease, file))
-            started.append((arguments, process, said))
+            started.append((arguments, process, said, time.monotonic()))
+        with ThreadPoolExecutor(len(started)) as pool:
+            ends = list(pool.map(finished, [process for _, process, _, _ in started]))
         return [
-            speed(arguments, process.wait(), said.read_text(errors="replace")) for arguments, process, said in started
+            (speed(arguments, process.returncode, said.read_text(errors="replace")), (begin, end))
+            for (arguments, process, said, begin), end in zip(started, ends, strict=True)
         ]
+
+
+def finished(process: subprocess.Popen) -> float:
+    """When a process ends."""
+    process.wait()
+    return time.monotonic()
 
 
 def speed(arguments: list[str], status: int, said: str) -> dict:
@@ -73,6 +95,18 @@ def speed(arguments: list[str], status: int, said: str) -> dict:
     return found
 
 
-def versions() -> dict[str, str]:
+def built_for(compiled: Path) -> dict:
+    """Chip and CANN of a compiled model, from what the compile stage has left beside it."""
+    beside = atc.description(compiled)
+    if not beside.exists():
+        return {"soc_version": "not known", "cann": "not known"}
+    try:
+        stated = json.loads(beside.read_text(encoding="utf-8"))
+        return {key: str(stated[key]) for key in ("soc_version", "cann")}
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise Failure(f"{beside}: not what compile.py writes ({error!r}); compile again") from error
+
+
+def versions(compiled: Path) -> dict[str, str]:
     """What a report should name."""
-    return npu.toolkit_versions()
+    return {"CANN": built_for(compiled)["cann"]}

@@ -30,9 +30,10 @@ LEVELS = {
 
 def infer(
     compiled: Path, model: dict, backend: dict, inputs: local.Inputs, write: local.Write, place: Path, threads: int
-) -> None:
-    """Run images one by one."""
+) -> bool:
+    """Run images one by one; no simulator."""
     local.infer(open_model(compiled, model, backend, threads), model, inputs, write)
+    return False
 
 
 def measure(compiled: Path, model: dict, backend: dict, threads: int) -> dict:
@@ -67,6 +68,6 @@ def open_session(path: Path, backend: dict, threads: int) -> onnxruntime.Inferen
         raise Failure(f"{path}: ONNX Runtime does not load it: {str(error).splitlines()[0]}") from error
 
 
-def versions() -> dict[str, str]:
+def versions(compiled: Path) -> dict[str, str]:
     """What a report should name."""
     return {"onnxruntime": onnxruntime.__version__}

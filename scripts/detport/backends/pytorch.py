@@ -12,9 +12,10 @@ from detport.backends import local
 
 def infer(
     weights: Path, model: dict, backend: dict, inputs: local.Inputs, write: local.Write, place: Path, threads: int
-) -> None:
-    """Run images one by one."""
+) -> bool:
+    """Run images one by one; no simulator."""
     local.infer(open_model(weights, model, backend, threads), model, inputs, write)
+    return False
 
 
 def measure(weights: Path, model: dict, backend: dict, threads: int) -> dict:
@@ -45,6 +46,6 @@ def normalised(pixels: np.ndarray, settings: dict) -> np.ndarray:
     return np.ascontiguousarray(((pixels - mean) / std).transpose(0, 3, 1, 2))
 
 
-def versions() -> dict[str, str]:
+def versions(weights: Path) -> dict[str, str]:
     """What a report should name."""
     return {"torch": torch.__version__}

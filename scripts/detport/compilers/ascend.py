@@ -6,6 +6,7 @@ from pathlib import Path
 from detport import cli
 from detport.ascend import aipp, atc, npu, preflight
 from detport.errors import UsageError
+from detport.files import write_json
 from detport.graph import contract
 
 
@@ -26,6 +27,13 @@ def compile_model(onnx: Path, model: dict, backend: dict, output: Path) -> None:
     found = preflight.problems(graph, model, backend, stated, soc)
     if found:
         raise UsageError(f"{onnx} is not for atc: " + "; ".join(found))
+    toolkit = npu.toolkit_version()
+    if toolkit and not toolkit.startswith(backend["cann"]):
+        cli.log.warning(
+            "the sourced toolkit is CANN %s, backend %s says cann: %s, which the checks before atc are for: correct"
+            " cann, or source the other toolkit",
+            *(toolkit, backend["name"], backend["cann"]),
+        )
     arguments = atc.command(model, soc, options)
     log = output.with_name(f"{output.stem}.atc.log")
     cli.log.info("%s", shlex.join(arguments))
@@ -33,4 +41,5 @@ def compile_model(onnx: Path, model: dict, backend: dict, output: Path) -> None:
     for line in said.splitlines():
         if line.startswith("[SIMULATOR]"):
             cli.log.warning("%s", line)
+    write_json(atc.description(output), {"schema": 1, "soc_version": soc, "cann": toolkit or backend["cann"]})
     cli.log.info("built for %s; what atc said is in %s", soc, log)

@@ -26,7 +26,7 @@ def render(report: dict, metric: dict) -> str:
 
 def head(report: dict) -> list[str]:
     lines = [f"{report['model']}: {report['title']}", f"VERDICT: {report['verdict']}"]
-    simulated = [name for name, backend in report["backends"].items() if backend["performance"].get("simulator")]
+    simulated = [name for name, backend in report["backends"].items() if any(backend["simulator"].values())]
     if simulated:
         lines.append(f"!! FIGURES OF {', '.join(simulated)} COME FROM A SIMULATOR, NOT FROM A DEVICE")
     return ["=" * WIDTH, *lines, "=" * WIDTH]
@@ -54,6 +54,7 @@ def accuracy_lines(name: str, backend: dict, metric: dict) -> list[str]:
         f" {module.evaluators(backend['cross_checked'])}",
         f"  images that count: {backend['images_counted']}, {module.which_images(metric)}",
         *(f"  {line}" for line in module.text(backend["accuracy"], metric)),
+        *(["  !! FROM A SIMULATOR, NOT FROM A DEVICE: this accuracy"] if backend["simulator"]["accuracy"] else []),
     ]
 
 
@@ -73,6 +74,7 @@ def patch_lines(name: str, graphs: list[dict]) -> list[str]:
 
 def performance_lines(name: str, title: str, performance: dict) -> list[str]:
     machine = performance["machine"]
+    chip = f"chip {machine['chip']}; host " if "chip" in machine else ""
     load = f", load before {machine['load_before']}" if "load_before" in machine else ""
     lines = [
         f"PERFORMANCE on {name} ({title}): {performance['fps']:.2f} fps ({performance['fps_is']})",
@@ -81,13 +83,11 @@ def performance_lines(name: str, title: str, performance: dict) -> list[str]:
         f"  {runs_line(performance)}",
         *other_canvas_lines(performance),
         f"  timed: {performance['timed']}; input: {performance['input']}",
-        f"  on {machine['processor']}, {machine['cores']} cores{load}; {versions_line(performance['versions'])}",
+        f"  on {chip}{machine['processor']}, {machine['cores']} cores{load}; {versions_line(performance['versions'])}",
     ]
     lines += [f"  line of {performance['tool']}: {line}" for line in performance.get("lines", [])]
     if performance.get("simulator"):
-        lines.append(
-            "  !! FROM A SIMULATOR, NOT FROM A DEVICE: neither this speed nor the accuracy above is a device's"
-        )
+        lines.append("  !! FROM A SIMULATOR, NOT FROM A DEVICE: this speed")
     return lines
 
 

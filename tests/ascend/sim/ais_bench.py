@@ -3,6 +3,7 @@
 import argparse
 import datetime
 import json
+import os
 import re
 import stat
 import time
@@ -16,14 +17,16 @@ REFUSED_IN_PATHS = re.compile(r"[^A-Za-z0-9_./-]")
 
 
 def parser(era: str) -> argparse.ArgumentParser:
+    """The options of a version, each with its own; an unknown one ends with status 2."""
+    old, newest = era < "2023", era >= "2024"
     found = argparse.ArgumentParser(prog="ais_bench", allow_abbrev=False)
-    found.add_argument("--model", "-m", "--om", required=True)
+    found.add_argument("--model", "-m", *(["--om"] if old else []), required=True)
     found.add_argument("--input", "-i")
     found.add_argument("--output", "-o")
     found.add_argument("--outfmt", choices=["BIN", "NPY", "TXT"], default="BIN")
-    found.add_argument("--loop", "-l", "-r", type=int, default=1)
-    found.add_argument("--batchsize", type=int)
-    found.add_argument("--device", "-d", "--device_id", default="0")
+    found.add_argument("--loop", "-l", *(["-r"] if old else []), type=positive, default=1)
+    found.add_argument("--batchsize", type=positive, default=1 if old else None)
+    found.add_argument("--device", "-d", *(["--device_id"] if old else []), type=device_ids, default=[0])
     found.add_argument("--debug", type=boolean, default=False)
     found.add_argument("--display_all_summary", type=boolean, default=False)
     found.add_argument("--dymBatch", type=int, default=0)
@@ -42,7 +45,48 @@ def parser(era: str) -> argparse.ArgumentParser:
         found.add_argument("--dymShape_range")
     if era == "2022-09":
         found.add_argument("--infer_queue_count", type=int, default=20)
+    if newest:
+        for name in ("--aipp_config", "--backend", "--perf"):
+            found.add_argument(name)
+        for name in ("--energy_consumption", "--pipeline", "--profiler_rename", "--dump_npy", "--divide_input"):
+            found.add_argument(name, type=boolean, default=False)
+        found.add_argument("--npu_id", type=int, default=0)
+        found.add_argument("--threads", type=positive, default=1)
     return found
+
+
+# Options that change what is computed or written in a way that the simulator does not follow.
+UNSUPPORTED = (
+    *("dymBatch", "dymHW", "dymDims", "dymShape", "dymShape_range", "outputSize", "acl_json_path", "profiler", "dump"),
+    *("auto_set_dymshape_mode", "auto_set_dymdims_mode", "output_batchsize_axis", "aipp_config", "backend", "perf"),
+    *("energy_consumption", "pipeline", "dump_npy", "divide_input"),
+)
+
+
+def require_options(args: argparse.Namespace, found: argparse.ArgumentParser, era: str) -> None:
+    """What the tool refuses before it starts, with status 2."""
+    if args.output_dirname and not args.output:
+        found.error("when dump output dirname, miss output path")
+    if (args.profiler or args.dump) and not args.output:
+        found.error("when dump or profiler, miss output path, please check them!")
+    if args.profiler and args.dump:
+        found.error("parameter --profiler cannot be true at the same time as parameter --dump")
+    if era >= "2024" and (not args.model.endswith(".om") or (args.output_dirname or ".").startswith("/")):
+        found.error("the model must end in .om, output_dirname must be relative")
+
+
+def positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
+    return int(text)
+
+
+def device_ids(text: str) -> list[int]:
+    """0 to 255, separated by commas."""
+    parts = text.split(",")
+    if not all(part.isdecimal() and int(part) <= 255 for part in parts):
+        raise argparse.ArgumentTypeError(f"{text} is not a list of device ids from 0 to 255")
+    return [int(part) for part in parts]
 
 
 def boolean(text: str) -> bool:
@@ -55,16 +99,26 @@ def boolean(text: str) -> bool:
 
 def main(arguments: list[str]) -> int:
     era = machine.era()
-    args = parser(era).parse_args(arguments)
+    found = parser(era)
+    args = found.parse_args(arguments)
     args.output_dirname = getattr(args, "output_dirname", None)
-    if args.output_dirname and not args.output:
-        parser(era).error("when dump output dirname, miss output path")
-    if era >= "2024" and (not args.model.endswith(".om") or (args.output_dirname or ".").startswith("/")):
-        parser(era).error("the model must end in .om, output_dirname must be relative")
+    require_options(args, found, era)
     machine.announce()
-    number = int(args.device)
+    for name in UNSUPPORTED:
+        if getattr(args, name, None) not in (None, False, 0):
+            print(f"[ERROR] the simulator does not do --{name}")
+            return 1
+    if len(args.device) > 1 or getattr(args, "threads", 1) > 1:
+        print("[ERROR] the simulator does not run on several devices or threads")
+        return 1
+    number = args.device[0]
+    try:
+        paths = input_files(args.input, era) if args.input else []
+    except ValueError as error:
+        print(f"[ERROR] {error}")
+        return 1
     if era >= "2024":
-        for path in filter(None, (args.model, args.input, args.output)):
+        for path in filter(None, (args.model, *(args.input or "").split(","), args.output)):
             check_permissions(Path(path))
     print("[INFO] acl init success")
     if machine.soc(number) is None:
@@ -83,9 +137,11 @@ def main(arguments: list[str]) -> int:
     folder = output_folder(args)
     if folder:
         folder.mkdir(parents=True, exist_ok=True)
+        machine.mark(folder)
         print(f"[INFO] output path:{folder}")
-    times = run_folder(model, args, folder, era) if args.input else run_pure(model, args, folder)
-    summary(times, batch, args, folder, era)
+    written: dict[str, dict] = {}
+    times = run_files(model, paths, args, folder, written) if args.input else run_pure(model, args, folder)
+    summary(times, batch, args, folder, written)
     print("[INFO] unload model success, model Id is 1\n[INFO] end to destroy context")
     print(f"[INFO] end to reset device is {number}\n[INFO] end to finalize acl")
     return 0
@@ -113,11 +169,33 @@ def digits_first(path: Path) -> list:
     return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", path.name)]
 
 
-def run_folder(model: device.Model, args: argparse.Namespace, folder: Path | None, era: str) -> list[float]:
-    """Every file of the folder, as many per run as the input holds; the last batch is filled with its first file."""
-    paths = [p for p in Path(args.input).iterdir() if p.suffix in (".bin", ".BIN", ".npy", ".NPY")]
-    paths.sort(key=(lambda p: p.name) if era == "2022-06" else digits_first)
-    tensor, size = model.bytes_per_input()[0], paths[0].stat().st_size
+def input_files(text: str, era: str) -> list[Path]:
+    """The files of one folder in the tool's order, or a list of files as it is given."""
+    entries = [Path(entry) for entry in text.split(",")]
+    missing = [str(entry) for entry in entries if not entry.exists()]
+    if missing:
+        raise ValueError(f"input {', '.join(missing)} does not exist")
+    if not entries[0].is_dir():
+        return entries
+    if len(entries) > 1:
+        raise ValueError("the simulator takes one folder, for one input")
+    paths = [path for path in entries[0].iterdir() if path.suffix in (".bin", ".BIN", ".npy", ".NPY")]
+    if not paths:
+        raise ValueError(f"input {text} has no .bin or .npy file")
+    return sorted(paths, key=(lambda path: path.name) if era == "2022-06" else digits_first)
+
+
+def content(path: Path) -> np.ndarray:
+    """Bytes of an input file."""
+    return np.load(path).reshape(-1).view(np.uint8) if path.suffix.lower() == ".npy" else np.fromfile(path, np.uint8)
+
+
+def run_files(
+    model: device.Model, paths: list[Path], args: argparse.Namespace, folder: Path | None, written: dict
+) -> list[float]:
+    """Every file, as many per run as the input holds; the last batch is filled with its first file."""
+    era = machine.era()
+    tensor, size = model.bytes_per_input()[0], content(paths[0]).nbytes
     if size == 0 or tensor % size:
         print(f"[ERROR] arg0 tensorsize: {tensor} filesize: {size} not match")
         raise RuntimeError("[1][ACL:invalid parameter]")
@@ -130,13 +208,16 @@ def run_folder(model: device.Model, args: argparse.Namespace, folder: Path | Non
     for first in range(0, len(paths), each):
         batch = paths[first : first + each]
         filled = batch + [batch[0]] * (each - len(batch))
-        seconds, arrays = run_once(model, [np.concatenate([np.fromfile(path, np.uint8) for path in filled])])
+        seconds, arrays = run_once(model, [np.concatenate([content(path) for path in filled])])
         times.append(seconds)
         for k, path in enumerate(batch):
-            for i, array in enumerate(arrays):
+            made = []
+            for i, array in enumerate(arrays if folder else []):
                 part = array if each == 1 else np.array_split(array, each)[k]
-                if folder:
-                    write(part, folder / output_stem(path, numbered, i, era), args.outfmt, path.name.split(".")[0])
+                made.append(folder / output_stem(path, numbered, i, era))
+                write(part, made[-1], args.outfmt, path.name.split(".")[0])
+            names = [f"{name}.{args.outfmt.lower()}" for name in made]
+            written[str(numbered)] = {"infiles": [str(path)], "outfiles": names}
             numbered += 1
     print("Inference array Processing: 100%|##########|")
     return times
@@ -182,7 +263,8 @@ def write(array: np.ndarray, path: Path, form: str, stem: str) -> None:
         files.write_output(Path(f"{path}.bin"), array.tobytes(), stem)
 
 
-def summary(times: list[float], batch: int, args: argparse.Namespace, folder: Path | None, era: str) -> None:
+def summary(times: list[float], batch: int, args: argparse.Namespace, folder: Path | None, written: dict) -> None:
+    era = machine.era()
     ms = np.array(times) * 1000
     figures = {"min": ms.min(), "max": ms.max(), "mean": ms.mean(), "median": np.median(ms)}
     figures["percentile(99%)"] = np.percentile(ms, 99)
@@ -204,5 +286,8 @@ def summary(times: list[float], batch: int, args: argparse.Namespace, folder: Pa
     print("[INFO] ------------------------------------------------------")
     if folder:
         path = folder / "sumary.json" if era < "2022-11" else folder.with_name(f"{folder.name}_summary.json")
-        content = {"args": vars(args), "throughput": 1000 * batch / mean, "npu_compute_time_list": ms.tolist()}
-        path.write_text(json.dumps(content))
+        span = {name: float(value) for name, value in figures.items()} | {"count": len(times)}
+        nothing = dict.fromkeys(span, 0.0) | {"count": len(times)}  # copies cost nothing here
+        stated = {"filesinfo": written, "args": vars(args), "NPU_compute_time": span, "H2D_latency": nothing}
+        stated |= {"D2H_latency": nothing, "throughput": 1000 * batch / mean, "pid": os.getpid()}
+        path.write_text(json.dumps(stated | {"npu_compute_time_list": ms.tolist()}))

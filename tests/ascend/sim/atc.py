@@ -1,5 +1,6 @@
 """atc: an ONNX graph becomes an .om, or an error code with its lines; kernel_meta and fusion_result.json litter."""
 
+import datetime
 import itertools
 import os
 import re
@@ -25,9 +26,23 @@ OPTIONS = set(
 )
 NEWER_OPTIONS = {"precision_mode_v2"}
 LOG_LEVELS = ("debug", "info", "warning", "error", "null")
+MODES = ("0", "1", "3", "5", "6")
+WHOLE_NUMBERS = {"device_id": (0, 255), "aicore_num": (0, 64)}  # and their limits
+LONGEST_PATH = 4096
+DYNAMIC = {
+    "dynamic_batch_size": r"\d+(,\d+)*",
+    "dynamic_image_size": r"\d+,\d+(;\d+,\d+)*",
+    "dynamic_dims": r"\d+(,\d+)*(;\d+(,\d+)*)*",
+}
+PRECISIONS_V2 = {"fp16": "force_fp16", "origin": "must_keep_origin_dtype"}
+PRECISIONS_V2 |= dict.fromkeys(("mixed_float16", "mixed_bfloat16"), "allow_mix_precision")
+PRECISIONS_V2 |= {"cube_fp16in_fp32out": "cube_fp16in_fp32out"}
+NEWER_CHOICES = {"op_select_implmode": ("high_performance_for_all", "high_precision_for_all")}
 CHOICES = {
     "input_format": ("NCHW", "ND", "NCDHW"),
     "op_select_implmode": ("high_performance", "high_precision"),
+    "precision_mode_v2": tuple(PRECISIONS_V2),
+    "auto_tune_mode": ("RL", "GA", "RL,GA", "GA,RL"),
     "buffer_optimize": ("l2_optimize", "l1_optimize", "off_optimize"),
     "output_type": ("FP32", "FP16", "UINT8", "INT8"),
     "precision_mode": (
@@ -47,7 +62,11 @@ PARSERS = set(
     BatchMultiClassNMS PSROIPooling RoiExtractor DeformableConv2D
     """.split()  # noqa: SIM905
 )
-ONLY_ASCEND = ("BatchMultiClassNMS", "PSROIPooling", "RoiExtractor", "DeformableConv2D")
+OWN_OPSETS = {"BatchMultiClassNMS": (8, 16), "PSROIPooling": (8, 16)}
+REMARK = (
+    "W11001: Op [Slice_29] does not hit the high-priority operator information library, which might result in"
+    " compromised performance."
+)
 AIPP_NUMBERS = re.compile(r"(mean_chn|min_chn|var_reci_chn)_([0-3])")
 AIPP_KEYS = {"aipp_mode", "related_input_rank", "input_format", "src_image_size_w", "src_image_size_h"}
 AIPP_KEYS |= {"csc_switch", "rbuv_swap_switch", "crop"}
@@ -64,6 +83,10 @@ class Crash(Exception):
     """The compiler dies without a code."""
 
 
+class Unsupported(Exception):
+    """Something that the real atc does and the simulator does not."""
+
+
 def main(arguments: list[str]) -> int:
     newer = machine.cann_version() >= (7, 0)
     try:
@@ -75,6 +98,9 @@ def main(arguments: list[str]) -> int:
     machine.announce()
     if newer:
         print("......")
+    if "help" in options or "h" in options:
+        print("usage: atc <args>\n" + "\n".join(f"  --{name}" for name in sorted(OPTIONS - {"h"})))
+        return 1
     try:
         build(options)
     except Crash:
@@ -82,11 +108,21 @@ def main(arguments: list[str]) -> int:
         return 128 + signal.SIGSEGV
     except AtcError as error:
         print("ATC run failed, Please check the detail log, Try 'atc --help' for more information")
-        print(f"{error}\n        Solution: see the Troubleshooting guide.\n        TraceBack (most recent call last):")
+        print(f"{stamped(str(error)) if newer else error}\n        Possible Cause: the text above.")
+        print("        Solution: see the Troubleshooting guide.\n        TraceBack (most recent call last):")
+        return 255
+    except Unsupported as error:
+        print(f"[ERROR] the simulator does not do {error}")
         return 255
     print("ATC run success, welcome to the next use.")
-    print("W11001: Op [Slice_29] does not hit the high-priority operator information library, which might result in")
+    print(REMARK)
     return 0
+
+
+def stamped(text: str) -> str:
+    """Newer toolkits put process and time behind the code."""
+    now = datetime.datetime.now().strftime("%Y-%m-%d-%H:%M:%S.000.000")
+    return text.replace(": ", f": [PID: {os.getpid()}] {now} ", 1)
 
 
 def build(options: dict[str, str]) -> None:
@@ -99,7 +135,8 @@ def build(options: dict[str, str]) -> None:
     shapes = check_shapes(model, options)
     outputs = choose_outputs(model, options.get("out_nodes"))
     aipp = read_aipp(options.get("insert_op_conf"), shapes)
-    precision = options.get("precision_mode", "force_fp16")
+    check_half_inputs(options.get("input_fp16_nodes"), model, aipp)
+    precision = options.get("precision_mode") or PRECISIONS_V2[options.get("precision_mode_v2", "fp16")]
     types = {TensorProto.FLOAT: "float32", TensorProto.FLOAT16: "float16", TensorProto.INT32: "int32"}
     types |= {TensorProto.INT64: "int64", TensorProto.UINT8: "uint8", TensorProto.BOOL: "bool"}
     chosen = {"FP32": "float32", "FP16": "float16"}.get(options.get("output_type", ""))
@@ -134,22 +171,53 @@ def check_options(options: dict[str, str]) -> None:
             raise AtcError(code, f"[--{name}] is required. The value cannot be empty.")
     if options["framework"] not in ("0", "1", "3", "5"):
         raise AtcError("E10007", "[--framework] is required. The value must be 0(Caffe), 1, 3(TensorFlow) or 5(Onnx).")
+    if options.get("mode", "0") not in MODES:
+        raise AtcError("E10014", f"Value [{options['mode']}] for parameter [--mode] is invalid.")
+    if options["framework"] == "0" and not options.get("weight"):
+        raise AtcError("E10054", "[--weight] is required with the framework Caffe.")
+    if options["framework"] != "5" or options.get("mode", "0") != "0":
+        raise Unsupported(f"--framework={options['framework']} --mode={options.get('mode', '0')}")
     if options["output"].endswith("/"):
         raise AtcError("E10022", f"Path[{options['output']}] does not include a file name.")
+    for name in ("model", "output"):
+        if len(options[name]) > LONGEST_PATH:
+            raise AtcError("E10021", f"Path length of [--{name}] exceeds {LONGEST_PATH}.")
+    for name, (lowest, highest) in WHOLE_NUMBERS.items():
+        text = options.get(name, "0")
+        if not re.fullmatch(r"-?\d+", text):
+            raise AtcError("E10014", f"Value [{text}] for parameter [--{name}] is invalid.")
+        if not lowest <= int(text) <= highest:
+            raise AtcError("E10013", f"Value [{text}] for parameter [--{name}] is out of range [{lowest}, {highest}].")
+    if options.get("save_original_model", "false") not in ("true", "false"):
+        raise AtcError("E10005", "Value of parameter[--save_original_model] must be true or false.")
     if options["soc_version"] not in machine.FULL_NAMES:
         raise invalid("soc_version", options["soc_version"])
+    newer = machine.cann_version() >= (7, 0)
+    if "auto_tune_mode" in options and newer:
+        raise AtcError("E10001", "Value for --auto_tune_mode is invalid: auto tune is retired, use AOE instead.")
     for name, choices in CHOICES.items():
-        if name in options and options[name].rsplit(":", 1)[-1] not in choices:
+        allowed = choices + (NEWER_CHOICES.get(name, ()) if newer else ())
+        if name in options and options[name].rsplit(":", 1)[-1] not in allowed:
             raise invalid(name, options[name])
+    if "precision_mode" in options and "precision_mode_v2" in options:
+        raise AtcError("E10001", "--precision_mode and --precision_mode_v2 exclude each other.")
+    if "optypelist_for_implmode" in options and "op_select_implmode" not in options:
+        raise AtcError("E10001", "--optypelist_for_implmode needs --op_select_implmode.")
+    if "dynamic_dims" in options and "insert_op_conf" in options:
+        raise AtcError("E10001", "--insert_op_conf does not go with --dynamic_dims.")
     if options.get("log", "null") not in LOG_LEVELS:
         raise AtcError("E10010", f"Value[{options['log']}] of log invalid, only support {', '.join(LOG_LEVELS)}")
     for name in ("enable_small_channel", "disable_reuse_memory"):
         if options.get(name, "0") not in ("0", "1"):
             raise AtcError("E10006", f"Value[{options[name]}] of parameter[--{name}] must be 0 or 1.")
-    if "auto_tune_mode" in options and machine.cann_version() >= (6, 3):
-        raise AtcError("E10001", "Value for --auto_tune_mode is invalid: auto tune is retired, use AOE instead.")
-    if sum(name in options for name in ("dynamic_batch_size", "dynamic_image_size", "dynamic_dims")) > 1:
-        raise AtcError("E10009", "dynamic_batch_size, dynamic_image_size and dynamic_dims exclude each other.")
+    if sum(name in options for name in DYNAMIC) > 1:
+        raise AtcError("E10009", f"{', '.join(DYNAMIC)} exclude each other.")
+    for name, form in DYNAMIC.items():
+        if name in options and not re.fullmatch(form, options[name]):
+            raise AtcError("E10003", f"Value [{options[name]}] for parameter [--{name}] has a bad format.")
+    for name in (*DYNAMIC, "input_shape_range", "keep_dtype", "modify_mixlist", "op_precision_mode"):
+        if name in options:
+            raise Unsupported(f"--{name}")
 
 
 def invalid(name: str, value: str) -> AtcError:
@@ -190,7 +258,10 @@ def check_graph(model: onnx.ModelProto) -> None:
     version = model.opset_import[0].version
     highest = 18 if machine.cann_version() >= (7, 0) else 13
     for node in model.graph.node:
-        if node.domain not in ("", "ai.onnx") or node.op_type not in PARSERS or not 8 <= version <= highest:
+        if node.domain not in ("", "ai.onnx") or node.op_type not in PARSERS or not 9 <= version <= highest:
+            raise no_parser(model, node)
+        lowest, limit = OWN_OPSETS.get(node.op_type, (9, highest))
+        if not lowest <= version <= limit:
             raise no_parser(model, node)
         given = sum(1 for name in node.input if name)
         if node.op_type == "NonMaxSuppression" and given in (3, 4):
@@ -274,6 +345,15 @@ def choose_outputs(model: onnx.ModelProto, out_nodes: str | None) -> list[tuple[
     return chosen
 
 
+def check_half_inputs(text: str | None, model: onnx.ModelProto, aipp: dict | None) -> None:
+    for name in filter(None, (text or "").split(";")):
+        if name not in [value.name for value in inputs_of(model)]:
+            raise AtcError("E10016", f"Opname [{name}] in parameter [--input_fp16_nodes] is not found in the model.")
+        if aipp:
+            raise AtcError("E10034", f"Nodes [{name}] in parameter [--input_fp16_nodes] has been set with AIPP.")
+        raise Unsupported("--input_fp16_nodes")
+
+
 def inferred_type(model: onnx.ModelProto, tensor: str) -> int:
     for value in onnx.shape_inference.infer_shapes(model).graph.value_info:
         if value.name == tensor:
@@ -292,7 +372,10 @@ def read_aipp(path: str | None, shapes: dict[str, list[int]]) -> dict | None:
     pairs = re.findall(r"(\w+)\s*:\s*(\S+)", block[1]) if block else []
     values = dict(pairs)
     unknown = [key for key in values if key not in AIPP_KEYS and not AIPP_NUMBERS.fullmatch(key)]
-    _, _, height, width = next(iter(shapes.values()))
+    first = next(iter(shapes.values()))
+    if len(first) != 4:
+        raise AtcError("E10052", f"AIPP file content is invalid: the input has {len(first)} dimensions")
+    _, _, height, width = first
     size = (values.get("src_image_size_w", str(width)), values.get("src_image_size_h", str(height)))
     if unknown or len(pairs) != len(values) or size != (str(width), str(height)):
         raise AtcError("E10052", f"AIPP file content is invalid: {', '.join(unknown) or size}")
@@ -306,6 +389,8 @@ def read_aipp(path: str | None, shapes: dict[str, list[int]]) -> dict | None:
         match = AIPP_NUMBERS.fullmatch(key)
         if match and match[1] == "mean_chn" and not re.fullmatch(r"\d{1,3}", value):
             raise AtcError("E10052", f"AIPP file content is invalid: {key} must be an integer from 0 to 255")
+        if match and not re.fullmatch(r"-?\d+(\.\d+)?(e-?\d+)?", value):
+            raise AtcError("E10052", f"AIPP file content is invalid: {key}: {value}")
         if match:
             numbers[match[1], match[2]] = float(value)
     return {

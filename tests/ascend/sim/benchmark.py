@@ -23,9 +23,16 @@ def main(arguments: list[str]) -> int:
     except flags.FlagError as error:
         print(f"ERROR: {error}", file=sys.stderr)
         return 1
-    number, batch = int(options.get("device_id", "0")), int(options.get("batch_size", "1"))
+    if "help" in options:
+        print("usage: benchmark\n" + "\n".join(f"  -{name}" for name in sorted(OPTIONS)))
+        return 0
     machine.announce()
+    if options.get("useDvpp", "false").lower() == "true" or "input_imgFiles_path" in options:
+        print("[ERROR] the simulator does not do useDvpp or input_imgFiles_path")
+        return 1
     try:
+        number = flags.number(options, "device_id", 0, 0, 255)
+        batch = flags.number(options, "batch_size", 1, 1, 1024)
         if machine.soc(number) is None:
             raise device.DeviceError(f"acl open device {number} failed")
         if options.get("model_type", "vision") not in TYPES or not options.get("om_path"):
@@ -36,15 +43,13 @@ def main(arguments: list[str]) -> int:
         if "round" in options:
             return pure(model, options, number, batch)
         return dataset(model, options, number, batch)
-    except device.DeviceError as error:
+    except (device.DeviceError, flags.FlagError) as error:
         print(f"[ERROR] {error}")
         return 0  # as its ancestor; nothing but the files tells
 
 
 def pure(model: device.Model, options: dict, number: int, batch: int) -> int:
-    rounds = int(options["round"])
-    if not 1 <= rounds <= 1024:
-        raise device.DeviceError("round must be 1 to 1024")
+    rounds = flags.number(options, "round", 1, 1, 1024)
     costs = []
     for i in range(rounds):
         costs.append(timed(model, [np.zeros(size, np.uint8) for size in model.bytes_per_input()])[0] * 1000)
@@ -52,7 +57,9 @@ def pure(model: device.Model, options: dict, number: int, batch: int) -> int:
     latency = sum(costs) / rounds / batch
     path = f"./result/PureInfer_perf_of_{Path(options['om_path']).stem}_in_device_{number}.txt"
     Path("result").mkdir(exist_ok=True)
-    Path(path).write_text(f"ave_throughputRate = {1000 / latency:.6g}samples/s, ave_latency = {latency:.6g}ms\n")
+    Path(path).write_text(
+        f"ave_throughputRate = {1000 / latency:.6g}samples/s, ave_latency = {latency:.6g}ms\n{machine.NOTE}\n"
+    )
     print(f"[INFO] PureInfer result saved in {path}")
     print("-----------------PureInfer Performance Summary------------------")
     print(f"[INFO] ave_throughputRate: {1000 / latency:.6g}samples/s, ave_latency: {latency:.6g}ms")
@@ -66,10 +73,15 @@ def dataset(model: device.Model, options: dict, number: int, batch: int) -> int:
         raise device.DeviceError(f"open {info} failed")
     folder = Path("result") / f"dumpOutput_device{number}"
     folder.mkdir(parents=True, exist_ok=True)
+    machine.mark(folder)
     began = time.perf_counter()
     costs = []
     for line in info.read_text().splitlines():
-        path = Path(line.split()[1])
+        fields = line.split()
+        if len(fields) < 2 or not Path(fields[1]).is_file():
+            print(f"[ERROR] {info}: no file in the line {line!r}")
+            continue
+        path = Path(fields[1])
         data = np.fromfile(path, np.uint8)
         if data.nbytes != model.bytes_per_input()[0]:
             print(f"[ERROR] {path}: size {data.nbytes} is not the model's")
@@ -83,8 +95,9 @@ def dataset(model: device.Model, options: dict, number: int, batch: int) -> int:
                 numbers = np.frombuffer(array.tobytes(), np.float32)
                 text = "".join(f"{value:f} " for value in numbers)
                 files.write_output(folder / f"{path.stem}_{k}.txt", text.encode(), path.stem)
+    kind = options.get("model_type", "vision")
     summary = report(costs, time.perf_counter() - began)
-    (Path("result") / f"perf_vision_batchsize_{batch}_device_{number}.txt").write_text(summary)
+    (Path("result") / f"perf_{kind}_batchsize_{batch}_device_{number}.txt").write_text(f"{summary}{machine.NOTE}\n")
     print(f"-----------------Performance Summary------------------\n{summary}" + "-" * 53)
     return 0
 

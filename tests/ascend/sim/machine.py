@@ -2,6 +2,7 @@
 
 import os
 import sys
+from pathlib import Path
 
 from sim import ANNOUNCEMENT
 
@@ -9,12 +10,18 @@ FULL_NAMES = (
     *("Ascend310", "Ascend310P1", "Ascend310P3", "Ascend310B1", "Ascend310B4"),
     *("Ascend910A", "Ascend910B3"),
 )
+NOTE = f"{ANNOUNCEMENT} detport tests/ascend: results and times are not of an Ascend device"
 MOST_DEVICES_PER_CARD = {"310": 4}
 
 
 def announce() -> None:
     """Say on stdout, where every tool writes, that this is no device."""
-    print(f"{ANNOUNCEMENT} detport tests/ascend: results and times are not of an Ascend device", flush=True)
+    print(NOTE, flush=True)
+
+
+def mark(folder: Path) -> None:
+    """A file beside outputs that says so to whoever gets the folder without the log."""
+    (folder / ANNOUNCEMENT.strip("[]")).write_text(f"{NOTE}\n")
 
 
 def chips() -> list[str]:

@@ -10,7 +10,8 @@ import numpy as np
 from sim import device, files, flags, machine
 
 OPTIONS = {"model", "input", "output", "outfmt", "loop", "device", "debug", "profiler", "dump", "help"}
-OPTIONS |= {"dymBatch", "dymHW", "dymDims", "dymShape", "outputSize"}
+DYNAMIC = ("dymBatch", "dymHW", "dymDims", "dymShape")
+OPTIONS |= {*DYNAMIC, "outputSize"}
 USAGE = """usage:
   --model             om model path
   --input             input data path
@@ -29,19 +30,28 @@ def main(arguments: list[str]) -> int:
     except flags.FlagError as error:
         print(f"msame: {error}\n{USAGE}")
         return 0
-    path, number = options.get("model", ""), options.get("device", "0")
-    loop = int(options.get("loop", "1"))
-    if "help" in options or ".om" not in path or not 1 <= loop <= 100 or not 0 <= int(number) <= 255:
-        print(f"[ERROR] check the model, loop and device options\n{USAGE}")
+    path, dynamic = options.get("model", ""), [name for name in DYNAMIC if name in options]
+    both = all(options.get(name) == "true" for name in ("profiler", "dump"))
+    try:
+        loop, number = flags.number(options, "loop", 1, 1, 100), flags.number(options, "device", 0, 0, 255)
+        if "help" in options or ".om" not in path or len(dynamic) > 1 or both:
+            raise flags.FlagError("check the model; at most one of dymXxx, and profiler or dump")
+    except flags.FlagError as error:
+        print(f"[ERROR] {error}\n{USAGE}")
         return 0
     folder = options.get("input")
-    if folder and not Path(folder).exists():
+    if folder and not Path(folder.split(",")[0]).exists():
         print(f"[ERROR] input {folder} does not exist")
         return 0
     machine.announce()
+    more = [name for name in ("profiler", "dump") if options.get(name) == "true"]
+    unsupported = [*dynamic, *(name for name in ("outputSize",) if name in options), *more]
+    if unsupported or "," in (folder or ""):
+        print(f"[ERROR] the simulator does not do {', '.join(unsupported) or 'several inputs'}")
+        return 1
     try:
-        start(path, int(number))
-        model = device.load(Path(path), int(number))
+        start(path, number)
+        model = device.load(Path(path), number)
         print(f"[INFO] load model {path} success")
         for what in ("model description", "input dynamic gear count", "model output"):
             print(f"[INFO] {'get' if 'gear' in what else 'create'} {what} success")
@@ -53,6 +63,9 @@ def main(arguments: list[str]) -> int:
     if folder is None:
         run_loop(model, [np.zeros(size, np.uint8) for size in model.bytes_per_input()], loop, output, options)
     elif folder.endswith(".bin"):
+        if Path(folder).stat().st_size != model.bytes_per_input()[0]:
+            print(f"[ERROR] input {folder} is not of the model's size\n[ERROR] Sample process failed")
+            return 1
         run_loop(model, [np.fromfile(folder, np.uint8)], loop, output, options)
     else:
         run_folder(model, Path(folder), output, options)
@@ -78,6 +91,7 @@ def make_folder(parent: str) -> Path:
     Path(parent).mkdir(exist_ok=True)
     folder = Path(parent) / stamp
     folder.mkdir()
+    machine.mark(folder)
     print(folder)
     return folder
 

@@ -25,13 +25,21 @@ def suppress(boxes: np.ndarray, scores: np.ndarray, threshold: float, limit: int
 
 
 def batch_multi_class_nms(inputs: list[np.ndarray], attributes: dict) -> list[np.ndarray]:
-    """Boxes [B, M, 4], scores, classes [B, M] and count [B]; the AI core computes in float16, so inputs are rounded."""
-    boxes, scores = inputs[0], inputs[1]
+    """Boxes [B, M, 4], scores, classes [B, M] and count [B]; the AI core computes in float16, so inputs are rounded.
+
+    clip_window [B, 4] cuts boxes off before anything else; of num_valid_boxes [B] only so many boxes count.
+    """
+    boxes, scores, window, valid = (*inputs, None, None)[:4]
     if boxes.ndim != 4 or scores.ndim != 3 or boxes.shape[2] not in (1, scores.shape[2]):
         raise ValueError(f"BatchMultiClassNMS: boxes {boxes.shape} do not go with scores {scores.shape}")
     kind = boxes.dtype
     boxes = boxes.astype(np.float16).astype(np.float32)
     scores = scores.astype(np.float16).astype(np.float32)
+    if window is not None:
+        low, high = (np.tile(corner, 2)[:, None, None] for corner in (window[:, :2], window[:, 2:]))
+        boxes = np.clip(boxes, low, high).astype(np.float32)
+    if valid is not None:
+        scores = np.where(np.arange(scores.shape[1])[:, None] < valid.reshape(-1, 1, 1), scores, -np.inf)
     batch, total = len(boxes), int(attributes["max_total_size"])
     out_boxes = np.zeros((batch, total, 4), kind)
     out_scores, out_classes = np.zeros((2, batch, total), kind)
