@@ -7,18 +7,20 @@ until they are decoded. The limit bounds the sum of both over all models, and of
 import base64
 import math
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Container, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from detport import canvases, outputs
 from detport.errors import UsageError
-from detport.files import remove
+from detport.files import is_leftover, remove
 
 BLOCK = 4096  # bytes to which file systems round the size of a file
 DESCRIPTION = 2048  # bytes that shard.json and shard.info take for one image with a long name, copies included
 GB = 1e9
 TEXT = 4  # characters of a number as text, for each of its four bytes
+SHARD = re.compile(r"[0-9]{4}")  # name of a shard's folder
 STEP = 1000  # nanoseconds between two times that are put in order
 
 
@@ -158,6 +160,26 @@ def remove_used(folder: Path, needed_by: dict[Path, Sequence[Path]]) -> list[Pat
     for path in used:
         remove(folder / path)
     return used
+
+
+def remove_strangers(folder: Path, tops: Iterable[Path], owned: Container[Path]) -> list[Path]:
+    """Remove temporary folders that no shard of this run owns, and half-written files whose process is gone.
+
+    `tops` are the folders that hold temporary folders and nothing else, with those of earlier runs; a model's shards
+    are always temporary. What makes them may have gone from the configuration: then nobody else would ever do it.
+    """
+    tops = {*tops, *(path.relative_to(folder) for path in folder.glob("results/*/shards"))}
+    strangers = [
+        path.relative_to(folder)
+        for top in sorted(tops)
+        if (folder / top).is_dir()
+        for path in sorted((folder / top).iterdir())
+        if SHARD.fullmatch(path.name) and path.relative_to(folder) not in owned
+    ]
+    leftovers = [path for depth in ("*", "*/*", "*/*/*") for path in folder.glob(f"results/{depth}/.*.partial")]
+    for path in [*(folder / path for path in strangers), *filter(is_leftover, leftovers)]:
+        remove(path)
+    return strangers
 
 
 def whole(folder: Path, path: Path) -> bool:

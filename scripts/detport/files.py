@@ -58,11 +58,15 @@ def partial_name(path: Path) -> Path:
 
 def remove_leftovers(path: Path) -> None:
     """Delete partial files of `path` whose process on this host is gone, or a zombie nobody has waited for."""
-    name = re.compile(re.escape(f".{path.name}.{socket.gethostname()}.") + r"(\d+)\.(\d+)\.partial")
     for sibling in path.parent.iterdir():
-        owner = name.fullmatch(sibling.name)
-        if owner and started(int(owner[1])) != int(owner[2]):
+        if sibling.name.startswith(f".{path.name}.{socket.gethostname()}.") and is_leftover(sibling):
             remove(sibling)
+
+
+def is_leftover(path: Path) -> bool:
+    """Whether this is a partial file of a process of this host that is gone."""
+    owner = re.fullmatch(r"\..+\." + re.escape(socket.gethostname()) + r"\.(\d+)\.(\d+)\.partial", path.name, re.DOTALL)
+    return owner is not None and started(int(owner[1])) != int(owner[2])
 
 
 def remove(path: Path) -> None:
