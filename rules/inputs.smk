@@ -7,6 +7,8 @@ def required(*needs: tuple[str, str, str]) -> None:
     for path, _, what in needs:
         if "{" in path or "}" in path:
             give_up(f"{path}  ({what}): Snakemake takes braces in a path for a wildcard; rename it")
+        if path.startswith("-"):
+            give_up(f"{path}  ({what}): programs take a path that begins with a dash for an option; rename it")
     problems = [(path, problem(Path(path), kind), what) for path, kind, what in needs]
     lines = [f"  {path}  {found}  ({what})" for path, found, what in problems if found]
     if lines:
