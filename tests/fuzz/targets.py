@@ -325,4 +325,6 @@ WORDS = [
         b"\\ud800",
     ),
     *(b"../../x", b"/etc/passwd", b"&a;", b"*a", b"!!python/object:os.system", b"<!DOCTYPE x>", b"]" * 50, b"[" * 2000),
+    *(b"2001-13-45", b"9" * 5000, b"!!int abc", b"!!float abc", b"!!bool abc", b"!!timestamp abc", b"0b_", b"0x_"),
+    *(b"2017: 1", b"null: 1", b"!!int ''", b"2001-01-01T99:99:99Z", b"!!binary x", b"{" * 9000),
 ]

@@ -130,3 +130,12 @@ def test_names_of_models_backends_and_datasets_are_refused(tmp_path, what, name)
     settings[what] = {name: dataset} if what == "datasets" else [name]
     with pytest.raises(UsageError, match=what):
         configuration.check(settings, "config", "config.yaml")
+
+
+@pytest.mark.parametrize("setting", ["backends=[x", "cross_check={", "disk_limit_gb=2001-13-45", "models=*x"])
+def test_settings_on_the_command_line_that_are_no_yaml(tmp_path, setting):
+    folder = reduced_demo(tmp_path / "demo", "retinamask")
+    result = snakemake(folder, "-n", "--config", setting)
+    assert result.returncode == 2
+    assert f"detport: error: --config: {setting.split('=')[0]}" in result.stderr
+    assert "Traceback" not in result.stderr
