@@ -1,5 +1,7 @@
 # The functions that tell rules their inputs. Only code.
 
+from collections import UserString
+
 
 def required(*needs: tuple[str, str, str]) -> None:
     """Stop with a few lines if something that only the user can bring is missing, or is not of its kind."""
@@ -106,6 +108,15 @@ def result_files(wildcards) -> list[str]:
 def image_set(wildcards) -> str:
     """Name of the dataset's list of images."""
     return Path(dataset_of(wildcards).get("image_set", "test")).stem
+
+
+def masks_flag(wildcards) -> UserString:
+    """Parameter: whether a model is scored on the masks of this dataset, so that bad ones are found before inference.
+
+    The index is the same either way. Snakemake does not record parameters of a class of its own, so nothing reruns.
+    """
+    metrics = [model["metric"] for model in MODELS.values() if model["dataset"] == wildcards.dataset]
+    return UserString("--masks" if any("segm" in metric.get("iou_types", []) for metric in metrics) else "")
 
 
 def images_signature(wildcards) -> str:

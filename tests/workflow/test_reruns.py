@@ -120,6 +120,10 @@ CHANGES: dict[str, tuple[list[Change], dict[str, int]]] = {
     "gate": ([edit(MODEL, "minus: 0.002", "minus: 0.5")], {"report": 1}),
     "threshold": ([edit(MODEL, "nms_iou: 0.4", "nms_iou: 0.5")], DECODE),
     "mean": ([edit(MODEL, "mean: [102", "mean: [103")], SHARD),
+    "masks are not scored": (
+        [edit(MODEL, "iou_types: [bbox, segm]", "iou_types: [bbox]")],
+        {"evaluate": 1, "report": 1},
+    ),
     "weights": ([add("weights/retinamask.pth", "x")], CONVERT),
     "one image": ([add(IMAGE, "x")], INDEX),
     "one image added": ([add_image], INDEX),
