@@ -122,10 +122,9 @@ def masks_flag(wildcards) -> UserString:
 def images_signature(wildcards) -> str:
     """Changes when an image is added, removed, or replaced by one of another size; not with file times."""
     required(*dataset_files(wildcards.dataset))
-    digest = hashlib.sha256()
-    for entry in sorted(os.scandir(DATASETS[wildcards.dataset]["images"]), key=lambda entry: entry.name):
-        if entry.is_file():
-            digest.update(f"{entry.name}\0{entry.stat().st_size}\0".encode("utf-8", "surrogateescape"))
+    digest, folder = hashlib.sha256(), DATASETS[wildcards.dataset]["images"]
+    for name, size in sorted(detport_disk.sizes(folder)):
+        digest.update(f"{name}\0{size}\0".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()[:12]
 
 

@@ -8,7 +8,7 @@ import base64
 import math
 import os
 import re
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -147,6 +147,21 @@ def time_of(path: Path) -> int:
 def stamped(path: Path) -> Path:
     """The file whose time Snakemake takes for that of an output."""
     return path / ".snakemake_timestamp" if path.is_dir() else path
+
+
+def sizes(folder: str) -> Iterator[tuple[str, int]]:
+    """Name and size of every file in a folder and the folders in it, each folder once, wherever links lead."""
+    seen = set()
+    for top, folders, names in os.walk(folder, followlinks=True):
+        place = Path(top).stat()
+        if (place.st_dev, place.st_ino) in seen:
+            folders.clear()
+            continue
+        seen.add((place.st_dev, place.st_ino))
+        folders.sort()
+        for path in (Path(top, name) for name in names):
+            if path.exists():  # else a link to nothing; what needs the file will say so
+                yield str(path.relative_to(folder)), path.stat().st_size
 
 
 def remove_used(folder: Path, needed_by: dict[Path, Sequence[Path]]) -> list[Path]:

@@ -142,3 +142,16 @@ def test_what_no_shard_owns_any_more_is_removed(tmp_path):
     assert sorted(removed) == sorted(path.relative_to(tmp_path) for path in gone)
     assert not any(path.exists() for path in [*gone, *dead])
     assert all(path.exists() for path in kept)
+
+
+def test_sizes_are_those_of_all_files_below_a_folder(tmp_path):
+    """Ground truths name images in folders of their own, and data are often links to another disk."""
+    images = tmp_path / "images"
+    (images / "deep" / "er").mkdir(parents=True)
+    (tmp_path / "elsewhere").mkdir()
+    for name, size in (("images/a.jpg", 1), ("images/deep/er/b.jpg", 2), ("elsewhere/c.jpg", 3)):
+        (tmp_path / name).write_bytes(bytes(size))
+    (images / "link").symlink_to(tmp_path / "elsewhere")
+    (images / "round").symlink_to(images)
+    (images / "nothing").symlink_to(tmp_path / "missing")
+    assert sorted(disk.sizes(str(images))) == [("a.jpg", 1), ("deep/er/b.jpg", 2), ("link/c.jpg", 3)]

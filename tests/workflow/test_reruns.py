@@ -84,6 +84,7 @@ def add(name: str, text: str) -> Change:
     """Append text to a file of the working directory."""
 
     def change(run: Run) -> None:
+        (run.folder / name).parent.mkdir(parents=True, exist_ok=True)
         with (run.folder / name).open("ab") as file:
             file.write(text.encode())
 
@@ -126,6 +127,7 @@ CHANGES: dict[str, tuple[list[Change], dict[str, int]]] = {
     ),
     "weights": ([add("weights/retinamask.pth", "x")], CONVERT),
     "one image": ([add(IMAGE, "x")], INDEX),
+    "one image in a folder of its own": ([add("data/images/deep/er/c.jpg", "x")], INDEX),
     "one image added": ([add_image], INDEX),
     "annotations": ([add("data/annotations/instances.json", " ")], INDEX),
     "option of the runner": ([add(BACKEND, "session: {graph_optimization: basic}\n")], COMPILE),
