@@ -1,6 +1,7 @@
 """Files that are whole or not there: temporary name, then rename. Digests and JSON with stable bytes."""
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -11,6 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from detport.processes import started
+
+FULL = (errno.ENOSPC, errno.EDQUOT)  # a full disk, or a user's part of it
 
 
 @contextlib.contextmanager
@@ -30,7 +33,10 @@ def atomic(path: Path, directory: bool = False) -> Iterator[Path]:
         partial.replace(path)
     except OSError as error:
         remove(partial)
-        error.filename = error.filename or str(path)  # a write that fails, on a full disk say, does not tell where
+        if (
+            error.filename is None or error.errno in FULL
+        ):  # a write does not tell where it failed, a copy names its source
+            error.filename = str(path)
         raise
     except BaseException:
         remove(partial)
