@@ -65,10 +65,14 @@ def test_as_many_skipped_images_as_the_yaml_allows(tmp_path, allowed, verdict):
     accuracy = ACCURACY | {
         "images": {"indexed": 80, "scored": 78, "skipped": skipped},
         "annotations": {"file": "truth.json", "sha256": "0" * 64},
-        **{"images_counted": 78, "too_large": [], "cross_checked": False},
+        **{"images_counted": 78, "too_large": [], "cross_checked": False, "schema": 1, "metric": {}, "detections": 9},
+    }
+    performance = PERFORMANCE | {
+        **{"schema": 1, "canvas": "8x8", "other_canvases": [], "fps_is": "x", "batch": 1, "runs": 9, "timed": "x"},
+        **{"input": "x", "machine": {"processor": "x", "cores": 1}, "versions": {}, "date": "x"},
     }
     model = {"name": "m", "title": "t", "dataset": "d", "allowed_skips": allowed, "references": REFERENCES}
-    for name, content in (("accuracy", accuracy), ("performance", PERFORMANCE)):
+    for name, content in (("accuracy", accuracy), ("performance", performance)):
         (tmp_path / f"{name}.json").write_text(json.dumps(content))
     args = argparse.Namespace(
         backend=[config.ROOT / "config" / "backends" / "onnxruntime.yaml"],
