@@ -159,6 +159,8 @@ def short_side_scale(
 def resize_by(pixels: np.ndarray, scale: float) -> np.ndarray:
     """Bilinear by OpenCV with the factor itself: its samples lie 1 / scale apart, not size / rounded size."""
     height, width = pixels.shape[:2]
+    if round(width * scale) * round(height * scale) > Image.MAX_IMAGE_PIXELS:  # a flat image with too_large: crop
+        raise BadImage(f"is {width}x{height} pixels, which the resize rule enlarges beyond what fits in memory")
     if min(round(width * scale), round(height * scale)) < 1:  # a very flat image keeps at least one pixel
         return resize(pixels, max(round(width * scale), 1), max(round(height * scale), 1), "opencv")
     return cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_LINEAR)

@@ -112,6 +112,14 @@ def test_a_very_flat_image_keeps_a_pixel(tmp_path):
     assert placement["resized"] == [96, 1]
 
 
+def test_a_very_flat_image_is_not_enlarged_without_end(tmp_path):
+    """With its short side of 1 pixel enlarged to 600, and the rest cropped only then."""
+    Image.new("RGB", (40_000, 1)).save(tmp_path / "a.png")
+    with pytest.raises(images.BadImage, match="is 40000x1 pixels, which the resize rule enlarges beyond"):
+        images.preprocess(tmp_path / "a.png", short_side(600, "crop"))
+    assert images.preprocess(tmp_path / "a.png", short_side(600, "fit"))[1]["resized"] == [96, 1]
+
+
 def test_normalising_before_the_resize_does_not_round(tmp_path):
     before, _ = images.preprocess(jpg(tmp_path / "a.jpg"), short_side(60, "fit"))
     late = short_side(60, "fit")
