@@ -6,6 +6,7 @@ exactly these sections changes: what a script can read and what makes it rerun c
 
 import copy
 import difflib
+import functools
 import json
 import math
 import re
@@ -194,6 +195,7 @@ def check_canvases(model: dict, source: str, places: Places) -> None:
         )
 
 
+@functools.cache
 def schema_of(name: str) -> dict:
     return yaml.safe_load((SCHEMAS / f"{name}.yaml").read_text())
 

@@ -3,6 +3,7 @@ plans and dry runs. The stages are stand-ins."""
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -185,3 +186,17 @@ def test_with_notemp_nothing_is_removed(folder, repository):
     assert run(folder, repository, "--cores", "1", "--notemp", TARGET).returncode == 0
     assert (folder / SHARDS / "0000").exists()
     assert (folder / SHARDS / "0009").exists()
+
+
+def test_a_used_up_shard_that_is_needed_again_is_made_again(folder, repository):
+    """It is removed while Snakemake plans, and must not be planned with."""
+    configure(folder, keep_outputs_gb=0)
+    shutil.rmtree(folder / "results" / "retinamask" / "onnxruntime" / "outputs")
+    leave_behind(folder, str(SHARDS / "0000"))
+    model = folder / "config" / "models" / "retinamask.yaml"
+    model.write_text(model.read_text().replace("nms_iou: 0.4", "nms_iou: 0.5"))
+    result = run(folder, repository, "--cores", "1", TARGET)
+    assert result.returncode == 0, result.stderr
+    assert f"removed {SHARDS}/0000" in result.stderr
+    assert (result.stdout + result.stderr).count("rule preprocess:") == 4
+    assert not list(folder.glob(f"{SHARDS}/*"))
