@@ -370,7 +370,7 @@ def parse_yaml(text: str, source: str) -> tuple[object, yaml.Node | None]:
         refuse_tricks(text, source)
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         require_values(node, source)
-        return yaml.safe_load(text), node
+        return None if node is None else yaml.SafeLoader("").construct_document(node), node
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"{source}:{mark.line + 1}" if mark else source
