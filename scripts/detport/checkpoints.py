@@ -34,6 +34,7 @@ DTYPES = (  # what safetensors and NumPy hold alike
     *(torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.bool),
     *(torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8),
 )
+HEAD = 2**20  # bytes in which a plain pickle has named its first object
 GROWTH, SPARE = 10, 2**20  # tensors take at most so many times the bytes of their file, and so many bytes more
 SHOWN = 5  # keys of each kind in a complaint
 
@@ -65,16 +66,17 @@ def first_global(path: Path) -> str | None:
     """The first Python object that a plain pickle refers to, read without loading it; None if there is none."""
     texts: list[str] = []
     with path.open("rb") as file:
-        try:
-            for operation, argument, _ in pickletools.genops(file):
-                if operation.name in ("GLOBAL", "INST"):
-                    return str(argument).replace(" ", ".")
-                if operation.name == "STACK_GLOBAL":
-                    return ".".join(texts[-2:])
-                if isinstance(argument, str):
-                    texts.append(argument)
-        except (ValueError, IndexError, OverflowError, struct.error):
-            return None  # not a pickle, or cut off before any
+        head = file.read(HEAD)  # from a file, a text that says to be petabytes long would be given memory first
+    try:
+        for operation, argument, _ in pickletools.genops(head):
+            if operation.name in ("GLOBAL", "INST"):
+                return str(argument).replace(" ", ".")
+            if operation.name == "STACK_GLOBAL":
+                return ".".join(texts[-2:])
+            if isinstance(argument, str):
+                texts.append(argument)
+    except (ValueError, IndexError, OverflowError, struct.error):
+        return None  # not a pickle, or cut off before any
     return None
 
 

@@ -116,8 +116,12 @@ def test_a_page_is_not_called_code(tmp_path):
         checkpoints.read(path, "model", "")
 
 
+ENDLESS = b"}]\x8d" + b"]" * 30  # a text whose length is in the eight bytes behind its mark
+
+
 @pytest.mark.parametrize(
-    "content", [b"", b"<html>not found</html>", b"PK\x03\x04", b"PK\x03\x04" + b"{" * 5000, b"\x80\x02}q\x00."]
+    "content",
+    [b"", b"<html>not found</html>", b"PK\x03\x04", b"PK\x03\x04" + b"{" * 5000, b"\x80\x02}q\x00.", ENDLESS],
 )
 def test_what_is_no_checkpoint_is_refused(tmp_path, content):
     path = tmp_path / "w.pth"
