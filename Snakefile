@@ -62,6 +62,8 @@ rule accept:
 
 rule plan:
     """Print what a run would take, before anything runs: jobs, bytes, peak of temporary disk, time."""
+    input:
+        only_asks,
     log:
         "logs/plan.log",
     conda:

@@ -6,7 +6,6 @@ import os
 import re
 import shlex
 
-import yaml
 from snakemake.io import flag
 
 from detport import canvases as detport_canvases
@@ -44,11 +43,8 @@ def load_configuration() -> tuple[dict, dict, dict]:
 
 def given(key: str) -> object:
     """A value of the configuration; --config hands some over as text, for example true."""
-    try:
-        return yaml.safe_load(config[key]) if isinstance(config[key], str) else config[key]
-    except yaml.YAMLError as error:
-        problem = getattr(error, "problem", None) or "not valid YAML"
-        raise UsageError(f"--config: {key}: {config[key]!r}: {problem}; write for example {key}='[a, b]'") from error
+    value = config[key]
+    return detport_config.parse_yaml(value, f"--config: {key}")[0] if isinstance(value, str) else value
 
 
 def known_backends() -> set[str]:

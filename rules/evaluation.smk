@@ -51,4 +51,4 @@ rule comp4:
     shell:
         "python {params.script:q} --model {params.model:q} --index {input.index:q}"
         " --annotations {params.annotations:q} --detections {input.detections:q}"
-        " --image-set {params.image_set:q} --comp4 {output:q} 2> {log:q}"
+        " --image-set={params.image_set:q} --comp4 {output:q} 2> {log:q}"

@@ -1,5 +1,7 @@
 # The functions that tell rules their inputs. Only code.
 
+from collections import UserString
+
 
 def required(*needs: tuple[str, str, str]) -> None:
     """Stop with a few lines if something that only the user can bring is missing, or is not of its kind."""
@@ -7,6 +9,8 @@ def required(*needs: tuple[str, str, str]) -> None:
     for path, _, what in needs:
         if "{" in path or "}" in path:
             give_up(f"{path}  ({what}): Snakemake takes braces in a path for a wildcard; rename it")
+        if path.startswith("-"):
+            give_up(f"{path}  ({what}): programs take a path that begins with a dash for an option; rename it")
     problems = [(path, problem(Path(path), kind), what) for path, kind, what in needs]
     lines = [f"  {path}  {found}  ({what})" for path, found, what in problems if found]
     if lines:
@@ -106,13 +110,21 @@ def image_set(wildcards) -> str:
     return Path(dataset_of(wildcards).get("image_set", "test")).stem
 
 
+def masks_flag(wildcards) -> UserString:
+    """Parameter: whether a model is scored on the masks of this dataset, so that bad ones are found before inference.
+
+    The index is the same either way. Snakemake does not record parameters of a class of its own, so nothing reruns.
+    """
+    metrics = [model["metric"] for model in MODELS.values() if model["dataset"] == wildcards.dataset]
+    return UserString("--masks" if any("segm" in metric.get("iou_types", []) for metric in metrics) else "")
+
+
 def images_signature(wildcards) -> str:
     """Changes when an image is added, removed, or replaced by one of another size; not with file times."""
     required(*dataset_files(wildcards.dataset))
-    digest = hashlib.sha256()
-    for entry in sorted(os.scandir(DATASETS[wildcards.dataset]["images"]), key=lambda entry: entry.name):
-        if entry.is_file():
-            digest.update(f"{entry.name}\0{entry.stat().st_size}\0".encode("utf-8", "surrogateescape"))
+    digest, folder = hashlib.sha256(), DATASETS[wildcards.dataset]["images"]
+    for name, size in sorted(detport_disk.sizes(folder)):
+        digest.update(f"{name}\0{size}\0".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()[:12]
 
 

@@ -2,21 +2,36 @@
 
 
 def begin() -> None:
-    """Before a real run locks its files: be the only run here, and clear away what a killed one left.
+    """Before a real run locks its files: be the only run here, and clear away what earlier ones left.
 
     Input functions call it, because only when they are evaluated does Snakemake know whether it is a real run.
     """
     real = workflow.executor_plugin is not None and not workflow.dryrun
-    if real and workflow.is_main_process and workflow.execution_settings.lock:
-        try:
-            said, killed = detport_runs.claim(Path(), {"notemp": workflow.storage_settings.notemp})
-        except Failure as error:
-            give_up(error, 1)
-        if killed and not killed["notemp"]:
-            for path in detport_disk.remove_used(Path(), temporary_folders()):
-                said.append(f"removed {path}, which it had used up")
-        for line in said:
-            print(f"detport: {line}", file=sys.stderr)
+    if not (real and workflow.is_main_process and workflow.execution_settings.lock) or detport_runs.holds():
+        return
+    notemp, needed_by = workflow.storage_settings.notemp, temporary_folders()
+    tops = sorted({str(path.parent) for path in needed_by})
+    try:
+        said, before = detport_runs.claim(Path(), {"notemp": notemp, "temporary": tops})
+    except Failure as error:
+        give_up(error, 1)
+    if before and not (notemp or before.get("notemp")):
+        for path in detport_disk.remove_used(Path(), needed_by):
+            said.append(f"removed {path}, which an earlier run had used up")
+    if not notemp:
+        kept = {f"results/{model}/{backend}/outputs" for model in KEEPING_OUTPUTS for backend in BACKENDS}
+        once = filter(re.compile(r"results(/[\w-][\w.-]*){2}/outputs").fullmatch, (before or {}).get("temporary", []))
+        for path in detport_disk.remove_strangers(Path(), map(Path, {*tops, *once} - kept), needed_by):
+            said.append(f"removed {path}, which an earlier run left and no shard of this one owns")
+    for line in said:
+        print(f"detport: {line}", file=sys.stderr)
+
+
+def only_asks(wildcards) -> list:
+    """Input of a rule that makes nothing: as the only target it leaves the folder's locks alone, whosever they are."""
+    if len(workflow.dag_settings.targets) == 1:
+        workflow.persistence.lock = workflow.persistence.noop
+    return []
 
 
 def temporary_folders() -> dict[Path, list[Path]]:

@@ -1,7 +1,7 @@
 """Score the detections of all shards against the ground truth.
 
-Refuses to score unless every image of the index is there exactly once, as decoded or as skipped. The same inputs
-give the same bytes.
+Refuses to score unless every image of the index is there exactly once, as decoded or as skipped, and not all of them
+as skipped. The same inputs give the same bytes.
 
 Example: python scripts/evaluate.py --model config/models/MODEL.yaml \\
              --index results/datasets/coco_val2017/index.tsv \\
@@ -46,6 +46,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     scored = [image for part in parts for image in part["images"]]
     require_all(index, scored, [image["image_id"] for image in skipped])
+    if not scored:
+        raise Failure(
+            f"no image could be scored: all {len(index)} were skipped, the first ({skipped[0]['file']!r}) because it"
+            f" {skipped[0]['reason']}. Correct datasets.NAME.images, or replace the images"
+        )
     scored.sort(key={image: position for position, image in enumerate(index)}.__getitem__)
     if args.comp4:
         with atomic(args.comp4, directory=True) as folder:

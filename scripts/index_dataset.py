@@ -21,6 +21,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--dataset-config", type=Path, required=True, help="workflow configuration with the dataset")
     parser.add_argument("--dataset", required=True, help="name of the dataset in it")
     parser.add_argument("--on-bad-image", choices=["fail", "skip"], default="fail")
+    parser.add_argument("--masks", action="store_true", help="check the masks of the ground truth: a metric needs them")
     parser.add_argument("--threads", type=cli.positive, default=1, help="images decoded at once")
     parser.add_argument("--output", type=Path, required=True, help="index.tsv")
     args = parser.parse_args(argv)
@@ -29,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     folder = Path(dataset["images"])
     if not folder.is_dir():
         raise UsageError(f"{folder}: no such folder; put the images of {args.dataset} there or correct the path")
-    rows = datasets.load(dataset["kind"]).index_rows(dataset)
+    rows = datasets.load(dataset["kind"]).index_rows(dataset, args.masks)
     if dataset["count"] not in (None, len(rows)):
         raise UsageError(
             f"{args.dataset_config}: datasets.{args.dataset}.count: {dataset['count']} is not the {len(rows)} images"

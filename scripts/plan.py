@@ -8,6 +8,8 @@ Example: python scripts/plan.py --model config/models/MODEL.yaml --dataset-confi
              --results results --benchmarks benchmarks
 """
 
+import argparse
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -26,8 +28,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         help="for each model, the configuration with its dataset",
     )
     parser.add_argument("--backend", type=Path, nargs="+", required=True, help="yaml of every backend")
-    parser.add_argument("--disk-limit-gb", type=float, required=True, help="most that shards and outputs may take")
-    parser.add_argument("--keep-outputs-gb", type=float, required=True, help="outputs up to this size are kept")
+    parser.add_argument("--disk-limit-gb", type=gigabytes, required=True, help="most that shards and outputs may take")
+    parser.add_argument("--keep-outputs-gb", type=gigabytes, required=True, help="outputs up to this size are kept")
     parser.add_argument("--results", type=Path, default=Path("results"), help="of earlier runs, for sizes")
     parser.add_argument("--benchmarks", type=Path, default=Path("benchmarks"), help="of earlier runs, for times")
     args = parser.parse_args(argv)
@@ -43,11 +45,23 @@ def main(argv: Sequence[str] | None = None) -> None:
     backends = {path.stem: config.load_backend(path) for path in args.backend}
     settings = {"disk_limit_gb": args.disk_limit_gb, "keep_outputs_gb": args.keep_outputs_gb}
     budget = disk.budget(models, known, images, backends, settings)
-    print(
-        "\n".join(
-            forecast.lines(models, known, images, backends, budget, args.disk_limit_gb, args.results, args.benchmarks)
-        )
+    run = forecast.Run(models, known, images, backends, budget)
+    print(f"A run from nothing: {', '.join(models)} on {', '.join(backends)}. GB are 1e9 bytes.\n")
+    text = forecast.lines(
+        forecast.models_of(run, args.results), forecast.stages_of(run, args.benchmarks), args.disk_limit_gb
     )
+    print("\n".join(text))
+
+
+def gigabytes(text: str) -> float:
+    """A finite number that is not negative."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of gigabytes")
+    return value
 
 
 def count(name: str, dataset: dict) -> int:

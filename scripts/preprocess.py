@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     shard, count = shards.parse_shard(args.shard)
     rows = shards.part(shards.read_index(args.index), shard, count)
     with atomic(args.output, directory=True) as folder:
-        done, bad = [], []
+        done, bad, turned = [], [], []
         for row in rows:
             identity = {"image_id": row["image_id"], "file": row["file"]}
             try:
@@ -45,6 +45,8 @@ def main(argv: Sequence[str] | None = None) -> None:
                 continue  # only to list all of them
             if "too_large" in placement:
                 cli.log.warning("%r: too large for the network input, %s", row["file"], placement["too_large"])
+            if model["preprocess"]["decoder"] == "opencv" and images.is_turned(args.images / row["file"]):
+                turned.append(row["file"])
             name = f"{shards.bin_stem(row['file'])}.bin"
             (folder / name).write_bytes(tensor.tobytes())  # tofile hides why a write fails
             done.append(identity | placement | {"bin": name, "bytes": tensor.nbytes})
@@ -55,6 +57,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         write_json(
             folder / "shard.json",
             {"schema": 1, "shard": shard, "shards": count, "images": done, "skipped": bad},
+        )
+    if turned:
+        cli.log.warning(
+            "%d images are turned as their EXIF says (decoder: opencv), the first is %r; boxes are right only if the"
+            " annotations are about the turned images. COCO's and VOC's are about the stored pixels",
+            len(turned),
+            turned[0],
         )
     cli.log.info("shard %s: %d images, %d skipped", args.shard, len(done), len(bad))
     for canvas, count in Counter(image["canvas"] for image in done).items():

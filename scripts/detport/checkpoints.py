@@ -27,9 +27,15 @@ MALFORMED = (
         AssertionError,
         OverflowError,
     ),
-    *(struct.error, zipfile.BadZipFile),
+    *(struct.error, zipfile.BadZipFile, OSError),  # the last: a seek to where a broken table of contents points
 )
 COUNTER = "num_batches_tracked"  # a training counter of batch norms; some files hold it, inference never reads it
+DTYPES = (  # what safetensors and NumPy hold alike
+    *(torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.bool),
+    *(torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8),
+)
+HEAD = 2**20  # bytes in which a plain pickle has named its first object
+GROWTH, SPARE = 10, 2**20  # tensors take at most so many times the bytes of their file, and so many bytes more
 SHOWN = 5  # keys of each kind in a complaint
 
 
@@ -60,16 +66,17 @@ def first_global(path: Path) -> str | None:
     """The first Python object that a plain pickle refers to, read without loading it; None if there is none."""
     texts: list[str] = []
     with path.open("rb") as file:
-        try:
-            for operation, argument, _ in pickletools.genops(file):
-                if operation.name in ("GLOBAL", "INST"):
-                    return str(argument).replace(" ", ".")
-                if operation.name == "STACK_GLOBAL":
-                    return ".".join(texts[-2:])
-                if isinstance(argument, str):
-                    texts.append(argument)
-        except (ValueError, IndexError, OverflowError, struct.error):
-            return None  # not a pickle, or cut off before any
+        head = file.read(HEAD)  # from a file, a text that says to be petabytes long would be given memory first
+    try:
+        for operation, argument, _ in pickletools.genops(head):
+            if operation.name in ("GLOBAL", "INST"):
+                return str(argument).replace(" ", ".")
+            if operation.name == "STACK_GLOBAL":
+                return ".".join(texts[-2:])
+            if isinstance(argument, str):
+                texts.append(argument)
+    except (ValueError, IndexError, OverflowError, struct.error):
+        return None  # not a pickle, or cut off before any
     return None
 
 
@@ -94,6 +101,7 @@ def unwrap(path: Path, content: object, wrapper: str | None, prefix: str) -> dic
 def convert(source: Path, settings: dict, output: Path) -> int:
     """Write a checkpoint as safetensors with its origin in the header; return the number of tensors."""
     tensors = read(source, settings["wrapper"], settings["prefix"])
+    require_plain(source, tensors)
     digest = sha256(source)
     if settings["sha256"] not in (None, digest):
         raise Failure(f"{source}: sha256 is {digest}, checkpoint.sha256 says {settings['sha256']}; it is another file")
@@ -111,6 +119,30 @@ def convert(source: Path, settings: dict, output: Path) -> int:
             ) from error
         partial.chmod(0o644)  # the library makes it private
     return len(copies)
+
+
+def require_plain(source: Path, tensors: dict[str, Tensor]) -> None:
+    """Refuse tensors that are not plain numbers in memory, and names that no file can hold."""
+    for key, value in tensors.items():
+        kinds = {
+            "sparse or nested": value.layout != torch.strided or value.is_nested,
+            "quantized": value.is_quantized,
+            f"without values (on device {value.device})": value.device.type != "cpu",
+            f"of type {value.dtype}": value.dtype not in DTYPES,
+        }
+        kind = next((kind for kind, found in kinds.items() if found), None)
+        if kind:
+            raise Failure(f"{source}: {key!r} is {kind}; ask for a checkpoint of dense float32 tensors")
+        if key.encode("utf-8", "replace").decode() != key:
+            raise Failure(f"{source}: the key {key!r} is no valid text; ask for a checkpoint with other names")
+    # A few bytes can stand for any number of equal values, and names can share a tensor.
+    total, most = sum(value.nbytes for value in tensors.values()), GROWTH * source.stat().st_size + SPARE
+    if total > most:
+        key = max(tensors, key=lambda key: tensors[key].nbytes)
+        raise Failure(
+            f"{source}: its tensors would take {total} bytes, the file has {source.stat().st_size}; the largest is"
+            f" {key!r}, {shape(tensors[key])}. Ask for a checkpoint whose tensors are stored whole"
+        )
 
 
 def load(network: nn.Module, path: Path) -> None:

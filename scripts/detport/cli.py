@@ -1,7 +1,6 @@
 """What the stage scripts share: argument parsing, log lines, exit statuses."""
 
 import argparse
-import errno
 import logging
 import sys
 from collections.abc import Callable, Sequence
@@ -9,11 +8,11 @@ from pathlib import Path
 
 from detport import processes
 from detport.errors import Failure, UsageError
+from detport.files import FULL
 
 log = logging.getLogger("detport")
 
-FULL = "; make room on that disk, then run the same command again: it goes on where it stopped"
-REMEDIES = {errno.ENOSPC: FULL, errno.EDQUOT: FULL}
+REMEDIES = dict.fromkeys(FULL, "; make room on that disk, then run the same command again: it goes on where it stopped")
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:

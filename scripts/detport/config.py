@@ -6,6 +6,7 @@ exactly these sections changes: what a script can read and what makes it rerun c
 
 import copy
 import difflib
+import functools
 import json
 import math
 import re
@@ -23,6 +24,8 @@ ROOT = Path(__file__).resolve().parents[2]
 SCHEMAS = ROOT / "config" / "schemas"
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")  # of a model
+
+DEEPEST = 50  # sections within sections; the deepest of ours is below 10
 
 Places = dict[tuple, tuple[str, int]]  # file and line of every key and list entry
 
@@ -146,6 +149,7 @@ def load(path: Path, schema: str) -> dict:
 def check(value: object, schema: str, source: str, places: Places | None = None) -> dict:
     """Check `value` against config/schemas/SCHEMA.yaml and fill in defaults; the first error names file and key."""
     value = copy.deepcopy(value)
+    require_text_keys(value, source, places or {})
     validate(value, schema_of(schema), source, places or {}, ())
     if schema == "model":
         for section, selector in PLUGINS.items():
@@ -229,6 +233,7 @@ def check_canvases(model: dict, source: str, places: Places) -> None:
         )
 
 
+@functools.cache
 def schema_of(name: str) -> dict:
     return yaml.safe_load((SCHEMAS / f"{name}.yaml").read_text())
 
@@ -387,19 +392,7 @@ def read_yaml(path: Path) -> tuple[object, dict[tuple, int]]:
         raise UsageError(f"{path}: no such file; expected a configuration in YAML") from error
     except (UnicodeDecodeError, IsADirectoryError) as error:
         raise UsageError(f"{path}: not a text file in UTF-8 ({error})") from error
-    try:
-        alias = next((event for event in yaml.parse(text) if isinstance(event, yaml.AliasEvent)), None)
-        if alias:  # a few of them can stand for gigabytes
-            line = alias.start_mark.line + 1
-            raise UsageError(f"{path}:{line}: *{alias.anchor}: aliases are not allowed here; write the value out")
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        value = yaml.safe_load(text)
-    except (yaml.YAMLError, RecursionError) as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"{path}:{mark.line + 1}" if mark else path
-        raise UsageError(
-            f"{where}: not valid YAML: {getattr(error, 'problem', None) or str(error).splitlines()[0]}"
-        ) from error
+    value, node = parse_yaml(text, str(path))
     lines: dict[tuple, int] = {}
     for key_path, line in walk(node, ()):
         if key_path in lines:
@@ -407,6 +400,60 @@ def read_yaml(path: Path) -> tuple[object, dict[tuple, int]]:
             raise UsageError(f"{path}:{line}: {dotted(key_path)}: the key is there twice (first at line {first})")
         lines[key_path] = line
     return value, lines
+
+
+def parse_yaml(text: str, source: str) -> tuple[object, yaml.Node | None]:
+    """The value of YAML text, and the node that it was made from."""
+    try:
+        refuse_tricks(text, source)
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        require_values(node, source)
+        return None if node is None else yaml.SafeLoader("").construct_document(node), node
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"{source}:{mark.line + 1}" if mark else source
+        raise UsageError(
+            f"{where}: not valid YAML: {getattr(error, 'problem', None) or str(error).splitlines()[0]}"
+        ) from error
+
+
+def refuse_tricks(text: str, source: str) -> None:
+    """Refuse what costs far more than it says: aliases, which can stand for gigabytes, and nesting without end."""
+    depth = 0
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        if isinstance(event, yaml.AliasEvent):
+            line = event.start_mark.line + 1
+            raise UsageError(f"{source}:{line}: *{event.anchor}: aliases are not allowed here; write the value out")
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > DEEPEST:
+            raise UsageError(
+                f"{source}:{event.start_mark.line + 1}: nested more than {DEEPEST} deep; this is no setting"
+            )
+
+
+def require_values(node: yaml.Node | None, source: str) -> None:
+    """Refuse values that look like a number, a date or a truth value and are none."""
+    if isinstance(node, yaml.ScalarNode):
+        try:
+            yaml.SafeLoader("").construct_object(node)
+        except (ValueError, KeyError, AttributeError, IndexError, OverflowError, TypeError) as error:
+            shown = node.value if len(node.value) <= 60 else f"{node.value[:60]}…"
+            kind = node.tag.rpartition(":")[2]
+            where = f"{source}:{node.start_mark.line + 1}"
+            raise UsageError(f"{where}: {shown!r} looks like {kind} to YAML and is none; quote it") from error
+    elif node is not None:
+        for part in node.value:
+            for each in part if isinstance(part, tuple) else (part,):
+                require_values(each, source)
+
+
+def require_text_keys(value: object, source: str, places: Places, path: tuple = ()) -> None:
+    """Refuse keys that YAML does not take for text, such as 2017 and null."""
+    for key, part in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
+        if isinstance(value, dict) and not isinstance(key, str):
+            where = position(source, places, (*path, str(key)))
+            raise UsageError(f"{where}: {dotted((*path, key))}: the key {key!r} is not text for YAML; quote it")
+        require_text_keys(part, source, places, (*path, key))
 
 
 def walk(node: yaml.Node | None, path: tuple) -> Iterator[tuple[tuple, int]]:

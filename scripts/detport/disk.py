@@ -7,18 +7,20 @@ until they are decoded. The limit bounds the sum of both over all models, and of
 import base64
 import math
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Container, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from detport import canvases, outputs
 from detport.errors import UsageError
-from detport.files import remove
+from detport.files import is_leftover, remove
 
 BLOCK = 4096  # bytes to which file systems round the size of a file
 DESCRIPTION = 2048  # bytes that shard.json and shard.info take for one image with a long name, copies included
 GB = 1e9
 TEXT = 4  # characters of a number as text, for each of its four bytes
+SHARD = re.compile(r"[0-9]{4}")  # name of a shard's folder
 STEP = 1000  # nanoseconds between two times that are put in order
 
 
@@ -147,6 +149,21 @@ def stamped(path: Path) -> Path:
     return path / ".snakemake_timestamp" if path.is_dir() else path
 
 
+def sizes(folder: str) -> Iterator[tuple[str, int]]:
+    """Name and size of every file in a folder and the folders in it, each folder once, wherever links lead."""
+    seen = set()
+    for top, folders, names in os.walk(folder, followlinks=True):
+        place = Path(top).stat()
+        if (place.st_dev, place.st_ino) in seen:
+            folders.clear()
+            continue
+        seen.add((place.st_dev, place.st_ino))
+        folders.sort()
+        for path in (Path(top, name) for name in names):
+            if path.exists():  # else a link to nothing; what needs the file will say so
+                yield str(path.relative_to(folder)), path.stat().st_size
+
+
 def remove_used(folder: Path, needed_by: dict[Path, Sequence[Path]]) -> list[Path]:
     """Remove temporary folders that a killed run had used up but not deleted yet: all that they were needed for is
     there, and whole. Paths are relative to the working directory `folder`."""
@@ -158,6 +175,26 @@ def remove_used(folder: Path, needed_by: dict[Path, Sequence[Path]]) -> list[Pat
     for path in used:
         remove(folder / path)
     return used
+
+
+def remove_strangers(folder: Path, tops: Iterable[Path], owned: Container[Path]) -> list[Path]:
+    """Remove temporary folders that no shard of this run owns, and half-written files whose process is gone.
+
+    `tops` are the folders that hold temporary folders and nothing else, with those of earlier runs; a model's shards
+    are always temporary. What makes them may have gone from the configuration: then nobody else would ever do it.
+    """
+    tops = {*tops, *(path.relative_to(folder) for path in folder.glob("results/*/shards"))}
+    strangers = [
+        path.relative_to(folder)
+        for top in sorted(tops)
+        if (folder / top).is_dir()
+        for path in sorted((folder / top).iterdir())
+        if SHARD.fullmatch(path.name) and path.relative_to(folder) not in owned
+    ]
+    leftovers = [path for depth in ("*", "*/*", "*/*/*") for path in folder.glob(f"results/{depth}/.*.partial")]
+    for path in [*(folder / path for path in strangers), *filter(is_leftover, leftovers)]:
+        remove(path)
+    return strangers
 
 
 def whole(folder: Path, path: Path) -> bool:

@@ -1,6 +1,7 @@
 """Files that are whole or not there: temporary name, then rename. Digests and JSON with stable bytes."""
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -11,6 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from detport.processes import started
+
+FULL = (errno.ENOSPC, errno.EDQUOT)  # a full disk, or a user's part of it
 
 
 @contextlib.contextmanager
@@ -30,7 +33,10 @@ def atomic(path: Path, directory: bool = False) -> Iterator[Path]:
         partial.replace(path)
     except OSError as error:
         remove(partial)
-        error.filename = error.filename or str(path)  # a write that fails, on a full disk say, does not tell where
+        if (
+            error.filename is None or error.errno in FULL
+        ):  # a write does not tell where it failed, a copy names its source
+            error.filename = str(path)
         raise
     except BaseException:
         remove(partial)
@@ -58,11 +64,15 @@ def partial_name(path: Path) -> Path:
 
 def remove_leftovers(path: Path) -> None:
     """Delete partial files of `path` whose process on this host is gone, or a zombie nobody has waited for."""
-    name = re.compile(re.escape(f".{path.name}.{socket.gethostname()}.") + r"(\d+)\.(\d+)\.partial")
     for sibling in path.parent.iterdir():
-        owner = name.fullmatch(sibling.name)
-        if owner and started(int(owner[1])) != int(owner[2]):
+        if sibling.name.startswith(f".{path.name}.{socket.gethostname()}.") and is_leftover(sibling):
             remove(sibling)
+
+
+def is_leftover(path: Path) -> bool:
+    """Whether this is a partial file of a process of this host that is gone."""
+    owner = re.fullmatch(r"\..+\." + re.escape(socket.gethostname()) + r"\.(\d+)\.(\d+)\.partial", path.name, re.DOTALL)
+    return owner is not None and started(int(owner[1])) != int(owner[2])
 
 
 def remove(path: Path) -> None:

@@ -1,7 +1,8 @@
 """What a run from nothing takes: jobs, bytes and time, before anything runs."""
 
-import csv
+import re
 from pathlib import Path
+from typing import NamedTuple
 
 from detport import canvases, disk, outputs
 from detport.disk import GB
@@ -9,6 +10,17 @@ from detport.disk import GB
 # Bytes that one detection takes in a detections file, with and without a mask, where no earlier run tells.
 ROW_WITH_MASK, ROW = 250, 60
 MOST_ROWS = 100  # detections of an image, where the model's yaml does not say
+INSTANT = ("make_room",)  # marks of Snakemake's own, without a command
+
+
+class Run(NamedTuple):
+    """What is to be run, by name, and the disk that it is given."""
+
+    models: dict[str, dict]
+    datasets: dict[str, dict]
+    images: dict[str, int]  # size of every dataset
+    backends: dict[str, dict]
+    budget: disk.Budget
 
 
 def jobs(model: dict, shards: int, backends: dict[str, dict], window: int) -> dict[str, int]:
@@ -51,71 +63,93 @@ def graph_bytes(model: dict, work: dict[str, int]) -> int:
 def seconds(stage: str, name: str, benchmarks: Path) -> float | None:
     """Mean duration of a stage's jobs in earlier runs of a model or dataset."""
     files = [*(benchmarks / stage / name).rglob("*.tsv"), *(benchmarks / stage).glob(f"{name}.tsv")]
-    times = []
-    for path in files:
-        with path.open(newline="", encoding="utf-8") as file:
-            times += [float(row["s"]) for row in csv.DictReader(file, delimiter="\t")]
+    times = [time for path in files for time in durations(path)]
     return sum(times) / len(times) if times else None
 
 
-def lines(
-    models: dict[str, dict],
-    datasets: dict[str, dict],
-    images: dict[str, int],
-    backends: dict[str, dict],
-    budget: disk.Budget,
-    limit_gb: float,
-    results: Path,
-    benchmarks: Path,
-) -> list[str]:
-    """The plan as text."""
-    work = {
-        name: jobs(model, datasets[model["dataset"]]["shards"], backends, budget.windows[name])
-        for name, model in models.items()
+def durations(path: Path) -> list[float]:
+    """Seconds in a benchmark file of Snakemake; what a killed run left of one tells none."""
+    found = []
+    with path.open(newline="", encoding="utf-8", errors="replace") as file:
+        for line in file:
+            first = line.split("\t")[0]  # the column s
+            if re.fullmatch(r"[0-9]{1,12}(\.[0-9]{1,12})?", first):
+                found.append(float(first))
+    return found
+
+
+def models_of(run: Run, results: Path) -> list[dict]:
+    """Bytes of every model, and how many of its shards are there at once."""
+    rows = []
+    for name, model in run.models.items():
+        images, shards = run.images[model["dataset"]], run.datasets[model["dataset"]]["shards"]
+        at_once, kept = min(run.budget.windows[name], shards), name in run.budget.kept
+        detections = sum(detection_bytes(name, model, backend, images, results) for backend in run.backends)
+        rows.append(
+            {
+                "name": name,
+                "images": images,
+                "shards": shards,
+                "at_once": at_once,
+                "shard_bytes": images * disk.tensor_bytes(model),
+                "output_bytes": images * len(run.backends) * outputs.size(model["outputs"]),
+                "outputs": "kept" if kept else "temporary",
+                "peak": at_once * run.budget.shards[name] + run.budget.kept.get(name, 0),
+                "results": detections + graph_bytes(model, work(run)[name]),
+            }
+        )
+    return rows
+
+
+def work(run: Run) -> dict[str, dict[str, int]]:
+    """Jobs per stage of every model."""
+    return {
+        name: jobs(model, run.datasets[model["dataset"]]["shards"], run.backends, run.budget.windows[name])
+        for name, model in run.models.items()
     }
-    text = [f"A run from nothing: {', '.join(models)} on {', '.join(backends)}. GB are 1e9 bytes.", ""]
-    text += [
+
+
+def stages_of(run: Run, benchmarks: Path) -> list[dict]:
+    """Jobs of every stage, and the seconds that all of them take: None where earlier runs do not tell."""
+    counts = work(run)
+    by_stage = {"index_dataset": dict.fromkeys(run.datasets, 1)}
+    for stage in next(iter(counts.values())):
+        by_stage[stage] = {name: counts[name][stage] for name in counts}
+    rows = []
+    for stage, jobs_of in by_stage.items():
+        times = {name: 0.0 if stage in INSTANT else seconds(stage, name, benchmarks) for name in jobs_of}
+        known = all(times[name] is not None for name, count in jobs_of.items() if count)
+        taken = sum(count * times[name] for name, count in jobs_of.items() if count) if known else None
+        rows.append({"stage": stage, "jobs": sum(jobs_of.values()), "seconds": taken})
+    return rows
+
+
+def lines(models: list[dict], stages: list[dict], limit_gb: float) -> list[str]:
+    """The plan as text."""
+    text = [
         f"{'model':<18}{'images':>8}{'shards':>8}{'at once':>9}{'all shards':>13}{'all outputs':>13}{'':>11}"
         f"{'peak':>10}{'results':>10}"
     ]
-    for name, model in models.items():
-        count, shards = images[model["dataset"]], datasets[model["dataset"]]["shards"]
-        window = min(budget.windows[name], shards)
-        kept = budget.kept.get(name, 0)
-        made = count * len(backends) * outputs.size(model["outputs"])
-        peak = window * budget.shards[name] + kept
-        left = sum(detection_bytes(name, model, backend, count, results) for backend in backends)
-        left += graph_bytes(model, work[name])
-        text.append(
-            f"{name:<18}{count:>8}{shards:>8}{window:>9}{gb(count * disk.tensor_bytes(model)):>13}{gb(made):>13}"
-            f" {'kept' if kept else 'temporary':>10}{gb(peak):>10}{gb(left):>10}"
-        )
-    peak = sum(
-        min(budget.windows[name], datasets[model["dataset"]]["shards"]) * budget.shards[name]
-        for name, model in models.items()
-    )
+    text += [
+        f"{row['name']:<18}{row['images']:>8}{row['shards']:>8}{row['at_once']:>9}{gb(row['shard_bytes']):>13}"
+        f"{gb(row['output_bytes']):>13} {row['outputs']:>10}{gb(row['peak']):>10}{gb(row['results']):>10}"
+        for row in models
+    ]
+    peak = sum(row["peak"] for row in models)
     text += [
         "",
-        "Shards and outputs on disk at any moment: at most"
-        f" {gb(peak + sum(budget.kept.values()))} (disk_limit_gb {limit_gb:g}).",
+        f"Shards and outputs on disk at any moment: at most {gb(peak)} (disk_limit_gb {limit_gb:g}).",
         "results: detections and graphs, about; graphs count only where the file that a model starts from is there.",
         "",
         f"{'stage':<20}{'jobs':>7}{'s per job':>11}{'s in all':>10}",
     ]
-    total, known = 0.0, True
-    by_stage = {"index_dataset": dict.fromkeys(datasets, 1)}
-    for stage in next(iter(work.values())):
-        by_stage[stage] = {name: work[name][stage] for name in models}
-    for stage, counts in by_stage.items():
-        times = {name: seconds(stage, name, benchmarks) for name in counts}
-        number = sum(counts.values())
-        timed = all(times[name] is not None for name, count in counts.items() if count) and stage != "make_room"
-        taken = sum(count * (times[name] or 0) for name, count in counts.items())
-        shown = (f"{taken / max(number, 1):.2f}", f"{taken:.0f}") if timed else ("-", "-")
-        known, total = known and (timed or stage == "make_room"), total + taken
-        text.append(f"{stage:<20}{number:>7}{shown[0]:>11}{shown[1]:>10}")
-    number = sum(sum(counts.values()) for counts in by_stage.values())
-    text.append(f"{'all':<20}{number:>7}{'':>11}{f'{total:.0f}' if known else '-':>10}")
+    for row in stages:
+        timed = row["seconds"] is not None and row["stage"] not in INSTANT
+        shown = (f"{row['seconds'] / max(row['jobs'], 1):.2f}", f"{row['seconds']:.0f}") if timed else ("-", "-")
+        text.append(f"{row['stage']:<20}{row['jobs']:>7}{shown[0]:>11}{shown[1]:>10}")
+    known = all(row["seconds"] is not None for row in stages)
+    total = f"{sum(row['seconds'] for row in stages):.0f}" if known else "-"
+    text.append(f"{'all':<20}{sum(row['jobs'] for row in stages):>7}{'':>11}{total:>10}")
     text.append(
         "Seconds are those of jobs in earlier runs; jobs run side by side, so a run takes less by about --cores."
     )

@@ -5,13 +5,15 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from detport import canvases
 from detport.errors import Failure
 
 EXIF_ORIENTATION = 0x0112
+AS_STORED = 1  # the orientation of an image that needs no turn
 ROTATED = (5, 6, 7, 8)  # orientations that swap width and height
+FORMATS = ("JPEG", "PNG", "BMP", "WEBP")  # what both decoders read alike; others run code that few have ever looked at
 TOO_MANY_PIXELS = "has far too many pixels for an image of a detection dataset"
 # Pillow only warns of a bomb, and where threads share the filters a warning is no safe way to stop: see open_image.
 warnings.simplefilter("ignore", Image.DecompressionBombWarning)
@@ -22,21 +24,25 @@ class BadImage(Failure):
 
 
 def check(path: Path, width: int, height: int) -> None:
-    """Decode the whole file; raise BadImage unless it is an image of the size that the ground truth states."""
-    require_size(open_image(path), width, height)
+    """Decode the whole file by both decoders; raise BadImage unless one of them gives the size that the ground truth
+    states."""
+    for decoder in ("opencv", "pillow"):
+        pixels = decode(path, decoder)
+        if pixels.shape[:2] == (height, width):
+            return
+    raise wrong_size(pixels, (width, height))
 
 
-def require_size(image: Image.Image, width: int, height: int) -> None:
-    """Raise BadImage unless the image has this size, as it is stored or as EXIF turns it."""
-    size, turned = image.size, image.getexif().get(EXIF_ORIENTATION) in ROTATED
-    if size != (width, height) and not (turned and size == (height, width)):
-        raise BadImage(f"is {size[0]}x{size[1]} pixels, the annotations say {width}x{height}")
+def wrong_size(pixels: np.ndarray, size: tuple[int, int], but: str = "") -> BadImage:
+    """The complaint about an image of another size than the ground truth says."""
+    height, width = pixels.shape[:2]
+    return BadImage(f"is {width}x{height} pixels, the annotations say {size[0]}x{size[1]}{but}")
 
 
 def open_image(path: Path) -> Image.Image:
     """The decoded image, in the mode of the file."""
     try:
-        image = Image.open(path)
+        image = Image.open(path, formats=FORMATS)
         if image.width * image.height > Image.MAX_IMAGE_PIXELS:
             raise BadImage(TOO_MANY_PIXELS)
         image.load()
@@ -44,12 +50,27 @@ def open_image(path: Path) -> Image.Image:
         raise BadImage("no such file") from error
     except Image.DecompressionBombError as error:
         raise BadImage(TOO_MANY_PIXELS) from error
-    # Pillow's decoders raise any of these for broken bytes, depending on where they are broken.
-    except (OSError, SyntaxError, ValueError, EOFError, IndexError) as error:
+    except UnidentifiedImageError as error:
+        raise BadImage(f"cannot be decoded: it is no {', '.join(FORMATS[:-1])} or {FORMATS[-1]} file") from error
+    except (BadImage, MemoryError):
+        raise
+    # For broken bytes Pillow raises nearly everything there is, depending on where they are broken.
+    except Exception as error:
         raise BadImage(f"cannot be decoded ({str(error).removesuffix(f' {str(path)!r}')})") from error
-    if image.mode in ("I", "F"):
-        raise BadImage("has 32 bits per pixel, of which nobody knows what is white; save it with 8 or 16")
     return image
+
+
+def orientation(image: Image.Image) -> int:
+    """How EXIF says that the stored pixels are to be turned."""
+    try:
+        return image.getexif().get(EXIF_ORIENTATION, AS_STORED)
+    except Exception:  # noqa: BLE001 - as in open_image; both decoders ignore EXIF that they cannot read
+        return AS_STORED
+
+
+def is_turned(path: Path) -> bool:
+    """Whether an image's EXIF asks for its pixels to be turned."""
+    return orientation(Image.open(path, formats=FORMATS)) != AS_STORED
 
 
 def rgb(image: Image.Image) -> Image.Image:
@@ -62,16 +83,27 @@ def rgb(image: Image.Image) -> Image.Image:
 def decode(path: Path, decoder: str, size: tuple[int, int] | None = None) -> np.ndarray:
     """RGB uint8 [H, W, 3]. pillow keeps the stored orientation, opencv turns the image as EXIF says.
 
-    With `size` (width, height) the image must have it.
+    With `size` (width, height) the image must have it; what opencv turns may also have it before.
     """
     image = open_image(path)
-    if size is not None:
-        require_size(image, *size)
-    if decoder == "pillow":
-        return np.asarray(rgb(image))
-    pixels = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
+    pixels = np.asarray(rgb(image)) if decoder == "pillow" else by_opencv(path, image)
+    if size is not None and pixels.shape[1::-1] != size and (decoder == "pillow" or image.size != size):
+        turned = decoder == "pillow" and orientation(image) in ROTATED and image.size[::-1] == size
+        raise wrong_size(pixels, size, " as its EXIF turns it, which this decoder does not" if turned else "")
+    return pixels
+
+
+def by_opencv(path: Path, image: Image.Image) -> np.ndarray:
+    """The pixels as OpenCV decodes and turns them; `image` is the same file."""
+    try:
+        pixels = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
+    except cv2.error as error:
+        raise BadImage(f"cannot be decoded by OpenCV ({error.err})") from error
     if pixels is None:
         raise BadImage("cannot be decoded by OpenCV")
+    if pixels.shape[1::-1] not in (image.size, image.size[::-1] if orientation(image) in ROTATED else None):
+        height, width = pixels.shape[:2]
+        raise BadImage(f"is {width}x{height} pixels to OpenCV, {image.width}x{image.height} to Pillow")
     return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
 
 
@@ -127,6 +159,8 @@ def short_side_scale(
 def resize_by(pixels: np.ndarray, scale: float) -> np.ndarray:
     """Bilinear by OpenCV with the factor itself: its samples lie 1 / scale apart, not size / rounded size."""
     height, width = pixels.shape[:2]
+    if round(width * scale) * round(height * scale) > Image.MAX_IMAGE_PIXELS:  # a flat image with too_large: crop
+        raise BadImage(f"is {width}x{height} pixels, which the resize rule enlarges beyond what fits in memory")
     if min(round(width * scale), round(height * scale)) < 1:  # a very flat image keeps at least one pixel
         return resize(pixels, max(round(width * scale), 1), max(round(height * scale), 1), "opencv")
     return cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_LINEAR)

@@ -2,9 +2,13 @@
 
 A run is identified by its machine's boot, its process namespace, its process id and the moment that this process
 started, so that a process id in use again is never taken for the old run. The run holds a kernel lock on its record,
-.snakemake/detport.run, for as long as it lives, and its jobs inherit its identity in an environment variable.
+.snakemake/detport.run, for as long as it lives, and its jobs inherit its identity in an environment variable. At its
+end it writes so on the record: a record that does not say so is that of a run that lives or was killed, whatever has
+become of Snakemake's own locks.
 """
 
+import atexit
+import contextlib
 import errno
 import fcntl
 import json
@@ -29,24 +33,23 @@ def claim(folder: Path, details: dict) -> tuple[list[str], dict | None]:
     """Make this process the only run in `folder`; raise Failure if another one is, or may be, at work there.
 
     What a dead run of this machine left is cleared away first: its jobs are ended and its locks removed. Returns
-    what was done, one line each, and the record of that run if it was killed in the act. `details` go on record.
+    what was done, one line each, and the record of the run before, if there is one. `details` go on record.
     """
-    if _held:
-        return [], None
     (folder / RECORD).parent.mkdir(exist_ok=True)
-    file = (folder / RECORD).open("a+", encoding="utf-8")
+    file = os.fdopen(os.open(folder / RECORD, os.O_RDWR | os.O_CREAT, 0o666), "r+", encoding="utf-8")
     exclusive = lock(file)
     previous = read(file)
-    if exclusive is False or (previous and is_here(previous) and started(previous["pid"]) == previous["started"]):
+    open_end = previous is not None and not ended(previous)
+    if exclusive is False or (open_end and is_here(previous) and started(previous["pid"]) == previous["started"]):
         who = (
             f"process {previous['pid']} on {previous['host']}, since {previous['since']}"
             if previous
             else "it just began"
         )
         raise Failure(f"another run is at work in {folder.resolve()} ({who}). Wait for it, or stop it, then try again")
-    said, killed = [], None
+    said = []
     locks = sorted((folder / LOCKS).glob("*.lock"))
-    if previous and is_dead(previous, exclusive is True):
+    if open_end and is_dead(previous, exclusive is True):
         who = f"the run of {previous['since']} (process {previous['pid']}) was killed"
         left = orphans(token(previous))
         if left:
@@ -55,24 +58,46 @@ def claim(folder: Path, details: dict) -> tuple[list[str], dict | None]:
                 f"{who}; ended {len(left)} of its processes that were still at work: {', '.join(map(str, left))}"
             )
         if locks:
-            killed = details | previous
             for path in locks:
                 path.unlink(missing_ok=True)
             said.append(f"{who}; cleared its lock and go on where it stopped")
-    elif previous and locks:
+    elif open_end and locks:
         raise Failure(
             f"{folder.resolve()} is locked by process {previous['pid']} on {previous['host']}, since"
             f" {previous['since']}; from here nobody can tell whether it still runs. Look on {previous['host']}:"
-            f" ps -p {previous['pid']}. If it is gone: snakemake --unlock, then the same command"
+            f" ps -p {previous['pid']}. If it is gone: snakemake --cores 1 --unlock, then the same command"
         )
-    file.seek(0)
-    file.truncate()
     run = this_run()
-    json.dump(details | run, file)
-    file.flush()
+    write(file, details | run)
     _held.append(file)
+    atexit.register(release, details | run)
     os.environ[VARIABLE] = token(run)
-    return said, killed
+    return said, previous
+
+
+def holds() -> bool:
+    """Whether this process has claimed a folder."""
+    return bool(_held)
+
+
+def ended(run: dict) -> bool:
+    """Whether a run has said that it ended by itself; one that is over without was killed."""
+    return run.get("ended") is True
+
+
+def release(run: dict) -> None:
+    """At the end of this process: say on the record that the run ended by itself."""
+    if _held and os.getpid() == run["pid"]:
+        with contextlib.suppress(OSError):  # as good as killed: the next run looks after what may be left
+            write(_held.pop(), run | {"ended": True})
+
+
+def write(file: IO[str], run: dict) -> None:
+    """Put a run on record. Nothing is cut off before the rest is written: on a full disk there may be no room again."""
+    file.seek(0)
+    file.write(json.dumps(run))
+    file.truncate()
+    file.flush()
 
 
 def lock(file: IO[str]) -> bool | None:
@@ -95,7 +120,10 @@ def read(file: IO[str]) -> dict | None:
         run = json.load(file)
     except (ValueError, RecursionError):
         return None  # a new file, or one whose writer was killed in the act, before it locked anything
-    return run if isinstance(run, dict) and run.keys() >= {"host", "boot", "namespace", "pid", "started"} else None
+    if not isinstance(run, dict) or not run.keys() >= {"host", "boot", "namespace", "pid", "started"}:
+        return None
+    tops = run.get("temporary", [])
+    return run if isinstance(tops, list) and all(isinstance(top, str) for top in tops) else None
 
 
 def is_here(run: dict) -> bool:

@@ -132,6 +132,10 @@ def read_image(decoder: str) -> Callable[[Path], None]:
         assert pixels.ndim == 3
         assert pixels.shape[2] == 3
         assert pixels.dtype == np.uint8
+        height, width = pixels.shape[:2]
+        np.testing.assert_array_equal(images.decode(path, decoder, (width, height)), pixels)
+        images.check(path, width, height)
+        assert images.is_turned(path) or images.decode(path, "pillow", (width, height)).shape == pixels.shape
 
     return read
 
@@ -139,6 +143,8 @@ def read_image(decoder: str) -> Callable[[Path], None]:
 def read_checkpoint(path: Path) -> None:
     tensors = checkpoints.read(path, "model", "module.")
     assert all(isinstance(value, torch.Tensor) for value in tensors.values())
+    settings = {"wrapper": "model", "prefix": "module.", "sha256": None}
+    assert checkpoints.convert(path, settings, path.with_name("w.safetensors")) == len(tensors)
 
 
 def read_outputs(naming: str) -> Callable[[Path], None]:
@@ -186,6 +192,12 @@ def jpg(**options) -> bytes:
     return buffer.getvalue()
 
 
+def turned() -> Image.Exif:
+    exif = Image.Exif()
+    exif[images.EXIF_ORIENTATION] = 6
+    return exif
+
+
 def pth() -> bytes:
     buffer = io.BytesIO()
     torch.save({"model": {"module.a": torch.ones(2), "module.b": torch.zeros(1, dtype=torch.int64)}}, buffer)
@@ -205,6 +217,9 @@ def graph() -> bytes:
     return helper.make_model(body).SerializeToString()
 
 
+IMAGES = [jpg(format=kind) for kind in images.FORMATS]
+IMAGES += [jpg(progressive=True, quality=50), jpg(exif=turned()), jpg(format="PNG", exif=turned()), jpg(format="TIFF")]
+IMAGES += [b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 6\n%%EndComments\nshowpage\n"]
 TRUTH = {
     "images": [{"id": 1, "file_name": "a.jpg", "width": 8, "height": 6}],
     "categories": [{"id": 1, "name": "x"}],
@@ -271,8 +286,8 @@ TARGETS = {
     "VOC image set": Target(read_image_set, [b"000001\n000002\n", b"a b\n"]),
     "detections": Target(read_detections, [gzip.compress(json.dumps(FOUND).encode(), mtime=0)]),
     "detections, unpacked": Target(read_packed_detections, [json.dumps(FOUND).encode()]),
-    "image by pillow": Target(read_image("pillow"), [jpg(), jpg(format="PNG"), jpg(progressive=True, quality=50)]),
-    "image by opencv": Target(read_image("opencv"), [jpg(), jpg(format="PNG")]),
+    "image by pillow": Target(read_image("pillow"), IMAGES),
+    "image by opencv": Target(read_image("opencv"), IMAGES),
     "checkpoint": Target(read_checkpoint, [pth()]),
     "outputs .bin": Target(read_outputs("{stem}_{i}.bin"), [np.ones(8, np.float32).tobytes()], "a_0.bin"),
     "outputs .txt": Target(read_outputs("{stem}_{i}.txt"), [b"1 2.5 -3 4e2 5 6 7 8 \n", b"nan inf"], "a_0.txt"),
@@ -311,5 +326,17 @@ WORDS = [
         b"\n",
         b"\\ud800",
     ),
-    *(b"../../x", b"/etc/passwd", b"&a;", b"*a", b"!!python/object:os.system", b"<!DOCTYPE x>", b"]" * 50, b"[" * 2000),
+    *(
+        b"../../x",
+        b"/etc/passwd",
+        b"&a;",
+        b"*a",
+        b"!!python/object:os.system",
+        b"<!DOCTYPE x>",
+        b"]" * 50,
+        b"[" * 2000,
+        b"{" * 9000,
+    ),
+    *(b"2001-13-45", b"9" * 5000, b"!!int abc", b"!!float abc", b"!!bool abc", b"!!timestamp abc", b"0b_", b"0x_"),
+    *(b"2017: 1", b"null: 1", b"!!int ''", b"2001-01-01T99:99:99Z", b"!!binary x"),
 ]

@@ -73,6 +73,14 @@ def evaluate(folder: Path, content: dict) -> dict:
         ({"segmentation": {"size": [10, 10], "counts": [100]}}, "segmentation: size"),
         ({"segmentation": {"size": [30, 40], "counts": [5, 10]}}, "segmentation: counts add up to 15"),
         ({"segmentation": {"size": [30, 40], "counts": [-5, 1205]}}, "segmentation: counts"),
+        ({"segmentation": {"size": [30.0, 40.0], "counts": [1200]}}, "segmentation: size"),
+        ({"segmentation": {"size": [30, 40], "counts": [10**4000] * 20}}, "segmentation: counts"),
+        ({"segmentation": {"size": [30, 40], "counts": [True, 1199]}}, "segmentation: counts"),
+        ({"segmentation": {"size": [30, 40], "counts": "o" * 10**6}}, "segmentation: counts"),
+        ({"id": -1}, "id: -1; expected 0 to"),
+        ({"id": 2**70}, "id"),
+        ({"image_id": 10**4000}, "image_id: there is no image 1000"),
+        ({"category_id": -1}, "category_id: there is no category -1"),
         ({"segmentation": {"size": [30, 40], "counts": "\x00"}}, "segmentation: counts"),
         ({"segmentation": {"size": [30, 40], "counts": "o"}}, "segmentation: counts"),
         ({"segmentation": {"size": [30, 40]}}, "segmentation: counts"),
@@ -109,6 +117,13 @@ def test_images_without_annotations_are_scored(tmp_path):
     ("section", "change", "expected"),
     [
         ("images", {"width": 0}, "images[0]: is 0x30 pixels"),
+        ("images", {"width": 10**30}, "images[0]: is 1000000000000000000000000000000x30 pixels"),
+        ("images", {"height": 65536}, "images[0]: is 40x65536 pixels"),
+        ("images", {"width": 40.0}, "images[0].width: expected int, found 40.0"),
+        ("images", {"id": -1}, "images[0].id: -1; expected 0 to 9007199254740992"),
+        ("images", {"id": 10**25}, "images[0].id: 10000000000000000000000000; expected 0 to"),
+        ("categories", {"id": -1}, "categories[0].id"),
+        ("categories", {"id": 2**70}, "categories[0].id"),
         ("images", {"id": 2}, "images[1].id: 2 is there twice"),
         ("images", {"file_name": "2.jpg"}, "images[1].file_name: '2.jpg' is there twice"),
         ("images", {"file_name": "a\0b"}, "images[0].file_name"),
@@ -147,6 +162,27 @@ def test_files_that_are_no_annotations(tmp_path, content):
     path.write_text(content)
     with pytest.raises(UsageError, match=r"truth\.json"):
         coco.read(path)
+
+
+@pytest.mark.parametrize("identity", [0, 2**53])
+def test_the_ends_of_the_ids_are_scored(tmp_path, identity):
+    content = copy.deepcopy(truth(image_id=identity, category_id=identity))
+    content["images"][0]["id"] = content["categories"][0]["id"] = identity
+    (tmp_path / "truth.json").write_text(json.dumps(content))
+    rows = [ROWS[0] | {"image_id": identity, "category_id": identity}]
+    found = metric.evaluate(tmp_path / "truth.json", [identity, 2], rows, SETTINGS, cross_check=True)
+    assert found["segm"]["AP"] == pytest.approx(1)
+
+
+@pytest.mark.parametrize("masks", [True, False])
+def test_masks_are_checked_before_inference_where_they_are_scored(tmp_path, masks):
+    path = tmp_path / "truth.json"
+    path.write_text(json.dumps(truth(segmentation=[[1, 2]])))
+    if masks:
+        with pytest.raises(UsageError, match=r"annotations\[0\]\.segmentation"):
+            coco.index_rows({"annotations": path}, masks)
+    else:
+        assert len(coco.index_rows({"annotations": path}, masks)) == 2
 
 
 @hypothesis.given(strategies.lists(strategies.booleans(), min_size=12, max_size=12))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from detport import images
 
@@ -71,11 +71,65 @@ def test_of_16_bits_the_upper_8_are_taken(tmp_path, decoder, pixels, expected):
     assert np.abs(found.astype(int) - expected).max() <= 1
 
 
-@pytest.mark.parametrize("mode", ["I", "F"])
-def test_32_bits_are_refused(tmp_path, mode):
-    Image.new(mode, (40, 30)).save(tmp_path / "a.tiff")
-    with pytest.raises(images.BadImage, match="32 bits per pixel"):
-        images.check(tmp_path / "a.tiff", 40, 30)
+@pytest.mark.parametrize("kind", images.FORMATS)
+def test_both_decoders_see_the_same_in_every_format(tmp_path, kind):
+    """Where one of them turns an image as its EXIF says, and the other does not, the stored size is the other's."""
+    exif = Image.Exif()
+    exif[images.EXIF_ORIENTATION] = 6
+    pixels = np.random.default_rng(0).integers(0, 255, (30, 40, 3), np.uint8)
+    for options in ({}, {"exif": exif}):
+        Image.fromarray(pixels).save(tmp_path / "a.jpg", kind, **options)
+        images.check(tmp_path / "a.jpg", 40, 30)
+        by_pillow, by_opencv = (images.decode(tmp_path / "a.jpg", decoder, (40, 30)) for decoder in DECODERS)
+        turned = by_opencv.shape != by_pillow.shape
+        assert not turned or images.is_turned(tmp_path / "a.jpg")
+        np.testing.assert_array_equal(np.rot90(by_pillow, -1) if turned else by_pillow, by_opencv)
+
+
+@pytest.mark.parametrize("kind", ["TIFF", "GIF", "PPM", "JPEG2000", "ICO", "TGA", "PCX", "DDS", "SGI", "IM"])
+def test_other_formats_are_refused_when_the_dataset_is_indexed(tmp_path, kind):
+    """Before inference, and by name, whichever of them one of the two decoders would have read."""
+    Image.new("RGB", (40, 30)).save(tmp_path / "a.jpg", kind)
+    with pytest.raises(images.BadImage, match="is no JPEG, PNG, BMP or WEBP file"):
+        images.check(tmp_path / "a.jpg", 40, 30)
+
+
+def test_no_file_runs_a_program(tmp_path, monkeypatch):
+    """Pillow hands PostScript to Ghostscript, whatever the file is called."""
+    gs = tmp_path / "bin" / "gs"
+    gs.parent.mkdir()
+    gs.write_text(f"#!/bin/sh\ntouch '{tmp_path}/canary'\n")
+    gs.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{gs.parent}:{os.environ['PATH']}")
+    (tmp_path / "a.jpg").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 40 30\n%%EndComments\nshowpage\n")
+    for decoder in DECODERS:
+        with pytest.raises(images.BadImage, match="is no JPEG"):
+            images.decode(tmp_path / "a.jpg", decoder, (40, 30))
+    assert not (tmp_path / "canary").exists()
+
+
+@pytest.mark.parametrize("error", [NotImplementedError, RuntimeError, AttributeError, KeyError, ZeroDivisionError])
+def test_whatever_pillow_raises_is_a_bad_image(tmp_path, monkeypatch, error):
+    """Its decoders raise all of these; which file makes them do so changes with every version."""
+
+    def load(self):
+        raise error("odd")
+
+    Image.new("RGB", (40, 30)).save(tmp_path / "a.png")
+    monkeypatch.setattr(PngImagePlugin.PngImageFile, "load", load)
+    with pytest.raises(images.BadImage, match=r"cannot be decoded \('?odd'?\)"):
+        images.check(tmp_path / "a.png", 40, 30)
+
+
+def test_what_only_one_decoder_reads_is_refused_by_both(tmp_path, monkeypatch):
+    Image.new("RGB", (40, 30)).save(tmp_path / "a.png")
+    for found, reason in (
+        (None, "by OpenCV"),
+        (np.zeros((9, 9, 3), np.uint8), "9x9 pixels to OpenCV, 40x30 to Pillow"),
+    ):
+        monkeypatch.setattr(images.cv2, "imdecode", lambda *_, found=found: found)
+        with pytest.raises(images.BadImage, match=reason):
+            images.check(tmp_path / "a.png", 40, 30)
 
 
 @pytest.mark.parametrize("decoder", DECODERS)

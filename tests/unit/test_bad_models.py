@@ -123,7 +123,8 @@ def test_a_stage_names_the_image_with_nan(tmp_path):
     images = []
     for i, value in enumerate((1.0, np.nan)):
         np.full((3, 4, 4), value, np.float32).tofile(shard / f"{i}.bin")
-        images.append({"image_id": i, "file": f"{i}.jpg", "bin": f"{i}.bin", "bytes": 192, "canvas": "4x4"})
+        placement = {"width": 4, "height": 4, "canvas": "4x4", "resized": [4, 4], "scale": 1.0, "pad": [0, 0]}
+        images.append({"image_id": i, "file": f"{i}.jpg", "bin": f"{i}.bin", "bytes": 192} | placement)
     (shard / "shard.json").write_text(json.dumps({"schema": 1, "images": images, "skipped": []}))
     result = subprocess.run(
         [

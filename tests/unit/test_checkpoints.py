@@ -3,11 +3,14 @@
 import collections
 import os
 import pickle
+import re
+import warnings
 import zipfile
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 from detport import checkpoints
@@ -118,7 +121,13 @@ def test_a_page_is_not_called_code(tmp_path):
         checkpoints.read(path, "model", "")
 
 
-@pytest.mark.parametrize("content", [b"", b"<html>not found</html>", b"PK\x03\x04", b"\x80\x02}q\x00."])
+ENDLESS = b"}]\x8d" + b"]" * 30  # a text whose length is in the eight bytes behind its mark
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"<html>not found</html>", b"PK\x03\x04", b"PK\x03\x04" + b"{" * 5000, b"\x80\x02}q\x00.", ENDLESS],
+)
 def test_what_is_no_checkpoint_is_refused(tmp_path, content):
     path = tmp_path / "w.pth"
     path.write_bytes(content)
@@ -163,6 +172,46 @@ def test_nan_weights_are_named(tmp_path):
     state["0.bias"][1] = float("nan")
     with pytest.raises(Failure, match=r"0\.bias holds NaN"):
         checkpoints.convert(saved(tmp_path / "w.pth", state), SETTINGS, tmp_path / "w.safetensors")
+
+
+with warnings.catch_warnings():  # PyTorch's own, about kinds of tensors that it calls prototypes
+    warnings.simplefilter("ignore")
+    ODD = {
+        "sparse": torch.eye(3).to_sparse(),
+        "rows": torch.eye(3).to_sparse_csr(),
+        "nested": torch.nested.nested_tensor([torch.ones(2), torch.ones(3)]),
+        "quantized": torch.quantize_per_tensor(torch.ones(3), 0.1, 0, torch.qint8),
+        "meta": torch.ones(3, device="meta"),
+        "float8": torch.ones(3).to(torch.float8_e4m3fn),
+        "complex": torch.ones(3, dtype=torch.complex64),
+        "endless": torch.ones(1).expand(10**11),
+        "a lone \ud800": torch.ones(3),
+    }
+
+
+@pytest.mark.parametrize("key", ODD)
+def test_tensors_that_are_not_plain_are_named(tmp_path, key):
+    path = tmp_path / "w.pth"
+    torch.save({"model": {"module.fine": torch.ones(2), f"module.{key}": ODD[key]}}, path)
+    with pytest.raises(Failure, match=re.escape(f"{key!r}")) as refusal:
+        checkpoints.convert(path, SETTINGS, tmp_path / "w.safetensors")
+    assert len(str(refusal.value).splitlines()) == 1
+    assert not (tmp_path / "w.safetensors").exists()
+
+
+def test_many_names_of_one_large_tensor_are_refused(tmp_path):
+    path, weight = tmp_path / "w.pth", torch.ones(2**18)
+    torch.save({"model": {f"module.{i}": weight for i in range(100)}}, path)
+    with pytest.raises(Failure, match="would take 104857600 bytes"):
+        checkpoints.convert(path, SETTINGS, tmp_path / "w.safetensors")
+
+
+def test_every_plain_type_is_kept(tmp_path):
+    state = {str(dtype): torch.ones(3).to(dtype) for dtype in checkpoints.DTYPES}
+    checkpoints.convert(saved(tmp_path / "w.pth", state), SETTINGS, tmp_path / "w.safetensors")
+    assert {key: value.dtype for key, value in load_file(tmp_path / "w.safetensors").items()} == {
+        str(dtype): dtype for dtype in checkpoints.DTYPES
+    }
 
 
 def test_pinned_digest(tmp_path):

@@ -272,3 +272,38 @@ def test_devices_decide_the_chip_where_it_is_auto():
         backend = config.load_backend(config.ROOT / "config" / "backends" / f"{name}.yaml")
         one, other = (config.settings_text(model, backend | {"devices": ids}, "compile") for ids in ([0], [4]))
         assert (one != other) is again
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *("2001-13-45", "9" * 5000, "!!int abc", "!!float abc", "!!bool abc", "!!timestamp abc", "0b_", "0x_"),
+        *("!!int ''", "!!float ''", "2001-01-01T99:99:99Z", "!!binary x", "!!python/object:os.system x", "2001-01-01"),
+    ],
+)
+def test_values_that_yaml_stumbles_over_are_named_with_their_line(tmp_path, value):
+    path = edited(tmp_path, "title: ", f"title: {value}\n#")
+    with pytest.raises(UsageError, match=r"model\.yaml:\d+: ") as refusal:
+        config.load(path, "model")
+    assert len(str(refusal.value)) < 300
+
+
+@pytest.mark.parametrize("name", ["2017", "null", "~", "true", "1.5", "2001-01-01"])
+def test_names_that_yaml_does_not_take_for_text(tmp_path, name):
+    path = tmp_path / "config.yaml"
+    dataset = "{kind: coco, images: i, annotations: a, shards: 1}"
+    path.write_text(f"models: [m]\ndatasets:\n  {name}: {dataset}\n")
+    with pytest.raises(UsageError, match=r"config\.yaml:\d: datasets\..*is not text for YAML; quote it"):
+        config.load(path, "config")
+    if name == "2017":
+        path.write_text(f"models: [m]\ndatasets:\n  '{name}': {dataset}\n")
+        assert "2017" in config.load(path, "config")["datasets"]
+
+
+@pytest.mark.parametrize("bracket", ["[", "{", "[{"])
+def test_endless_nesting_is_refused_at_once(tmp_path, bracket):
+    """A parser that follows it takes quadratic time."""
+    path = tmp_path / "config.yaml"
+    path.write_text(f"models: {bracket * 9000}\n")
+    with pytest.raises(UsageError, match=r"config\.yaml:1: nested more than 50 deep"):
+        config.load(path, "config")

@@ -1,13 +1,14 @@
 """Bytes of shards, how many fit, and the times that keep another limit from rerunning anything."""
 
 import os
+import socket
 from pathlib import Path
 
 import hypothesis
 import pytest
 from hypothesis import strategies
 
-from detport import config, disk
+from detport import config, disk, files
 from detport.errors import UsageError
 
 MODEL = config.load(config.ROOT / "config" / "models" / "retinamask.yaml", "model")
@@ -122,3 +123,35 @@ def test_what_a_killed_run_had_used_up_is_removed(tmp_path):
     needed_by |= {Path("unfinished"): [Path("half")], Path("gone"): [Path("done")]}
     assert disk.remove_used(tmp_path, needed_by) == [Path("used")]
     assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir()) == [".snakemake", "needed", "unfinished"]
+
+
+def test_what_no_shard_owns_any_more_is_removed(tmp_path):
+    top, outputs = tmp_path / "results" / "m" / "shards", tmp_path / "results" / "m" / "b" / "outputs"
+    gone = [top / "0002", tmp_path / "results" / "other" / "shards" / "0000", outputs / "0002"]
+    dead = [
+        top / f".0001.{socket.gethostname()}.4194300.1.partial",
+        outputs / f".a\nb.{socket.gethostname()}.1.1.partial",
+    ]
+    kept = [top / "0000", outputs / "0000", tmp_path / "results" / "other" / "b" / "outputs" / "0000"]
+    kept += [files.partial_name(top / "0003"), top / ".0001.elsewhere.1.1.partial", top / "notes"]
+    kept += [tmp_path / "results" / "datasets" / "shards" / "index.tsv"]
+    for path in [*gone, *dead, *kept]:
+        path.mkdir(parents=True)
+    owned = {path.relative_to(tmp_path): [] for path in kept[:2]}
+    removed = disk.remove_strangers(tmp_path, [outputs.relative_to(tmp_path), Path("results/nothing/there")], owned)
+    assert sorted(removed) == sorted(path.relative_to(tmp_path) for path in gone)
+    assert not any(path.exists() for path in [*gone, *dead])
+    assert all(path.exists() for path in kept)
+
+
+def test_sizes_are_those_of_all_files_below_a_folder(tmp_path):
+    """Ground truths name images in folders of their own, and data are often links to another disk."""
+    images = tmp_path / "images"
+    (images / "deep" / "er").mkdir(parents=True)
+    (tmp_path / "elsewhere").mkdir()
+    for name, size in (("images/a.jpg", 1), ("images/deep/er/b.jpg", 2), ("elsewhere/c.jpg", 3)):
+        (tmp_path / name).write_bytes(bytes(size))
+    (images / "link").symlink_to(tmp_path / "elsewhere")
+    (images / "round").symlink_to(images)
+    (images / "nothing").symlink_to(tmp_path / "missing")
+    assert sorted(disk.sizes(str(images))) == [("a.jpg", 1), ("deep/er/b.jpg", 2), ("link/c.jpg", 3)]

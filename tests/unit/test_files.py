@@ -1,6 +1,7 @@
 """Outputs are whole or not there."""
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -60,6 +61,15 @@ def test_leftovers_of_dead_processes_are_removed_and_of_live_ones_kept(tmp_path)
         files.write_json(tmp_path / "x.json", {})
     left = {path.name for path in tmp_path.iterdir()}
     assert left == {"x.json", names["alive"], names["elsewhere"], names["another file's"]}
+
+
+def test_a_full_disk_is_that_of_the_output(tmp_path):
+    """A copy that fails blames the file that it reads."""
+    source = tmp_path / "source"
+    source.write_bytes(bytes(100_000))
+    with pytest.raises(OSError, match="No space left") as error, files.atomic(tmp_path / "output"):
+        shutil.copyfile(source, "/dev/full")
+    assert error.value.filename == str(tmp_path / "output")
 
 
 def test_json_has_stable_bytes_and_no_nan(tmp_path):

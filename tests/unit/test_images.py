@@ -1,13 +1,16 @@
 """Decoding, placement and refusal of images."""
 
 import io
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
-from detport import images
+import preprocess
+from detport import config, images, shards
 
 MODEL = {
     "input": {"name": "input", "height": 64, "width": 96, "canvases": []},
@@ -109,6 +112,14 @@ def test_a_very_flat_image_keeps_a_pixel(tmp_path):
     assert placement["resized"] == [96, 1]
 
 
+def test_a_very_flat_image_is_not_enlarged_without_end(tmp_path):
+    """With its short side of 1 pixel enlarged to 600, and the rest cropped only then."""
+    Image.new("RGB", (40_000, 1)).save(tmp_path / "a.png")
+    with pytest.raises(images.BadImage, match="is 40000x1 pixels, which the resize rule enlarges beyond"):
+        images.preprocess(tmp_path / "a.png", short_side(600, "crop"))
+    assert images.preprocess(tmp_path / "a.png", short_side(600, "fit"))[1]["resized"] == [96, 1]
+
+
 def test_normalising_before_the_resize_does_not_round(tmp_path):
     before, _ = images.preprocess(jpg(tmp_path / "a.jpg"), short_side(60, "fit"))
     late = short_side(60, "fit")
@@ -118,16 +129,50 @@ def test_normalising_before_the_resize_does_not_round(tmp_path):
     assert 0 < np.abs(before - after).max() < 1
 
 
-def test_exif_orientation(tmp_path):
+@pytest.fixture
+def lying(tmp_path) -> Path:
+    """A file of 40x30 pixels whose EXIF turns it to 30x40."""
     exif = Image.Exif()
     exif[images.EXIF_ORIENTATION] = 6
-    path = jpg(tmp_path / "a.jpg", exif=exif)
-    assert images.decode(path, "pillow").shape[:2] == (30, 40)
-    assert images.decode(path, "opencv").shape[:2] == (40, 30)
-    images.check(path, 40, 30)
-    images.check(path, 30, 40)
+    return jpg(tmp_path / "a.jpg", exif=exif)
+
+
+def test_exif_orientation(lying):
+    assert images.decode(lying, "pillow").shape[:2] == (30, 40)
+    assert images.decode(lying, "opencv").shape[:2] == (40, 30)
+    assert images.is_turned(lying)
+    images.check(lying, 40, 30)
+    images.check(lying, 30, 40)
     with pytest.raises(images.BadImage, match="annotations say 41x30"):
-        images.check(path, 41, 30)
+        images.check(lying, 41, 30)
+
+
+def test_a_decoder_that_does_not_turn_takes_the_stored_size_only(lying):
+    assert images.decode(lying, "pillow", (40, 30)).shape[:2] == (30, 40)
+    with pytest.raises(images.BadImage, match="is 40x30 pixels, the annotations say 30x40 as its EXIF turns it"):
+        images.decode(lying, "pillow", (30, 40))
+    # As published: COCO's annotations are about the stored pixels, and OpenCV turns them all the same.
+    assert images.decode(lying, "opencv", (40, 30)).shape[:2] == (40, 30)
+    assert images.decode(lying, "opencv", (30, 40)).shape[:2] == (40, 30)
+
+
+@pytest.mark.parametrize("decoder", ["pillow", "opencv"])
+def test_the_log_says_once_that_images_were_turned(tmp_path, lying, decoder, caplog):
+    model = yaml.safe_load((config.ROOT / "demo" / "config" / "models" / "retinamask.yaml").read_text())
+    model["preprocess"]["decoder"] = decoder
+    (tmp_path / "model.yaml").write_text(yaml.safe_dump(model))
+    rows = [{"image_id": i, "file": f"{i}.jpg", "width": 40, "height": 30, "bytes": 1} for i in range(3)]
+    jpg(tmp_path / "0.jpg")
+    for i in (1, 2):
+        shutil.copy(lying, tmp_path / f"{i}.jpg")
+    shards.write_index(tmp_path / "index.tsv", rows)
+    arguments = ["--model", tmp_path / "model.yaml", "--index", tmp_path / "index.tsv", "--images", tmp_path]
+    preprocess.main([*map(str, arguments), "--shard", "0/1", "--output", str(tmp_path / "shard")])
+    warned = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert len(warned) == (decoder == "opencv")
+    assert all(
+        "2 images are turned as their EXIF says (decoder: opencv), the first is '1.jpg'" in line for line in warned
+    )
 
 
 def broken_files() -> dict[str, bytes]:

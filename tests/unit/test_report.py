@@ -1,5 +1,8 @@
 """Gates and verdict."""
 
+import argparse
+import json
+
 import pytest
 
 import report
@@ -68,6 +71,33 @@ def test_gate(measured, verdict):
     row = judged(measured)
     assert row["verdict"] == verdict
     assert row["required"] == pytest.approx(0.276)
+
+
+@pytest.mark.parametrize(("allowed", "verdict"), [(0, "NOT MEASURED"), (1, "NOT MEASURED"), (2, "PASS"), (3, "PASS")])
+def test_as_many_skipped_images_as_the_yaml_allows(tmp_path, allowed, verdict):
+    """Two of eighty were skipped; the figures are over the others, and the report names them whatever the verdict."""
+    skipped = [{"image_id": i, "file": f"{i}.jpg", "reason": "cannot be decoded"} for i in (7, 8)]
+    accuracy = ACCURACY | {
+        "images": {"indexed": 80, "scored": 78, "skipped": skipped},
+        "annotations": {"file": "truth.json", "sha256": "0" * 64},
+        **{"images_counted": 78, "too_large": [], "cross_checked": False, "schema": 1, "metric": {}, "detections": 9},
+    }
+    performance = PERFORMANCE | {
+        **{"schema": 1, "canvas": "8x8", "other_canvases": [], "fps_is": "x", "batch": 1, "runs": 9, "timed": "x"},
+        **{"input": "x", "machine": {"processor": "x", "cores": 1}, "versions": {}, "date": "x"},
+    }
+    model = {"name": "m", "title": "t", "dataset": "d", "allowed_skips": allowed, "references": REFERENCES}
+    for name, content in (("accuracy", accuracy), ("performance", performance)):
+        (tmp_path / f"{name}.json").write_text(json.dumps(content))
+    args = argparse.Namespace(
+        backend=[config.ROOT / "config" / "backends" / "onnxruntime.yaml"],
+        accuracy=[tmp_path / "accuracy.json"],
+        performance=[tmp_path / "performance.json"],
+        **{"files": [], "patches": [], "command": ""},
+    )
+    found = report.assemble(model | {"gates": [GATE]}, args)
+    assert found["gates"][0]["verdict"] == found["verdict"] == verdict
+    assert found["backends"]["onnxruntime"]["images"]["skipped"] == skipped
 
 
 def test_gate_with_a_factor():

@@ -67,13 +67,17 @@ def test_the_lock_of_a_killed_run_is_cleared_and_said(tmp_path):
     assert len(said) == 1
     assert f"(process {process.pid}) was killed; cleared its lock" in said[0]
     assert record["pid"] == process.pid
+    assert not runs.ended(record)
     assert os.environ[runs.VARIABLE] == runs.token(runs.this_run())
 
 
 def test_a_run_that_ended_by_itself_leaves_nothing_to_say(tmp_path):
     process = holder(tmp_path)
     process.communicate("\n")
-    assert runs.claim(tmp_path, {}) == ([], None)
+    said, record = runs.claim(tmp_path, {})
+    assert not said
+    assert record["pid"] == process.pid
+    assert runs.ended(record)
 
 
 def test_a_killed_run_that_nobody_waited_for_is_dead_too(tmp_path):
@@ -126,14 +130,29 @@ def test_whose_lock_is_cleared(tmp_path, changes, dead):
     if dead:
         runs.claim(tmp_path, {})
     else:
-        with pytest.raises(Failure, match=r"on elsewhere: ps -p 4194300\. If it is gone: snakemake --unlock"):
+        with pytest.raises(Failure, match=r"on elsewhere: ps -p 4194300\. If it is gone: snakemake --cores 1 --unlock"):
             runs.claim(tmp_path, {})
     assert lock.exists() != dead
 
 
-def test_another_host_that_ended_well_is_no_obstacle(tmp_path):
-    write_record(tmp_path, boot="another", host="elsewhere")
-    assert runs.claim(tmp_path, {}) == ([], None)
+@pytest.mark.parametrize("ended", [True, False], ids=["ended by itself", "killed, and unlocked by its user"])
+def test_another_host_without_locks_is_no_obstacle(tmp_path, ended):
+    write_record(tmp_path, boot="another", host="elsewhere", ended=ended)
+    said, record = runs.claim(tmp_path, {})
+    assert not said
+    assert (record["host"], runs.ended(record)) == ("elsewhere", ended)
+
+
+def test_a_killed_run_is_known_without_its_locks(tmp_path):
+    """Whatever has become of them since."""
+    killed(holder(tmp_path))
+    assert not runs.ended(runs.claim(tmp_path, {})[1])
+
+
+def test_a_longer_record_leaves_nothing_behind_a_shorter_one(tmp_path):
+    write_record(tmp_path, since="x" * 1000, ended=True)
+    runs.claim(tmp_path, {})
+    assert json.loads((tmp_path / runs.RECORD).read_text())["pid"] == os.getpid()
 
 
 def test_a_lock_without_a_record_is_left_to_snakemake(tmp_path):
@@ -142,7 +161,7 @@ def test_a_lock_without_a_record_is_left_to_snakemake(tmp_path):
     assert lock.exists()
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", "null", '{"pid": 1}', "\x00"])
+@pytest.mark.parametrize("content", ["", "{", "[]", "null", '{"pid": 1}', "\x00", '{"temporary": 1}'])
 def test_a_half_written_record_is_none(tmp_path, content):
     (tmp_path / ".snakemake").mkdir()
     (tmp_path / runs.RECORD).write_text(content)

@@ -62,10 +62,10 @@ def dataset(tmp_path) -> dict[str, Path]:
     return {"index": tmp_path / "index.tsv", "annotations": tmp_path / "truth.json", "folder": tmp_path}
 
 
-def evaluate(dataset: dict[str, Path], *files: Path) -> subprocess.CompletedProcess:
+def evaluate(dataset: dict[str, Path], *files: Path, model: Path = MODEL) -> subprocess.CompletedProcess:
     return run(
         "evaluate.py",
-        *("--model", MODEL, "--index", dataset["index"], "--annotations", dataset["annotations"]),
+        *("--model", model, "--index", dataset["index"], "--annotations", dataset["annotations"]),
         *("--detections", *files, "--output", dataset["folder"] / "accuracy.json"),
     )
 
@@ -93,6 +93,16 @@ def test_skipped_images_are_accounted_for(dataset):
     assert result.returncode == 0, result.stderr
     images = json.loads((dataset["folder"] / "accuracy.json").read_text())["images"]
     assert images == {"indexed": 4, "scored": 3, "skipped": skipped}
+
+
+@pytest.mark.parametrize("name", ["retinamask", "rfcn"], ids=["metric coco", "metric voc"])
+def test_no_number_where_every_image_was_skipped(dataset, name):
+    skipped = [{"image_id": i, "file": f"{i}.jpg", "reason": "is broken"} for i in (25, 125, 225, 325)]
+    model = MODEL.with_name(f"{name}.yaml")
+    result = evaluate(dataset, write_detections(dataset["folder"] / "0.json.gz", [], skipped), model=model)
+    assert result.returncode == 1
+    assert "no image could be scored: all 4 were skipped, the first ('25.jpg') because it is broken" in result.stderr
+    assert not (dataset["folder"] / "accuracy.json").exists()
 
 
 def test_a_truncated_detections_file_is_named(dataset):

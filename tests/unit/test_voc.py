@@ -121,7 +121,12 @@ OUTSIDE = """<!DOCTYPE a [<!ENTITY a SYSTEM "file:///etc/passwd">]>"""
         (xml().replace("353", "1.5"), "correct <size>"),
         (xml("<object/>"), "<object> has no <bndbox>"),
         (xml(thing("dog", 1, 1, "ten", 2)), "<xmax> is 'ten'"),
-        (xml(thing("dog", 1, 1, "nan", 2)), "<xmax> is 'nan'"),
+        *(
+            (xml(thing("dog", 1, 1, text, 2)), f"<xmax> is '{text}'")
+            for text in ("nan", "inf", "1_0", "٣", "1e308", "")
+        ),
+        (xml().replace("353", "1e308"), "<width> is '1e308'"),
+        (xml().replace("353", "9" * 5000), f"<width> is '{'9' * 40}'; correct"),
         (xml(thing("dog", 5, 1, 4, 2)), r"box \[5, 1, 4, 2\] ends before it starts"),
     ],
 )

@@ -8,11 +8,15 @@ from runs import ROOT
 
 PARTS = ("Snakefile", "rules", "scripts", "config", "profiles", "envs")
 STAND_IN = """
-import os, sys, time
+import os, re, sys, time
 from pathlib import Path
 stage, flags = Path(sys.argv[0]).stem, sys.argv[1:]
 sizes = {name: [int(size) for size in text.split("+")] for name, text in
          (entry.split("=") for entry in os.environ["STAND_IN_BYTES"].split(","))}
+options = re.findall(r'add_argument[(]\\s*"(--[a-z0-9-]+)"', Path(__file__).read_text())
+taken_for_options = [word for word in flags if word.startswith("-") and word.split("=")[0] not in options]
+if taken_for_options:
+    sys.exit(f"unknown options {taken_for_options}")
 time.sleep(float(os.environ.get("STAND_IN_SECONDS", "0")) * (stage == "infer"))
 for output in (Path(flags[i + 1]) for i, flag in enumerate(flags) if (flag + "-").startswith("--output-")):
     if stage in sizes:

@@ -204,7 +204,7 @@ def test_what_is_wrong_with_the_configuration_is_named(tmp_path, content, expect
     ("option", "expected"),
     [
         ("backends=[onnxruntme]", "no file config/backends/onnxruntme.yaml; did you mean 'onnxruntime'?"),
-        ("backends=[onnxruntime", "--config: backends: '[onnxruntime': expected ',' or ']'"),
+        ("backends=[onnxruntime", "--config: backends:1: not valid YAML: expected ',' or ']'"),
         ("models=[nosuch]", "config/models/nosuch.yaml: no such file"),
         ("on_bad_image=ignore", "on_bad_image: 'ignore' is not known; expected one of fail, skip"),
         ("shard=3", "shard: unknown key"),

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -11,7 +12,7 @@ import pytest
 import yaml
 
 from detport import config, disk
-from runs import planned, snakemake
+from runs import IMAGES, planned, snakemake
 from stages import with_stand_ins
 
 SHARDS = 64
@@ -104,6 +105,21 @@ def test_a_run_of_64_shards_stays_below_the_limit(repository, folder, cores, sha
     assert not list(folder.glob("results/retinamask/shards/*"))
     assert not list(folder.glob("results/retinamask/*/outputs/*"))
     assert not list(folder.glob("results/retinamask/room/*/*"))
+
+
+def test_the_real_stages_take_no_more_than_their_stand_ins(copy_of_finished, finished):
+    """The demo's model, one image per shard: tensors, outputs and whatever the stages write beside them."""
+    folder = copy_of_finished()
+    path = folder / "config" / "config.yaml"
+    datasets = yaml.safe_load(path.read_text())["datasets"]
+    datasets["shapes"]["shards"] = IMAGES
+    most = limit(folder, 2, keep_outputs_gb=0, datasets=datasets)
+    shutil.rmtree(folder / "results" / "retinamask" / "onnxruntime" / "outputs")  # those of the run before were kept
+    peak, said = watched_run(config.ROOT, folder, "--cores", "2")
+    assert said.count("rule infer_temporary:") == IMAGES
+    assert 0.4 * most < peak <= most
+    assert not list(folder.glob("results/retinamask/shards/*"))
+    assert (folder / TARGET).read_bytes() == (finished / TARGET).read_bytes()
 
 
 def test_kept_outputs_count_as_well(repository, folder):

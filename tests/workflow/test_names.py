@@ -3,6 +3,8 @@
 import json
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -85,14 +87,39 @@ def test_every_folder(tmp_path, name):
     environment = os.environ | {"STAND_IN_BYTES": "preprocess=10,infer=10"}
     result = snakemake(folder, "--cores", "2", TARGET, repository=repository, env=environment)
     said = result.stdout + result.stderr
-    if "{" in name:
+    if "{" in name or name.startswith("-"):
         assert result.returncode == 2
         assert f"{name}/w.pth  (trained weights" in result.stderr
-        assert "Snakemake takes braces in a path for a wildcard" in result.stderr
+        reason = "Snakemake takes braces in a path for a wildcard" if "{" in name else "begins with a dash"
+        assert reason in result.stderr
     else:
         assert result.returncode == 0, said
     assert "Traceback" not in said
     assert no_canary(tmp_path)
+
+
+def test_a_list_of_images_with_a_dash(tmp_path):
+    """Its name is part of those of VOC's result files, and as such a word of its own on the command line."""
+    folder = reduced_demo(tmp_path / "demo", "rfcn")
+    path = folder / "config" / "config.yaml"
+    config = yaml.safe_load(path.read_text())
+    image_set = Path(config["datasets"]["shapes_voc"]["image_set"])
+    (folder / image_set).rename((folder / image_set).with_name("-rf.txt"))
+    config["datasets"]["shapes_voc"]["image_set"] = str(image_set.with_name("-rf.txt"))
+    path.write_text(yaml.safe_dump(config))
+    result = snakemake(folder, "-n", "-p", "results/rfcn/onnxruntime/comp4")
+    assert result.returncode == 0, result.stderr
+    assert "--image-set=-rf" in result.stdout + result.stderr
+
+
+def test_the_stand_ins_refuse_what_a_stage_would_refuse(tmp_path):
+    """Else the tests above would show nothing."""
+    repository = with_stand_ins(tmp_path / "repository")
+    command = [sys.executable, repository / "scripts" / "preprocess.py", "--images", "-rf", "--output", tmp_path / "x"]
+    environment = os.environ | {"STAND_IN_BYTES": "preprocess=10"}
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert result.returncode == 1
+    assert "unknown options ['-rf']" in result.stderr
 
 
 @pytest.mark.parametrize("name", [*NASTY[:-1], "..", ".", "", "a/b", "a\n", "x" * 101])
@@ -103,3 +130,12 @@ def test_names_of_models_backends_and_datasets_are_refused(tmp_path, what, name)
     settings[what] = {name: dataset} if what == "datasets" else [name]
     with pytest.raises(UsageError, match=what):
         configuration.check(settings, "config", "config.yaml")
+
+
+@pytest.mark.parametrize("setting", ["backends=[x", "cross_check={", "disk_limit_gb=2001-13-45", "models=*x"])
+def test_settings_on_the_command_line_that_are_no_yaml(tmp_path, setting):
+    folder = reduced_demo(tmp_path / "demo", "retinamask")
+    result = snakemake(folder, "-n", "--config", setting)
+    assert result.returncode == 2
+    assert f"detport: error: --config: {setting.split('=')[0]}" in result.stderr
+    assert "Traceback" not in result.stderr

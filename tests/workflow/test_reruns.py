@@ -84,6 +84,7 @@ def add(name: str, text: str) -> Change:
     """Append text to a file of the working directory."""
 
     def change(run: Run) -> None:
+        (run.folder / name).parent.mkdir(parents=True, exist_ok=True)
         with (run.folder / name).open("ab") as file:
             file.write(text.encode())
 
@@ -120,8 +121,13 @@ CHANGES: dict[str, tuple[list[Change], dict[str, int]]] = {
     "gate": ([edit(MODEL, "minus: 0.002", "minus: 0.5")], {"report": 1}),
     "threshold": ([edit(MODEL, "nms_iou: 0.4", "nms_iou: 0.5")], DECODE),
     "mean": ([edit(MODEL, "mean: [102", "mean: [103")], SHARD),
+    "masks are not scored": (
+        [edit(MODEL, "iou_types: [bbox, segm]", "iou_types: [bbox]")],
+        {"evaluate": 1, "report": 1},
+    ),
     "weights": ([add("weights/retinamask.pth", "x")], CONVERT),
     "one image": ([add(IMAGE, "x")], INDEX),
+    "one image in a folder of its own": ([add("data/images/deep/er/c.jpg", "x")], INDEX),
     "one image added": ([add_image], INDEX),
     "annotations": ([add("data/annotations/instances.json", " ")], INDEX),
     "option of the runner": ([add(BACKEND, "session: {graph_optimization: basic}\n")], COMPILE),

@@ -11,27 +11,35 @@ from pathlib import Path
 from detport.errors import UsageError
 
 FARTHEST = 1e5  # pixels; COCO's rasteriser needs memory in proportion to a polygon's length
+LARGEST_ID = 2**53  # up to here every tool, and every reader of JSON, has the same integers
+LONGEST_SIDE = 65_535  # pixels: JPEG's; the pixels of a mask must fit in 32 bits
+LARGEST_RUN = 60  # bits, far more than any; a text of one endless number would take quadratic time
 POLYGON = 6  # numbers of the smallest polygon
 
 
 def check(path: Path, truth: dict) -> None:
     """Raise UsageError for the first annotation that no evaluator could score."""
+    for name in ("images", "categories", "annotations"):
+        for i, entry in enumerate(truth[name]):
+            if not 0 <= entry["id"] <= LARGEST_ID:
+                raise UsageError(f"{path}: {name}[{i}].id: {shown(entry['id'])}; expected 0 to {LARGEST_ID}")
     images, categories = {image["id"] for image in truth["images"]}, {entry["id"] for entry in truth["categories"]}
     for i, image in enumerate(truth["images"]):
         where = f"{path}: images[{i}]"
-        if min(image["width"], image["height"]) < 1:
-            raise UsageError(f"{where}: is {image['width']}x{image['height']} pixels; correct width and height")
+        if not all(1 <= image[side] <= LONGEST_SIDE for side in ("width", "height")):
+            size = f"{shown(image['width'])}x{shown(image['height'])}"
+            raise UsageError(f"{where}: is {size} pixels; correct width and height, 1 to {LONGEST_SIDE}")
         if not writable(image["file_name"]):
             raise UsageError(f"{where}.file_name: {image['file_name']!r} cannot be the name of a file; correct it")
     for i, annotation in enumerate(truth["annotations"]):
         where = f"{path}: annotations[{i}]"
         if annotation["image_id"] not in images:
             raise UsageError(
-                f"{where}.image_id: there is no image {annotation['image_id']}; remove it or add the image"
+                f"{where}.image_id: there is no image {shown(annotation['image_id'])}; remove it or add the image"
             )
         if annotation["category_id"] not in categories:
             raise UsageError(
-                f"{where}.category_id: there is no category {annotation['category_id']}; remove it or add the category"
+                f"{where}.category_id: there is no category {shown(annotation['category_id'])}; remove it or add one"
             )
         box = annotation["bbox"]
         if len(box) != 4 or not all(map(is_number, box)) or min(box[2:]) < 0:
@@ -73,17 +81,18 @@ def polygons_problem(polygons: list) -> str | None:
 
 def runs_problem(mask: dict, size: list[int]) -> str | None:
     """What is wrong with a run-length encoded mask."""
-    counts = mask.get("counts")
-    if mask.get("size") != size:
-        return f"size {shown(mask.get('size'))} is not the image's height and width, {size}"
+    counts, stated = mask.get("counts"), mask.get("size")
+    if stated != size or not all(type(side) is int for side in stated):
+        return f"size {shown(stated)} is not the image's height and width, {size}"
     if isinstance(counts, str):
         counts = decoded(counts)
         if counts is None:
             return "counts are not COCO's run-length encoding"
-    if not isinstance(counts, list) or not all(isinstance(count, int) and count >= 0 for count in counts):
+    pixels = size[0] * size[1]
+    if not isinstance(counts, list) or not all(type(count) is int and 0 <= count <= pixels for count in counts):
         return f"counts {shown(counts)}; expected a list of lengths or COCO's text"
-    if sum(counts) != size[0] * size[1]:
-        return f"counts add up to {sum(counts)} pixels, the image has {size[0] * size[1]}"
+    if sum(counts) != pixels:
+        return f"counts add up to {sum(counts)} pixels, the image has {pixels}"
     return None
 
 
@@ -94,7 +103,7 @@ def decoded(text: str) -> list[int] | None:
     value = shift = 0
     for character in text:
         bits = ord(character) - 48
-        if not 0 <= bits < 64:
+        if not 0 <= bits < 64 or shift > LARGEST_RUN:
             return None
         value |= (bits & 31) << shift
         shift += 5

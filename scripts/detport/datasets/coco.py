@@ -41,7 +41,9 @@ def require(path: Path, entries: list, name: str, keys: dict[str, type]) -> None
             raise UsageError(f"{path}: {name}[{i}] is not an object")
         for key, kind in keys.items():
             if not isinstance(entry.get(key), kind) or isinstance(entry.get(key), bool):
-                raise UsageError(f"{path}: {name}[{i}].{key}: expected {kind.__name__}, found {entry.get(key)!r}")
+                raise UsageError(
+                    f"{path}: {name}[{i}].{key}: expected {kind.__name__}, found {annotations.shown(entry.get(key))}"
+                )
 
 
 def unique(path: Path, truth: dict, name: str, key: str) -> None:
@@ -49,7 +51,7 @@ def unique(path: Path, truth: dict, name: str, key: str) -> None:
     seen = set()
     for i, entry in enumerate(truth[name]):
         if entry[key] in seen:
-            raise UsageError(f"{path}: {name}[{i}].{key}: {entry[key]!r} is there twice")
+            raise UsageError(f"{path}: {name}[{i}].{key}: {annotations.shown(entry[key])} is there twice")
         seen.add(entry[key])
 
 
@@ -68,9 +70,13 @@ def signatures(dataset: dict) -> tuple[str, str]:
     return "", ""
 
 
-def index_rows(dataset: dict) -> list[dict]:
-    """One row per image of the ground truth, sorted by image id."""
-    images = sorted(read(Path(dataset["annotations"]))["images"], key=lambda image: image["id"])
+def index_rows(dataset: dict, masks: bool = False) -> list[dict]:
+    """One row per image of the ground truth, sorted by image id; with `masks`, those are checked as well."""
+    path = Path(dataset["annotations"])
+    truth = read(path)
+    if masks:
+        annotations.check_masks(path, truth)
+    images = sorted(truth["images"], key=lambda image: image["id"])
     return [
         {"image_id": image["id"], "file": image["file_name"], "width": image["width"], "height": image["height"]}
         for image in images

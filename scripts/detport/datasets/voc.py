@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from xml.etree import ElementTree
@@ -11,11 +12,13 @@ from detport.errors import UsageError
 from detport.files import sha256
 
 ANNOTATIONS = "folder"
+NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")  # Python's own also take 1_0 and ٣
+FARTHEST = 1e9  # pixels; nothing in an image is farther away
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
 
-def index_rows(config: dict) -> list[dict]:
-    """One row per image, in the order of the image set; the VOC name is the image id."""
+def index_rows(config: dict, masks: bool = False) -> list[dict]:
+    """One row per image, in the order of the image set; the VOC name is the image id. There are no masks to check."""
     folder = Path(config["annotations"])
     entries = {name: read_annotation(folder / f"{name}.xml") for name in image_names(Path(config["image_set"]))}
     return [
@@ -119,12 +122,9 @@ def text(path: Path, node: ElementTree.Element, tag: str) -> str:
 def number(path: Path, node: ElementTree.Element, tag: str) -> int | float:
     """Whole numbers as integers; some files of later VOC years have fractions."""
     found = text(path, node, tag)
-    try:
-        value = float(found)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise UsageError(f"{path}: <{tag}> is {found!r}; correct it to a number")
+    value = float(found) if NUMBER.fullmatch(found) else math.inf
+    if abs(value) > FARTHEST:
+        raise UsageError(f"{path}: <{tag}> is {found[:40]!r}; correct it to a number of pixels")
     return int(value) if value.is_integer() else value
 
 
