@@ -28,7 +28,7 @@ def begin() -> None:
 
 
 def only_asks(wildcards) -> list:
-    """Input of a rule that makes nothing: as the only target it leaves the folder's locks alone, whosever they are."""
+    """No input; a target that makes nothing leaves the folder's locks alone if it is the only one, whosever they are."""
     if len(workflow.dag_settings.targets) == 1:
         workflow.persistence.lock = workflow.persistence.noop
     return []
