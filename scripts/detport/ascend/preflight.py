@@ -9,6 +9,7 @@ import onnx
 
 from detport.ascend.atc import option_name
 from detport.graph import patches
+from detport.graph.view import View, attribute
 
 SHOWN = 5  # nodes in a complaint
 LOWEST_OPSET = 9
@@ -99,8 +100,8 @@ def nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
     """All nodes, those inside If and Loop too."""
     for node in graph.node:
         yield node
-        for attribute in node.attribute:
-            for inner in (attribute.g, *attribute.graphs):
+        for entry in node.attribute:
+            for inner in (entry.g, *entry.graphs):
                 yield from nodes(inner)
 
 
@@ -183,11 +184,10 @@ def is_loose(value: onnx.ValueInfoProto) -> bool:
 
 def lowest_pads(graph: onnx.ModelProto) -> list[str]:
     """No padding with minus infinity, which becomes float16 in front of a pool."""
-    found = []
+    found, view = [], View(graph)
     for node in nodes(graph.graph):
         if node.op_type == "Pad":
-            value = patches.constant(graph.graph, node.input[2]) if len(node.input) > 2 and node.input[2] else None
-            value = patches.attribute(node, "value") if value is None else value
+            value = view.constant(node.input[2]) if len(node.input) > 2 and node.input[2] else attribute(node, "value")
             if value is not None and np.size(value) and np.min(value) <= np.finfo(np.float32).min:
                 found.append(node.name or node.output[0])
     return found and [
