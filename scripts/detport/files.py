@@ -33,9 +33,8 @@ def atomic(path: Path, directory: bool = False) -> Iterator[Path]:
         partial.replace(path)
     except OSError as error:
         remove(partial)
-        if (
-            error.filename is None or error.errno in FULL
-        ):  # a write does not tell where it failed, a copy names its source
+        # A write does not tell where it failed, and a copy to a full disk names its source.
+        if error.filename is None or error.errno in FULL:
             error.filename = str(path)
         raise
     except BaseException:
