@@ -81,6 +81,7 @@ def test_as_many_skipped_images_as_the_yaml_allows(tmp_path, allowed, verdict):
         "images": {"indexed": 80, "scored": 78, "skipped": skipped},
         "annotations": {"file": "truth.json", "sha256": "0" * 64},
         **{"images_counted": 78, "too_large": [], "cross_checked": False, "schema": 1, "metric": {}, "detections": 9},
+        "simulator": False,
     }
     performance = PERFORMANCE | {
         **{"schema": 1, "canvas": "8x8", "other_canvases": [], "fps_is": "x", "batch": 1, "runs": 9, "timed": "x"},
