@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     settings = model["decode"]
     decode = decoders.load(settings["kind"]).decode
     categories = decoders.categories(settings["categories"])
-    shard = shards.read_shard(args.shard)
+    shard = shards.read_shard(args.shard, needed=("width", "height", "scale"))
     stems = [Path(image["bin"]).stem for image in shard["images"]]
     naming = outputs.naming(args.outputs, stems, model["outputs"])
     rows = []

@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     backend = config.load_backend(args.backend)
     model = config.load_model(args.model, "infer", backend)
-    shard = shards.read_shard(args.shard)
+    shard = shards.read_shard(args.shard, needed=("canvas", "bytes"))
     with atomic(args.output, directory=True) as folder:
 
         def write(image: dict, arrays: list[np.ndarray]) -> None:

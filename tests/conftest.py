@@ -32,8 +32,18 @@ def pytest_configure(config: pytest.Config) -> None:
     found = {path.name for path in Path(folder).iterdir() if path.is_dir() and path.name[0] not in "._"}
     if not found & models:
         raise pytest.UsageError(f"--golden {folder}: holds no case; {expected}")
-    if unknown := found - models - {IMAGES}:
-        raise pytest.UsageError(f"--golden {folder}: no model is called {', '.join(sorted(unknown))}; {expected}")
+
+
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    """Which folders of --golden are used; a misspelt one would else go unseen."""
+    folder = config.getoption("--golden")
+    if not folder:
+        return []
+    models = {path.name for path in OWN_CASES.iterdir()}
+    found = {path.name for path in Path(folder).iterdir() if path.is_dir() and path.name[0] not in "._"}
+    strange = found - models
+    lines = [f"golden cases: {', '.join(sorted(found & models - {IMAGES}))} of {Path(folder).resolve()}"]
+    return [*lines, f"no model is called: {', '.join(sorted(strange))}"] if strange else lines
 
 
 @pytest.fixture(scope="session")

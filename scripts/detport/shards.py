@@ -5,6 +5,7 @@ import hashlib
 import json
 import math
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from detport.errors import Failure, UsageError
@@ -79,8 +80,8 @@ def write_info(path: Path, images: list[dict], folder: Path) -> None:
     path.write_text("".join(lines), encoding="utf-8")
 
 
-def read_shard(folder: Path) -> dict:
-    """shard.json of a shard folder, checked as far as names and sizes go."""
+def read_shard(folder: Path, needed: Iterable[str] = ()) -> dict:
+    """shard.json of a shard folder, checked as far as names and sizes go; every image has what is `needed`."""
     path = folder / "shard.json"
     try:
         shard = json.loads(path.read_text(encoding="utf-8"))
@@ -91,6 +92,9 @@ def read_shard(folder: Path) -> dict:
     whole = isinstance(shard, dict) and isinstance(shard.get("images"), list) and isinstance(shard.get("skipped"), list)
     if not whole or not all(is_entry(image) and is_image(image) for image in shard["images"]):
         raise Failure(f"{path}: not what preprocess.py writes; make the shard again")
+    for image in shard["images"]:
+        if missing := [key for key in needed if key not in image]:
+            raise Failure(f"{path}: {image['file']!r} has no {', '.join(missing)}; make the shard again")
     if not all(is_entry(image) and isinstance(image.get("reason"), str) for image in shard["skipped"]):
         raise Failure(f"{path}: an entry of skipped is not what preprocess.py writes; make the shard again")
     return shard
@@ -104,12 +108,12 @@ def is_entry(image: object) -> bool:
 
 def is_image(image: dict) -> bool:
     """Whether an entry of shard.json names a file in its own folder, and sizes that are sizes."""
-    name, canvas = image.get("bin"), image.get("canvas")
-    sizes = [image.get(key) for key in ("width", "height", "scale", "bytes")]
+    name = image.get("bin")
+    sizes = [image[key] for key in ("width", "height", "scale", "bytes") if key in image]
     return (
         isinstance(name, str)
         and Path(name).name == name
         and "\0" not in name
-        and isinstance(canvas, str)
+        and isinstance(image.get("canvas", ""), str)
         and all(isinstance(value, int | float) and 0 < value < math.inf for value in sizes)
     )

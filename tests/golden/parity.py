@@ -9,6 +9,7 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
 import weights
@@ -16,10 +17,24 @@ import weights
 OWN_CASES = Path(__file__).parent / "data"
 
 
+def part(folder: Path, name: str) -> Path:
+    """A file of a case. Another's case may lack a part, whose tests are then skipped; the project's own has all."""
+    path = folder / name
+    if not path.exists() and OWN_CASES not in path.parents:
+        pytest.skip(f"{folder} has no {name}")
+    return path
+
+
 def read_case(folder: Path, stem: str) -> tuple[dict, dict[str, np.ndarray]]:
     """STEM.json and the arrays of STEM.npz."""
-    with np.load(folder / f"{stem}.npz", allow_pickle=False) as arrays:
-        return json.loads((folder / f"{stem}.json").read_text()), dict(arrays)
+    with np.load(part(folder, f"{stem}.npz"), allow_pickle=False) as arrays:
+        return json.loads(part(folder, f"{stem}.json").read_text()), dict(arrays)
+
+
+def image_file(folder: Path, stem: str) -> Path:
+    """The image of this name, whatever its extension."""
+    (path,) = (path for path in folder.iterdir() if path.stem == stem)
+    return path
 
 
 def generated_state(folder: Path, keys: str = "keys.tsv", rules: str = "init.json") -> dict[str, torch.Tensor]:
@@ -30,7 +45,7 @@ def generated_state(folder: Path, keys: str = "keys.tsv", rules: str = "init.jso
     listed = folder / keys
     if not listed.exists():
         listed = OWN_CASES / folder.name / keys
-    table = json.loads((folder / rules).read_text())
+    table = json.loads(part(folder, rules).read_text())
     kept = [re.compile(pattern) for pattern in table.get("keep", ())]
     wanted = [row for row in weights.read_keys(listed) if not any(pattern.search(row[0]) for pattern in kept)]
     return {key: torch.from_numpy(value) for key, value in weights.generate(wanted, table).items()}

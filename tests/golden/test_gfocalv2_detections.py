@@ -13,7 +13,7 @@ from detport import config, detections, images
 from detport.decoders.gfocalv2 import decode
 from detport.files import write_json
 from detport.metrics import coco
-from parity import read_case
+from parity import part, read_case
 
 CASE = "gfocalv2"
 MODEL_YAML = config.ROOT / "config" / "models" / "gfocalv2.yaml"
@@ -48,7 +48,7 @@ def test_preprocess_is_bit_identical(preprocessed, case_images) -> None:
         assert [placement["width"], placement["height"]] == spec["info_line_size_wh"]
         assert placement["scale"] == spec["scale"]
         assert placement["resized"] == spec["resized_wh"]
-        assert placement["pad"][0] == spec["pad_right"]
+        assert placement["pad"] == [spec["pad_right"], spec["pad_bottom"]]
 
 
 @pytest.mark.parametrize("table", ["resize_cases", "resize_cases_640x480"])
@@ -67,7 +67,7 @@ def evaluated(folder: Path, case: dict, golden: dict, array: str, which: str) ->
         dict(zip(keys, row, strict=True))
         for row in zip(*(golden[f"{array}_{key}"].tolist() for key in keys), strict=True)
     ]
-    path = folder / "annotations.json"
+    path = part(folder, "annotations.json")
     counted = coco.counted(path, [image["id"] for image in case["images"]], settings)
     return coco.evaluate(path, counted, rows, settings, cross_check=True)["bbox"]
 
@@ -77,11 +77,9 @@ def test_metric_over_upstreams_subset(folder: Path, postprocessed, array: str) -
     """The lines that upstream prints, from which images without annotation are missing."""
     case, golden = postprocessed
     settings = config.load_model(MODEL_YAML, "evaluate")["metric"]
-    assert set(
-        coco.counted(
-            folder / "annotations.json", [image["id"] for image in case["images"]], settings | {"images": "annotated"}
-        )
-    ) == set(case["evaluated_image_ids_upstream"])
+    images = [image["id"] for image in case["images"]]
+    counted = coco.counted(part(folder, "annotations.json"), images, settings | {"images": "annotated"})
+    assert set(counted) == set(case["evaluated_image_ids_upstream"])
     lines = coco.lines(evaluated(folder, case, golden, array, "annotated"), settings["max_detections"])
     expected = case["metric"]["msame_lines" if array == "msame" else "upstream_lines"]
     assert ["".join(line.split()) for line in lines][: len(expected)] == ["".join(line.split()) for line in expected]
@@ -104,7 +102,7 @@ def test_decode(folder: Path, postprocessed, array: str, number: str | None) -> 
     """Rows in upstream's order; upstream also keeps the zero rows, and leaves images without objects out of
     the arrays that went through text."""
     case, golden = postprocessed
-    known = json.loads((folder / "annotations.json").read_text())["categories"]
+    known = json.loads(part(folder, "annotations.json").read_text())["categories"]
     assert [category["id"] for category in known] == case["category_ids"]
     rows = []
     for image in case["images"]:

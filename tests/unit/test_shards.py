@@ -1,5 +1,6 @@
 """Index, shards and names: every image is in exactly one place, whatever it is called."""
 
+import json
 from pathlib import Path
 
 import hypothesis
@@ -7,7 +8,7 @@ import pytest
 from hypothesis import strategies
 
 from detport import shards
-from detport.errors import UsageError
+from detport.errors import Failure, UsageError
 
 
 @hypothesis.given(strategies.integers(0, 300), strategies.integers(1, 40))
@@ -70,3 +71,11 @@ def test_info_lines(tmp_path):
 def test_bad_shard_numbers(text):
     with pytest.raises(UsageError, match="--shard"):
         shards.parse_shard(text)
+
+
+def test_what_a_stage_needs_of_every_image_is_asked_for(tmp_path):
+    entry = {"image_id": 1, "file": "a.jpg", "bin": "a.bin", "width": 8, "height": 6}
+    (tmp_path / "shard.json").write_text(json.dumps({"images": [entry], "skipped": []}))
+    assert shards.read_shard(tmp_path, needed=("width",))["images"] == [entry]
+    with pytest.raises(Failure, match=r"shard\.json: 'a\.jpg' has no scale, canvas; make the shard again"):
+        shards.read_shard(tmp_path, needed=("width", "scale", "canvas"))
