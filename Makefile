@@ -38,7 +38,7 @@ simulated: .venv/test.done  # the whole demo on simulated Ascend chips with ever
 	PYTHONPATH=scripts:tests/ascend $(BIN)/python tests/ascend/every_runner.py
 
 MODEL ?= retinamask
-full-size: .venv/run-export.done  # one image at the published size through every stage: 3 to 5 minutes on 2 cores
+full-size: .venv/run-export.done  # one image at the published size through every stage: half a minute to 2 minutes on 2 cores
 	PYTHONPATH=scripts $(BIN)/python bench/full_size.py $(MODEL)
 
 lock:

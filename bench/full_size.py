@@ -1,7 +1,7 @@
 """One image through every stage at the published size, with generated weights: seconds and peak memory of each stage,
 on one thread. Of R-FCN also the share of its pooling.
 
-    make full-size MODEL=efficientdet_d7       # about 5 minutes on 2 cores
+    make full-size MODEL=efficientdet_d7       # a minute and a half on 2 cores
 
 The weights are those of the golden cases, so the network computes something, but detects nothing meaningful.
 """
