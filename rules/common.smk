@@ -111,7 +111,7 @@ def image_count(dataset: dict) -> int:
 try:
     IMAGES = {name: image_count(dataset) for name, dataset in DATASETS.items()}
     BUDGET = detport_disk.budget(MODELS, DATASETS, IMAGES, BACKENDS, SETTINGS)
-    KEEPING_OUTPUTS, WINDOWS = set(BUDGET.kept), BUDGET.windows
+    KEEPING_OUTPUTS = set(BUDGET.kept)
 except UsageError as error:
     give_up(f"config/config.yaml: {error}")
 

@@ -34,10 +34,30 @@ def only_asks(wildcards) -> list:
     return []
 
 
+@functools.cache
+def targeted() -> list[str]:
+    """Models that the run's targets name; all if there is none or one that is not of a single model."""
+    named = set()
+    for target in map(Path, workflow.dag_settings.targets):
+        top, *rest = target.parts
+        name = rest[0] if top == "results" and len(rest) > 1 else target.stem if top == "reports" and rest else None
+        if name not in MODELS:
+            return list(MODELS)
+        named.add(name)
+    return [name for name in MODELS if name in named] or list(MODELS)
+
+
+@functools.cache
+def windows() -> dict[str, int]:
+    """How many shards of each model may be there at once: those of the run share what kept outputs of all leave."""
+    sizes = {name: BUDGET.shards[name] for name in targeted()}
+    return detport_disk.windows(sizes, sum(BUDGET.kept.values()), SETTINGS["disk_limit_gb"] * detport_disk.GB)
+
+
 def temporary_folders() -> dict[Path, list[Path]]:
     """Every temporary folder of a run, and what it is needed for."""
     needed_by = {}
-    for model in MODELS:
+    for model in targeted():
         for shard in shard_names(model):
             done = done_files(model, shard)
             needed_by[Path(f"results/{model}/shards/{shard}")] = done
@@ -66,7 +86,7 @@ def room(wildcards):
     The mark is flagged so that Snakemake records it by a fixed name: that another limit makes the shard wait for
     another one, or the run has other backends, is no reason to prepare it again. A cluster's job has waited already.
     """
-    before = int(wildcards.shard) - WINDOWS[wildcards.model]
+    before = int(wildcards.shard) - windows()[wildcards.model]
     if before < 0 or not workflow.is_main_process:
         mark = index_of(wildcards)
     else:

@@ -122,6 +122,19 @@ def test_the_real_stages_take_no_more_than_their_stand_ins(copy_of_finished, fin
     assert (folder / TARGET).read_bytes() == (finished / TARGET).read_bytes()
 
 
+def test_a_run_of_one_model_has_the_room_of_all(repository, folder):
+    """Room is made for every shard after the first so many, so the plan tells how many may be there at once."""
+    (folder / "config" / "models" / "other.yaml").write_text("base: retinamask\n")
+    limit(folder, 12, keep_outputs_gb=0, models=["retinamask", "other"])
+
+    def at_once(*targets: str) -> float:
+        jobs = planned(folder, *targets, repository=repository)
+        return (jobs["preprocess"] - jobs["make_room"]) / (jobs["preprocess"] / SHARDS)
+
+    assert at_once() == at_once(TARGET, TARGET.replace("retinamask", "other")) == 6
+    assert at_once(TARGET) == at_once("reports/other.txt") == 12
+
+
 def test_kept_outputs_count_as_well(repository, folder):
     most = limit(folder, 20)
     peak, _ = watched_run(
