@@ -20,6 +20,12 @@ from detport.report import gates as detport_gates
 def load_configuration() -> tuple[dict, dict, dict]:
     """The checked configuration, and the models and backends that it names."""
     settings = detport_config.check({key: given(key) for key in config}, "config", "--config")
+    for backend, entries in settings["brought"].items():
+        require_name(f"brought.{backend}", backend, known_backends())
+        for model in entries:
+            require_name(
+                f"brought.{backend}.{model}", model, {path.stem for path in Path("config/models").glob("*.yaml")}
+            )
     for name in settings["backends"]:
         if name not in known_backends():
             expected = detport_config.expectation(name, sorted(known_backends()))
@@ -39,6 +45,12 @@ def load_configuration() -> tuple[dict, dict, dict]:
             if "onnx" in model and backend["runs"] == "checkpoint":
                 raise UsageError(f"{model_file(name)}: is ONNX already; backend {backend['name']} needs a checkpoint")
     return settings, models, backends
+
+
+def require_name(key: str, name: str, known: set[str]) -> None:
+    """Refuse a key of the configuration that names a model or a backend that nobody has."""
+    if name not in known:
+        raise UsageError(f"{key}: there is no {name!r}; {detport_config.expectation(name, sorted(known))}")
 
 
 def given(key: str) -> object:

@@ -1,5 +1,6 @@
 # The configuration file, checked before Snakemake reads it, whose own complaints name neither key nor line. Only code.
 
+import os
 import sys
 
 sys.path.insert(0, str(ROOT / "scripts"))
@@ -16,6 +17,8 @@ def give_up(message: object, status: int = 2) -> None:
     sys.exit(status)
 
 
+if not os.access(".", os.W_OK | os.X_OK):
+    give_up(f"{Path.cwd()}: may not be written; Snakemake keeps its records and all results in its working directory")
 if not CONFIGURATION.exists():
     give_up(f"{CONFIGURATION}: not in {Path.cwd()}; go to the folder that has one, or name it: --directory demo")
 try:

@@ -208,7 +208,8 @@ def patch_files(wildcards) -> list[str]:
 def provenance_files(wildcards) -> list[str]:
     """Every file between the checkpoint and the compiled models of a report."""
     model = wildcards.model
-    files = [] if "onnx" in MODELS[model] else [f"results/{model}/weights.safetensors"]
+    ready = MODELS[model].get("onnx")
+    files = [f"results/{model}/weights.safetensors"] if ready is None else [ready] * Path(ready).exists()
     for name, backend in BACKENDS.items():
         if backend["runs"] == "compiled" and brought(model, name, "outputs") is None:
             graphs = f"results/{model}/onnx/{backend['flavour']}"

@@ -21,7 +21,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(f"{verdict:<13}{model}")
     refused = [model for model, verdict in verdicts.items() if verdict != PASS]
     if refused:
-        raise Failure(f"not accepted: {', '.join(refused)}; see reports/MODEL.txt for the gates")
+        files = ", ".join(f"reports/{model}.txt" for model in refused)
+        raise Failure(f"not accepted: {', '.join(refused)}; the gates are in {files} (without one nothing is accepted)")
 
 
 if __name__ == "__main__":

@@ -68,7 +68,12 @@ def render(summary: dict) -> str:
     lines = table([cells(row) for row in summary["rows"]])
     width = max(WIDTH, *map(len, lines))
     models = len({row["model"] for row in summary["rows"]})
-    head = ["=" * width, f"summary of {models} models", f"VERDICT: {summary['verdict']}", "=" * width]
+    head = [
+        "=" * width,
+        f"summary of {models} model{'s' * (models != 1)}",
+        f"VERDICT: {summary['verdict']}",
+        "=" * width,
+    ]
     return "\n".join([*head, "", *lines, "", "reports/MODEL.txt has the rest."]) + "\n"
 
 

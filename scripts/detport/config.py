@@ -98,7 +98,10 @@ def visible(model: dict, stage: str, backend: dict | None) -> dict:
 
 def load_backend(path: Path) -> dict:
     """A backend's yaml, checked and with defaults; `name` is the file's stem."""
-    return {"name": path.stem} | load(path, "backend")
+    value, places = read_places(path)
+    if isinstance(value, dict) and "family" in value:  # first, because the other keys depend on it
+        validate(value["family"], schema_of("backend")["properties"]["family"], str(path), places, ("family",))
+    return {"name": path.stem} | check(value, "backend", str(path), places)
 
 
 def check_backend_names(path: Path, known: set[str]) -> None:
@@ -155,7 +158,7 @@ def check(value: object, schema: str, source: str, places: Places | None = None)
         for section, selector in PLUGINS.items():
             if section in value:
                 check_plugin(value, section, selector, source, places or {})
-        for check_part in (check_classes, check_contract, check_canvases, check_on_device):
+        for check_part in (check_classes, check_contract, check_decoded, check_canvases, check_on_device):
             check_part(value, source, places or {})
     for path, part in COMPILERS[schema].items() if schema in COMPILERS else ():
         options = value
@@ -193,6 +196,29 @@ def check_contract(model: dict, source: str, places: Places) -> None:
                 f"{where}: outputs: network.contract {network['contract']} at {canvas['height']}x{canvas['width']} has"
                 f" {signature(expected)}; declared are {signature(declared)}; correct outputs or network.contract"
             )
+
+
+def check_decoded(model: dict, source: str, places: Places) -> None:
+    """The outputs have what the decoder reads, by name and shape; and it makes what the metric scores."""
+    kind = model["decode"]["kind"]
+    read = schema_of(f"decode/{kind}").get("outputs", {})
+    declared = {output["name"]: output["shape"] for output in model["outputs"]}
+    sizes: dict[str, int] = {}
+    for name, expected in read.items():
+        found = declared.get(name, [])
+        fits = len(found) == len(expected) and all(
+            size == (sizes.setdefault(want, size) if isinstance(want, str) else want)
+            for size, want in zip(found, expected, strict=True)
+        )
+        if not fits:
+            wanted = ", ".join(f"{name} [{', '.join(map(str, shape))}]" for name, shape in read.items())
+            raise UsageError(
+                f"{position(source, places, ('outputs',))}: outputs: decoder {kind} reads {wanted}; declared are"
+                f" {', '.join(f'{name} {shape}' for name, shape in declared.items())}; correct outputs or decode.kind"
+            )
+    if "segm" in model["metric"].get("iou_types", []) and "masks" not in read:
+        where = position(source, places, ("metric", "iou_types"))
+        raise UsageError(f"{where}: metric.iou_types: decoder {kind} makes no masks; leave segm out")
 
 
 def signature(outputs: list[dict]) -> str:
@@ -302,6 +328,8 @@ def explain(error: jsonschema.ValidationError, source: str, places: Places, base
         message = f"expected one of: {'; '.join(forms)}"
     elif error.validator == "not":
         message = "not allowed"
+    elif error.schema is False:
+        message = "not allowed for this family"
     else:
         message = error.message
     description = error.schema.get("description") if isinstance(error.schema, dict) else None

@@ -80,9 +80,22 @@ def test_a_tensor_that_nobody_makes_is_named_before_it_is_simplified(tmp_path):
     assert "/graph.onnx" not in str(raised.value)
 
 
+def test_an_open_size_is_refused_with_the_command_that_fixes_it(tmp_path):
+    path = tmp_path / "m.onnx"
+    model = onnx.load(graph(path))
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_param = "N"
+    onnx.save(model, path)
+    with pytest.raises(
+        Failure, match=r"m\.onnx: the input's size is open \(N\); fix it: .*--dim_param N --dim_value 1"
+    ):
+        import_onnx(path, MODEL, tmp_path / "exported.onnx")
+
+
 def test_other_outputs_than_declared(tmp_path):
     path = graph(tmp_path / "m.onnx", output="masks")
-    with pytest.raises(Failure, match=r"outputs are masks; the model's yaml declares boxes"):
+    with pytest.raises(
+        Failure, match=r"outputs: the graph has masks, the model's yaml declares boxes; correct outputs"
+    ):
         contract.check(contract.read(path), MODEL, str(path))
 
 
@@ -113,7 +126,7 @@ def test_outputs_of_another_shape_or_type_name_the_image(tmp_path, array):
 
 def test_a_stage_names_the_image_with_nan(tmp_path):
     """The whole stage: a graph that divides by zero on one of two images."""
-    settings = config.load(config.ROOT / "demo" / "config" / "models" / "retinamask.yaml", "model")
+    settings = config.load(config.ROOT / "demo" / "config" / "models" / "efficientdet.yaml", "model")
     settings = {key: settings[key] for key in ("title", "dataset", "preprocess", "decode", "metric")}
     settings["preprocess"] = settings["preprocess"] | {"resize": {"library": "pillow", "rule": "fit"}}
     settings |= {"onnx": "m.onnx", "input": {"name": "input", "height": 4, "width": 4}, "outputs": MODEL["outputs"]}

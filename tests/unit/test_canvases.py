@@ -88,7 +88,7 @@ preprocess:
 outputs:
   - {name: size, shape: [4], dtype: int64}
   - {name: largest, shape: [1, 3, 1, 1], dtype: float32}
-decode: {kind: gfocalv2, categories: [1]}
+decode: {kind: efficientdet, categories: [1], anchor_scale: 4, nms: hard, nms_iou: 0.5, max_detections: 9, min_score: 0}
 metric: {kind: coco, iou_types: [bbox]}
 benchmark: {warmup_runs: 0, min_runs: 2, min_seconds: 0}
 """

@@ -307,3 +307,42 @@ def test_endless_nesting_is_refused_at_once(tmp_path, bracket):
     path.write_text(f"models: {bracket * 9000}\n")
     with pytest.raises(UsageError, match=r"config\.yaml:1: nested more than 50 deep"):
         config.load(path, "config")
+
+
+@pytest.mark.parametrize(
+    ("name", "right", "wrong", "expected"),
+    [
+        (
+            "gfocalv2",
+            "name: dets",
+            "name: boxes",
+            r"outputs: decoder gfocalv2 reads dets \[N, 5\], labels \[N\]; declared",
+        ),
+        ("gfocalv2", "shape: [100, 5]", "shape: [100, 6]", r"decoder gfocalv2 reads .*; declared are dets \[100, 6\]"),
+        ("gfocalv2", "labels, shape: [100]", "labels, shape: [50]", r"declared are dets \[100, 5\], labels \[50\]"),
+        (
+            "gfocalv2",
+            "iou_types: [bbox]",
+            "iou_types: [bbox, segm]",
+            r"metric\.iou_types: decoder gfocalv2 makes no masks",
+        ),
+        ("rfcn", "name: rois", "name: boxes", r"decoder rfcn reads rois \[1, N, 5\]"),
+    ],
+)
+def test_the_outputs_are_those_that_the_decoder_reads(tmp_path, name, right, wrong, expected):
+    """Else it would be found out after the inference."""
+    text = (config.ROOT / "config" / "models" / f"{name}.yaml").read_text()
+    assert right in text
+    path = tmp_path / "m.yaml"
+    path.write_text(text.replace(right, wrong))
+    with pytest.raises(UsageError, match=r"m\.yaml:\d+: .*" + expected):
+        config.load(path, "model")
+
+
+def test_a_family_that_is_not_known_is_named_before_what_depends_on_it(tmp_path):
+    path = tmp_path / "b.yaml"
+    path.write_text(
+        (config.ROOT / "config/backends/ascend310p.yaml").read_text().replace("family: ascend", "family: ascent")
+    )
+    with pytest.raises(UsageError, match=r"b\.yaml:\d+: family: 'ascent' is not known; expected one of onnxruntime"):
+        config.load_backend(path)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from detport.decoders.gfocalv2 import decode
-from detport.errors import UsageError
+from detport.errors import Failure, UsageError
 from detport.networks.ascend_ops import BatchMultiClassNMS
 from detport.networks.blocks import NonMaxSuppression, greedy_nms
 from detport.networks.gfocalv2 import GFocalV2, build
@@ -216,3 +216,12 @@ def test_decode_takes_a_batch_axis_and_labels_in_float() -> None:
 def test_decode_of_nothing() -> None:
     outputs = {"dets": np.zeros((100, 5), np.float32), "labels": np.zeros(100, np.int64)}
     assert decode(outputs, ENTRY, {}, [1]) == []
+
+
+@pytest.mark.parametrize("label", [-1, 3, 80])
+def test_a_label_that_no_category_stands_for_is_a_failure(label: int) -> None:
+    """One after the last category is the network's redundant class; more mean that categories are missing."""
+    dets, image = np.array([[0, 0, 10, 10, 0.5]], np.float32), {"image_id": 1, "file": "a.jpg", "scale": 1.0}
+    assert decode({"dets": dets, "labels": np.array([2])}, image, {}, [1, 2]) == []
+    with pytest.raises(Failure, match=rf"'a\.jpg': labels run from {label} to {label}, but decode.categories has 2"):
+        decode({"dets": dets, "labels": np.array([label])}, image, {}, [1, 2])

@@ -81,7 +81,8 @@ preprocess:
   arithmetic: float32}}
 outputs: [{{name: pooled, shape: [1, 3, 4, 4], dtype: float32}}]
 patches: {{ascend: [{{name: {name}, matches: 1, before: {json.dumps(before)}, after: {json.dumps(after)}}}]}}
-decode: {{kind: gfocalv2, categories: [1]}}
+decode: {{kind: efficientdet, categories: [1], anchor_scale: 4, nms: hard, nms_iou: 0.5, max_detections: 9,
+  min_score: 0}}
 metric: {{kind: coco, iou_types: [bbox]}}
 """
     (tmp_path / "pool.yaml").write_text(model)

@@ -206,6 +206,11 @@ def test_what_is_wrong_with_the_configuration_is_named(tmp_path, content, expect
         ("backends=[onnxruntme]", "no file config/backends/onnxruntme.yaml; did you mean 'onnxruntime'?"),
         ("backends=[onnxruntime", "--config: backends:1: not valid YAML: expected ',' or ']'"),
         ("models=[nosuch]", "config/models/nosuch.yaml: no such file"),
+        ("brought={ascend31: {}}", "brought.ascend31: there is no 'ascend31'; did you mean 'ascend310'?"),
+        (
+            "brought={ascend310: {retinamsk: {log: x}}}",
+            "brought.ascend310.retinamsk: there is no 'retinamsk'; did you mean 'retinamask'?",
+        ),
         ("on_bad_image=ignore", "on_bad_image: 'ignore' is not known; expected one of fail, skip"),
         ("shard=3", "shard: unknown key"),
     ],

@@ -32,6 +32,9 @@ def folder(tmp_path, repository) -> Path:
     model = yaml.safe_load((repository.parents[0] / "repository" / MODEL).read_text())
     model |= {"dataset": "many", "input": {"name": "input", "height": 128, "width": 128}, "references": [], "gates": []}
     model["outputs"] = [{"name": "boxes", "shape": [100, 50], "dtype": "float32"}]
+    limits = {"nms": "hard", "nms_iou": 0.5, "max_detections": 100, "min_score": 0.0}
+    model["decode"] = {"kind": "efficientdet", "categories": "coco80", "anchor_scale": 4.0} | limits
+    model["metric"] = {"kind": "coco", "iou_types": ["bbox"]}
     settings = {
         "models": ["retinamask"],
         "datasets": {"many": {"kind": "coco", "images": "images", "annotations": "truth.json", "shards": SHARDS}},
@@ -192,14 +195,21 @@ def test_the_plan_counts_the_jobs_that_a_dry_run_counts(repository, folder):
     assert {stage: count for stage, count in jobs.items() if count} == dry
 
 
-def test_the_plan_comes_within_seconds_and_without_data(tmp_path):
+def test_the_plan_comes_without_data(tmp_path):
     names = ("retinamask", "gfocalv2", "efficientdet_d7", "efficientdet_d0")
-    begin = time.monotonic()
     models = f"models=[{','.join(names)}]"
     result = snakemake(config.ROOT, "--cores", "1", "plan", "--config", models, "disk_limit_gb=8")
-    assert time.monotonic() - begin < 60  # 2 seconds on a machine that does nothing else
     assert result.returncode == 0, result.stderr
     for name in names:
         assert f"{name} " in result.stdout
-    for part in ("108.380 GB", "15.800 GB", "disk_limit_gb 8", "infer                  1000"):
+    for part in ("108.380 GB", "15.800 GB", "disk_limit_gb 8", "infer                  2000"):
         assert part in result.stdout
+
+
+@pytest.mark.parametrize("backends", ["onnxruntime", "pytorch", "ascend310", "pytorch,ascend310p"])
+def test_every_backend_fits_into_the_default_limit(tmp_path, backends):
+    """With the repository's own configuration: the commands that the documentation prints."""
+    shutil.copytree(config.ROOT / "config", tmp_path / "config")
+    result = snakemake(tmp_path, "--cores", "1", "plan", "--config", f"backends=[{backends}]")
+    assert result.returncode == 0, result.stderr
+    assert "(disk_limit_gb 4)" in result.stdout + result.stderr

@@ -40,7 +40,8 @@ def compare(values: list[onnx.ValueInfoProto], declared: list[dict], source: str
     expected = [entry["name"] for entry in declared]
     if names != expected:
         raise Failure(
-            f"{source}: {section} are {', '.join(map(str, names))}; the model's yaml declares {', '.join(expected)}"
+            f"{source}: {section}: the graph has {', '.join(map(str, names)) or 'none'}, the model's yaml declares"
+            f" {', '.join(expected)}; correct {section} in the yaml, or the graph"
         )
     for value, entry in zip(values, declared, strict=True):
         tensor = value.type.tensor_type
@@ -51,4 +52,5 @@ def compare(values: list[onnx.ValueInfoProto], declared: list[dict], source: str
             known = onnx.TensorProto.DataType.values()
             kind = onnx.TensorProto.DataType.Name(tensor.elem_type).lower() if tensor.elem_type in known else "unknown"
             found = f"{kind} {sizes}"
-            raise Failure(f"{source}: {entry['name']} is {found}; the yaml says {entry['dtype']} {entry['shape']}")
+            wanted = f"{entry['dtype']} {entry['shape']}"
+            raise Failure(f"{source}: {entry['name']} is {found}; the yaml says {wanted}; correct one of them")
