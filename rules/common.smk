@@ -14,6 +14,7 @@ from detport import compilers as detport_compilers
 from detport import datasets as detport_datasets
 from detport import disk as detport_disk
 from detport import runs as detport_runs
+from detport import yamlfile as detport_yaml
 from detport.report import gates as detport_gates
 
 
@@ -28,7 +29,7 @@ def load_configuration() -> tuple[dict, dict, dict]:
             )
     for name in settings["backends"]:
         if name not in known_backends():
-            expected = detport_config.expectation(name, sorted(known_backends()))
+            expected = detport_yaml.expectation(name, sorted(known_backends()))
             raise UsageError(f"backends: no file config/backends/{name}.yaml; {expected}")
     models = {name: detport_config.load(Path(model_file(name)), "model") for name in settings["models"]}
     backends = {name: detport_config.load_backend(backend_file(name)) for name in settings["backends"]}
@@ -50,13 +51,13 @@ def load_configuration() -> tuple[dict, dict, dict]:
 def require_name(key: str, name: str, known: set[str]) -> None:
     """Refuse a key of the configuration that names a model or a backend that nobody has."""
     if name not in known:
-        raise UsageError(f"{key}: there is no {name!r}; {detport_config.expectation(name, sorted(known))}")
+        raise UsageError(f"{key}: there is no {name!r}; {detport_yaml.expectation(name, sorted(known))}")
 
 
 def given(key: str) -> object:
     """A value of the configuration; --config hands some over as text, for example true."""
     value = config[key]
-    return detport_config.parse_yaml(value, f"--config: {key}")[0] if isinstance(value, str) else value
+    return detport_yaml.parse_yaml(value, f"--config: {key}")[0] if isinstance(value, str) else value
 
 
 def known_backends() -> set[str]:
@@ -77,7 +78,7 @@ def backend_file(name: str) -> Path:
 def dataset_file(name: str) -> str:
     """The configuration file that holds a dataset as it is in force."""
     for file in reversed(workflow.configfiles or ["config/config.yaml"]):
-        datasets = (detport_config.read_yaml(Path(file))[0] or {}).get("datasets", {})
+        datasets = (detport_yaml.read_yaml(Path(file))[0] or {}).get("datasets", {})
         if datasets.get(name) and detport_config.load_dataset(Path(file), name) == SETTINGS["datasets"][name]:
             return str(file)
     raise UsageError(f"datasets.{name}: differs from every configuration file; change it in a file, not with --config")

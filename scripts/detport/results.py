@@ -5,7 +5,7 @@ from pathlib import Path
 
 import jsonschema
 
-from detport import config
+from detport import config, yamlfile
 from detport.errors import Failure
 
 SHOWN = 200  # characters of a complaint, which may quote the whole file
@@ -19,7 +19,7 @@ def read(path: Path, kind: str) -> dict:
         raise Failure(f"{path}: not valid JSON ({error}); delete it and run its stage again") from error
     errors = jsonschema.Draft202012Validator(config.schema_of(f"measured/{kind}")).iter_errors(value)
     for error in errors:
-        key = config.dotted(tuple(error.absolute_path)) or "file"
+        key = yamlfile.dotted(tuple(error.absolute_path)) or "file"
         raise Failure(f"{path}: {key}: {error.message[:SHOWN]}; delete it and run its stage again")
     return value
 

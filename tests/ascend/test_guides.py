@@ -271,3 +271,17 @@ def test_other_spellings_are_understood(line, fps):
 
 def test_a_log_without_speed_says_nothing():
     assert logs.parse("ATC run success, welcome to the next use.\n", 1) is None
+
+
+@pytest.mark.parametrize("number", ["5,882.2", "61k", "12:30:15", "1e99", "0", "1.2.3", "9" * 5000])
+def test_what_only_begins_like_a_speed_is_none(number):
+    for line in ("throughput 1000*batchsize(1)/NPU_compute_time.mean(2): {}", "[infer] Interface throughputRate: {}"):
+        assert logs.parse(line.format(number) + "\n", 1) is None
+    assert logs.parse(f"Test: [{'9' * 5000}/9]  Time: 0.958s (0.950s,    1.05/s)\n", 1) is None
+    assert logs.parse(f"throughput 1000*batchsize({number})/x: 5,8\n", 1) is None
+
+
+def test_a_line_without_end_is_not_searched():
+    """No tool prints one, and the search would take minutes."""
+    text = "throughput 1000*batchsize" * 20_000 + "\n" + "[infer]" * 70_000 + "\n" + GFOCAL_310
+    assert logs.parse(text, 1)["tool"] == "msame"

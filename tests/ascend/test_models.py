@@ -12,7 +12,7 @@ import pytest
 import torch
 from tiny import simulated
 
-from detport import backends, canvases, config, decoders, images, shards
+from detport import backends, canvases, config, decoders, images, shards, yamlfile
 from detport.backends import ascend as backend_ascend
 from detport.compilers import ascend as compiler
 from detport.compilers import onnxruntime as onnxruntime_compiler
@@ -184,6 +184,6 @@ def test_normalisation_in_the_model_changes_nothing_that_counts(case, monkeypatc
 
 
 def _with_on_device(case: Case) -> dict:
-    value, _ = config.read_yaml(case.file)
+    value, _ = yamlfile.read_yaml(case.file)
     value["input"]["on_device"] = True
     return value

@@ -71,6 +71,25 @@ def test_every_layout_of_the_table_is_read(table, expected):
     assert npu.chip_names(table) == expected
 
 
+@pytest.mark.parametrize(
+    "rows",
+    [
+        ["| 0  310P3 | OK | 15.8 |", "| 1  310P3 | OK | 15.8 |"],
+        ["| 0  0 | 0000:82:00.0 | 0 |"],
+        ["| 0 | OK | 15.8 |", "| 0  0 | 0000:82:00.0 | 0 |"],
+    ],
+    ids=["a second row is missing", "a first row is missing", "no name"],
+)
+def test_a_table_with_a_hole_is_refused(rows):
+    with pytest.raises(Failure, match="is not where it belongs in its table; set soc_version"):
+        npu.chip_names("\n".join(rows))
+
+
+def test_a_number_without_end_is_no_device():
+    with pytest.raises(Failure, match="no chip in its table"):
+        npu.chip_names(f"| {'9' * 5000}  310P3 | OK | 1 |")
+
+
 def test_a_card_is_an_npu_of_the_table(tools):
     """Where another card comes first, device // 4 is not the card."""
     tools(chips="310P3x1,310x4")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from detport import config
+from detport import config, yamlfile
 from detport.errors import UsageError
 
 MODEL = config.ROOT / "config" / "models" / "retinamask.yaml"
@@ -94,7 +94,7 @@ def test_every_shipped_yaml_is_valid():
 def test_models_can_be_read_side_by_side():
     """Sections stand in the schema's order, and what two models both say within one stands in the same order."""
     files = sorted(config.ROOT.glob("config/models/*.yaml")) + sorted(config.ROOT.glob("demo/config/models/*.yaml"))
-    models = {path: config.read_yaml(path)[0] for path in files}
+    models = {path: yamlfile.read_yaml(path)[0] for path in files}
     order = list(config.schema_of("model")["properties"])
     for path, model in models.items():
         assert list(model) == sorted(model, key=order.index), path

@@ -9,14 +9,18 @@ from typing import NamedTuple
 
 from detport.errors import UsageError
 
-# A speed or duration of nothing or of more than a day is none.
-NUMBER = r"(?=[0-9.]*[1-9])(\d{1,12}(?:\.\d*)?(?:[eE][+-]?\d{1,2})?)(?![\d.eE])"
+# A speed or duration of nothing is none, and neither is what another country's or a program's way of writing begins
+# with: 5,882.2 and 61k and 12:30:15.
+NUMBER = r"(?=[0-9.]*[1-9])(\d{1,12}(?:\.\d*)?(?:[eE][+-]?\d{1,2})?)(?![\d.eE:%kK]|,\d)"
+SLOWEST, FASTEST = 1e-5, 1e7  # images per second that somebody may have measured
+LONGEST = 2000  # characters of a line that a tool prints; searching a longer one takes quadratic time
+SIZE = r"\d{1,6}(?:\.\d{1,6})?"
 AIS_BENCH = re.compile(
-    rf"throughput\s*\(?1000\*batchsize(?:(?:\.mean)?\((?P<batch>[\d.]+)\))?[^:\n]*:\s*(?P<fps>{NUMBER})"
+    rf"throughput\s*\(?1000\*batchsize(?:(?:\.mean)?\((?P<batch>{SIZE})\))?[^:\n]*:\s*(?P<fps>{NUMBER})"
 )
 AIS_BENCH_SUM = re.compile(rf"summary throughput:\s*{NUMBER}")
 AIS_BENCH_DEVICE = re.compile(
-    rf"device_(\d+)\s+throughput:\s*{NUMBER}\s+start_time:\s*(\d+(?:\.\d+)?)\s+end_time:\s*(\d+(?:\.\d+)?)"
+    rf"device_(\d{{1,6}})\s+throughput:\s*{NUMBER}\s+start_time:\s*(\d{{1,12}}(?:\.\d{{1,9}})?)\s+end_time:\s*(\d{{1,12}}(?:\.\d{{1,9}})?)"
 )
 AIS_BENCH_TIMES = re.compile(r"NPU_compute_time \(ms\):\s*(.*)")
 TIME = re.compile(rf"(min|max|mean|median|percentile\(99%\)) = {NUMBER}")
@@ -26,7 +30,7 @@ DATASET = re.compile(rf"\[infer(?:ence)?\].*Interface throughputRate\s*:\s*{NUMB
 MSAME = re.compile(rf"Inference average time\s*:\s*{NUMBER}\s*ms")
 MSAME_LATER = re.compile(rf"Inference average time without first time\s*:\s*{NUMBER}\s*ms")
 MSAME_RUN = re.compile(r"model execute success")
-GPU = re.compile(rf"Test: \[\s*(\d+)/\d+\]\s+Time: {NUMBER}s \({NUMBER}s,\s*{NUMBER}/s\)")
+GPU = re.compile(rf"Test: \[\s*(\d{{1,9}})/\d{{1,9}}\]\s+Time: {NUMBER}s \({NUMBER}s,\s*{NUMBER}/s\)")
 SIMULATOR = re.compile(r"^\[SIMULATOR\].*$", re.MULTILINE)
 AIS_BENCH_TIMED = "the model's run on the device, without copies (ais_bench NPU_compute_time)"
 BATCH = 1
@@ -48,11 +52,17 @@ def parse(text: str, batch: int) -> dict | None:
     """What a log says of speed: tool, fps of one device, latency in ms per batch, batch, number of runs, what was
     timed, the literal lines. None if it says nothing.
     """
+    text = printed(text)
     for tool, reader in READERS.items():
         found = reader(text, batch)
-        if found:
+        if found and SLOWEST <= found["fps"] <= FASTEST:
             return {"tool": tool, "batch": batch} | found | {"simulator": simulated(text)}
     return None
+
+
+def printed(text: str) -> str:
+    """The lines that a tool may have printed."""
+    return "".join(line for line in text.splitlines(keepends=True) if len(line) <= LONGEST)
 
 
 def simulated(text: str) -> bool:
@@ -62,6 +72,7 @@ def simulated(text: str) -> bool:
 
 def performance(text: str, backend: dict) -> dict | None:
     """The speed that a log states, with the figures of a card; None if it states none."""
+    text = printed(text)
     first = parse(text, BATCH)
     if first is None:
         return None

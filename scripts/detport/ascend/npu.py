@@ -16,6 +16,7 @@ from detport.errors import Failure, UsageError
 
 VARIABLE, FOLDER = "DETPORT_DEVICES", "/tmp/detport-devices"
 PAUSE = 0.2  # seconds between two looks for a free device
+SMALL = re.compile(r"[0-9]{1,6}")  # a number of a device or a card
 PREFIX = "Ascend"
 
 
@@ -93,7 +94,7 @@ def chips_of(table: str) -> dict[int, Chip]:
     """Chips by device id, from the table of `npu-smi info`.
 
     Each chip has two rows: NPU and name, then chip number and device id (newer chips have no device column; they are
-    numbered in order). The table of processes that may follow is not read.
+    numbered in order), with a bus id, which has colons. The table of processes that may follow is not read.
     """
     found: dict[int, Chip] = {}
     npu = name = None
@@ -101,14 +102,20 @@ def chips_of(table: str) -> dict[int, Chip]:
         cells = [cell.split() for cell in line.strip().strip("|").split("|")]
         if "Process" in line or "running processes" in line:
             break
-        if not line.startswith("|") or len(cells) < 3 or not cells[0] or not cells[0][0].isdecimal():
+        if not line.startswith("|") or len(cells) < 3 or not cells[0] or not SMALL.fullmatch(cells[0][0]):
             continue
-        if name is None:
-            npu, name = int(cells[0][0]), cells[0][1] if len(cells[0]) > 1 else ""
-        else:
-            device = int(cells[0][1]) if len(cells[0]) > 1 and cells[0][1].isdecimal() else len(found)
+        second = any(":" in word for word in cells[1])
+        if second == (name is None) or (not second and len(cells[0]) < 2):
+            raise Failure(
+                f"npu-smi info: {line.strip()[:80]!r} is not where it belongs in its table; set soc_version in the"
+                " backend's yaml"
+            )
+        if second:
+            device = int(cells[0][1]) if len(cells[0]) > 1 and SMALL.fullmatch(cells[0][1]) else len(found)
             found[device] = Chip(name if name.startswith(PREFIX) else PREFIX + name, npu)
             name = None
+        else:
+            npu, name = int(cells[0][0]), cells[0][1]
     if not found:
         raise Failure("npu-smi info: no chip in its table; set soc_version in the backend's yaml")
     return found
