@@ -5,22 +5,23 @@
 
 PYTHON ?= python3
 PIP_FLAGS ?=
+# Programs are run as modules: the scripts in there cannot start from a path with a dollar.
 BIN = .venv/bin
 
 .PHONY: demo test check bench fuzz simulated lock clean full-size
 
 demo: .venv/run-export.done
-	$(BIN)/snakemake --cores all --directory demo reports/retinamask.txt
+	$(BIN)/python -m snakemake --cores all --directory demo reports/retinamask.txt
 	@cat demo/reports/retinamask.txt
 
 test: .venv/test.done
-	$(BIN)/pytest tests -n 2 --dist loadfile
+	$(BIN)/python -m pytest tests -n 2 --dist loadfile
 
 check: .venv/test.done
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/snakefmt --check Snakefile rules
-	$(BIN)/snakemake --lint
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
+	$(BIN)/python -m snakefmt --check Snakefile rules
+	$(BIN)/python -m snakemake --lint
 
 bench: .venv/run-export.done
 	PYTHONPATH=scripts $(BIN)/python bench/preprocess.py
