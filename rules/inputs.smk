@@ -11,6 +11,7 @@ def required(*needs: tuple[str, str, str]) -> None:
     problems = [(path, problem(Path(path), kind), what) for path, kind, what in needs]
     lines = [f"  {path}  {found}  ({what})" for path, found, what in problems if found]
     if lines:
+        reports_are_stale()
         give_up(
             "files are missing or cannot be used. Put them there, or correct their paths:\n"
             + "\n".join(lines)

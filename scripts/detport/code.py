@@ -30,6 +30,13 @@ STRING_OR_COMMENT = re.compile(
 )
 
 
+@functools.cache
+def of(script: str, plugins: tuple[str, ...], pinned: bool = False) -> tuple[str, dict[str, str]]:
+    """Digest of the code that scripts/SCRIPT runs with these plugins, and the versions of its packages."""
+    files = closure(script, plugins)
+    return digest(files), versions(files, pinned)
+
+
 def digest(files: Iterable[Path]) -> str:
     """Digest of the code in these files, as `closure` gives them."""
     total = hashlib.sha256()
