@@ -1,4 +1,8 @@
-"""Metrics, one module each."""
+"""Metrics, one module each.
+
+The yaml beside it is the schema of its settings. `figures` there is the pattern of those that gates may be on, `masks`
+the key and value with which it scores masks, `result_files` is true where it has write_results.
+"""
 
 import importlib
 from types import ModuleType
