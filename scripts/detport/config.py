@@ -20,8 +20,8 @@ from detport.yamlfile import (
     expectation,
     listing,
     position,
-    read_places,
     read_with_base,
+    read_yaml,
     require_text_keys,
 )
 
@@ -88,7 +88,7 @@ def visible(model: dict, stage: str, backend: dict | None) -> dict:
 
 def load_backend(path: Path) -> dict:
     """A backend's yaml, checked and with defaults; `name` is the file's stem."""
-    value, places = read_places(path)
+    value, places = read_yaml(path)
     return {"name": path.stem} | check(value, "backend", str(path), places)
 
 
@@ -133,7 +133,7 @@ def load_dataset(path: Path, name: str) -> dict:
 
 def load(path: Path, schema: str) -> dict:
     """Read and check one yaml file; a model's is read with its base."""
-    value, places = read_with_base(path) if schema == "model" else read_places(path)
+    value, places = read_with_base(path) if schema == "model" else read_yaml(path)
     return check(value, schema, str(path), places)
 
 

@@ -12,11 +12,10 @@ import math
 from pathlib import Path
 
 import jsonschema
-import referencing
-import yaml
+import referencing.jsonschema
 
 from detport.errors import UsageError
-from detport.yamlfile import Places, dotted, expectation, listing, position
+from detport.yamlfile import Places, dotted, expectation, listing, position, read_yaml
 
 LIBRARY = Path(__file__).parent
 ROOT = LIBRARY.parents[1]
@@ -26,13 +25,13 @@ SCHEMAS = ROOT / "config" / "schemas"
 @functools.cache
 def schema_of(name: str) -> dict:
     """A schema of config/schemas."""
-    return yaml.safe_load((SCHEMAS / f"{name}.yaml").read_text(encoding="utf-8"))
+    return read_yaml(SCHEMAS / f"{name}.yaml")[0]
 
 
 @functools.cache
 def plugin(room: str, kind: str) -> dict:
     """What a plugin says of itself: the schema of its settings, and more keys."""
-    return yaml.safe_load((LIBRARY / room / f"{kind}.yaml").read_text(encoding="utf-8"))
+    return read_yaml(LIBRARY / room / f"{kind}.yaml")[0]
 
 
 def kinds(room: str) -> list[str]:
