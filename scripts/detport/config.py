@@ -5,7 +5,6 @@ exactly these sections changes: what a script can read and what makes it rerun c
 """
 
 import copy
-import json
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -270,25 +269,24 @@ def check_canvases(model: dict, source: str, places: Places) -> None:
         )
 
 
-def plugins(model: dict, backend: dict | None, stage: str) -> list[str]:
-    """Modules that a stage imports by a name in its settings."""
-    sections = visible(model, stage, backend)
+def plugins(sections: dict, backend: dict | None, stage: str) -> list[str]:
+    """Modules that a stage imports by a name in what it sees of its settings."""
     names = [
         schemas.module(room, sections[section][key]) for section, (key, room) in PLUGINS.items() if section in sections
     ]
     if backend is not None:
         if stage in FAMILY_ROOMS:
             names.append(schemas.module(FAMILY_ROOMS[stage], backend["family"]))
-        names += {schemas.module(PATCHES, patch["name"]): None for patch in sections.get("patches", [])}
+        names += dict.fromkeys(schemas.module(PATCHES, patch["name"]) for patch in sections.get("patches", []))
     return names
 
 
-def settings_text(model: dict, backend: dict | None, stage: str) -> str:
-    """The settings of a stage as one stable text, for the workflow to compare between runs."""
-    selected = visible(model, stage, backend)
+def settings(sections: dict, backend: dict | None, stage: str) -> dict:
+    """All settings that a stage reads: what it sees of the model's yaml, and keys of the backend's."""
+    found = {key: value for key, value in sections.items() if key != "name"}
     if STAGES[stage].backend and backend is not None:
-        selected["backend"] = {key: backend[key] for key in backend_keys(backend, stage) if key in backend}
-    return json.dumps(selected, sort_keys=True)
+        found["backend"] = {key: backend[key] for key in backend_keys(backend, stage) if key in backend}
+    return found
 
 
 def backend_keys(backend: dict, stage: str) -> list[str]:

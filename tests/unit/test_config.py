@@ -279,7 +279,7 @@ def test_devices_decide_the_chip_where_it_is_auto():
     model = config.load(config.ROOT / "config" / "models" / "retinamask.yaml", "model")
     for name, again in (("ascend310p", True), ("ascend310", False)):
         backend = config.load_backend(config.ROOT / "config" / "backends" / f"{name}.yaml")
-        one, other = (config.settings_text(model, backend | {"devices": ids}, "compile") for ids in ([0], [4]))
+        one, other = (config.settings(model, backend | {"devices": ids}, "compile") for ids in ([0], [4]))
         assert (one != other) is again
 
 
@@ -412,7 +412,7 @@ def test_a_family_marks_which_stage_reads_which_of_its_keys():
         key: {
             stage
             for stage in config.STAGES
-            if config.settings_text(model, backend, stage) != config.settings_text(model, backend | {key: "x"}, stage)
+            if config.settings(model, backend, stage) != config.settings(model, backend | {key: "x"}, stage)
         }
         for key in ("title", "atc", "runner", "loop", "cann")
     }
