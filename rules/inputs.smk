@@ -131,8 +131,9 @@ def source_flag(what: str):
 
 
 def runner_env(wildcards) -> str:
-    """Only eager PyTorch needs torch to run a model."""
-    return "../envs/export.yaml" if BACKENDS[wildcards.backend]["runs"] == "checkpoint" else "../envs/run.yaml"
+    """The environment that a family runs models in."""
+    family = detport_schemas.plugin("backends", BACKENDS[wildcards.backend]["family"])
+    return f"../envs/{family.get('environment', 'run')}.yaml"
 
 
 def shards_of(form: str):
@@ -147,7 +148,7 @@ def shards_of(form: str):
 def masks_flag(wildcards) -> str:
     """Parameter: whether a model is scored on the masks of this dataset, so that bad ones are found before inference."""
     metrics = [model["metric"] for model in MODELS.values() if model["dataset"] == wildcards.dataset]
-    return "--masks" if any("segm" in metric.get("iou_types", []) for metric in metrics) else ""
+    return "--masks" if any(map(detport_config.scored_masks, metrics)) else ""
 
 
 def image_set(wildcards) -> str:
@@ -157,7 +158,8 @@ def image_set(wildcards) -> str:
 
 def result_files(wildcards) -> list[str]:
     """Folders of VOC's result files that belong to a report, if the configuration asks for them."""
-    if not SETTINGS["comp4"] or MODELS[wildcards.model]["metric"]["kind"] != "voc":
+    kind = MODELS[wildcards.model]["metric"]["kind"]
+    if not SETTINGS["comp4"] or not detport_schemas.plugin("metrics", kind).get("result_files"):
         return []
     return [f"results/{wildcards.model}/{backend}/comp4" for backend in BACKENDS]
 
