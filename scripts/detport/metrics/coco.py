@@ -18,6 +18,7 @@ from detport.datasets import annotations as annotation_checks
 from detport.datasets import coco
 from detport.errors import Failure, UsageError
 from detport.files import sha256
+from detport.metrics import NOTHING_TO_FIND
 
 SECOND_EVALUATOR = "pycocotools"
 AREAS = ("all", "small", "medium", "large")  # COCO's area ranges, in the order of its arrays
@@ -186,9 +187,9 @@ def lines(figures: dict[str, float], max_detections: list[int]) -> list[str]:
 
 
 def mean(values: np.ndarray) -> float:
-    """Mean of the entries that exist; -1 marks those that do not."""
-    present = values[values > -1]
-    return float(present.mean()) if present.size else -1.0
+    """Mean of the entries that exist; those that do not have the mark that the mean of none has."""
+    present = values[values > NOTHING_TO_FIND]
+    return float(present.mean()) if present.size else NOTHING_TO_FIND
 
 
 def pycocotools_module() -> ModuleType:
