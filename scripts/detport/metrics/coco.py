@@ -5,6 +5,7 @@ Both fill the same arrays of precision and recall; the twelve numbers are read f
 
 import contextlib
 import io
+from collections import Counter
 from pathlib import Path
 from types import ModuleType
 
@@ -60,7 +61,7 @@ def counted(annotations: Path, image_ids: list[int], settings: dict) -> list[int
 def score(library: ModuleType, truth: dict, image_ids: list[int], rows: list[dict], settings: dict) -> dict:
     """The figures of one evaluator."""
     figures = {}
-    names = {category["id"]: category["name"] for category in truth["categories"]}
+    names = distinct_names(truth["categories"])
     for iou_type in settings["iou_types"]:
         results = rows
         if iou_type == "segm" and settings["mask_area"] == "mask":
@@ -74,6 +75,18 @@ def score(library: ModuleType, truth: dict, image_ids: list[int], rows: list[dic
             for k, category in enumerate(categories)
         }
     return figures
+
+
+def distinct_names(categories: list[dict]) -> dict[int, str]:
+    """The name of every category by its id; names that several share are told apart by their ids.
+
+    Files in the wild do share them (some exporters add a parent category named like its child), and figures that are
+    filed under one name would hide each other.
+    """
+    names = {category["id"]: category["name"] for category in categories}
+    while shared := {name for name, count in Counter(names.values()).items() if count > 1}:
+        names = {key: f"{name} (id {key})" if name in shared else name for key, name in names.items()}
+    return names
 
 
 def arrays(
