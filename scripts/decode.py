@@ -25,15 +25,15 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     model = config.load_model(args.model, "decode")
     settings = model["decode"]
-    decode = decoders.load(settings["kind"]).decode
+    decoder = decoders.load(settings["kind"])
     categories = decoders.categories(settings["categories"])
-    shard = shards.read_shard(args.shard, needed=("width", "height", "scale"))
+    shard = shards.read_shard(args.shard, needed=decoder.NEEDS)
     stems = [Path(image["bin"]).stem for image in shard["images"]]
     naming = outputs.naming(args.outputs, stems, model["outputs"])
     rows = []
     for image, stem in zip(shard["images"], stems, strict=True):
         arrays = outputs.read(args.outputs, stem, naming, model["outputs"], image["file"])
-        rows += decode(arrays, image, settings, categories)
+        rows += decoder.decode(arrays, image, settings, categories)
     detections.write(args.output, shard["images"], shard["skipped"], rows, outputs.simulated(args.outputs))
     cli.log.info("%d detections in %d images", len(rows), len(shard["images"]))
 
