@@ -271,6 +271,21 @@ def test_soft_nms_ends_at_a_score_of_zero() -> None:
     assert scores.tolist() == pytest.approx([0.5, 0.4 * np.exp(-1 / 0.5)])
 
 
+@pytest.mark.parametrize("raw", [False, True])
+def test_codes_that_give_no_box_are_named(raw: bool) -> None:
+    """A wild code alone becomes an infinite box and is clipped; two can cancel to NaN, which no clipping removes."""
+    outputs = with_classes(3)
+    outputs["box_codes"][0, 1] = [1e38, 0, 1e38, 0]
+    row = "row 1 of box_codes"
+    if raw:
+        outputs = random_maps(2)
+        outputs["class_0"][0, 0, 0, 0] = 99  # anchor 0
+        outputs["box_0"][0, :4, 0, 0] = [1e38, 0, 1e38, 0]
+        row = "row 0 of the box maps, by anchor,"
+    with np.errstate(all="ignore"), pytest.raises(Failure, match=rf"'9\.jpg': {row} becomes the box \[.*nan"):
+        decode(outputs, IMAGE, OPTIONS, CATEGORIES)
+
+
 def with_classes(count: int) -> dict[str, np.ndarray]:
     """One detection of every class of the first anchor of a network with so many classes."""
     return {

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from detport import config, networks
 from detport.decoders.rfcn import decode
-from detport.errors import UsageError
+from detport.errors import Failure, UsageError
 from detport.graph import contract, patches
 from detport.graph.export import export as to_onnx
 from detport.graph.int64 import int64_to_int32
@@ -200,6 +200,14 @@ def test_decode_takes_the_background_for_another_class() -> None:
     assert [(row["category_id"], row["score"]) for row in last] == [("b", 0.25)]
     none = decode(outputs(rois, scores), ENTRY, RULES | {"background": "none"}, ["a", "b", "c"])
     assert [(row["category_id"], row["score"]) for row in none] == [("b", 0.25), ("c", 0.5)]
+
+
+def test_deltas_that_give_no_box_are_named() -> None:
+    """dx so large that the centre is infinite, and dw, too: infinity less infinity."""
+    found = outputs([[0, 0, 9, 9], [10, 20, 28, 38]], [[0.5], [0.5]])
+    found["bbox_pred"][0, 1, 4:] = [3e38, 0, 1e3, 0]
+    with np.errstate(all="ignore"), pytest.raises(Failure, match=r"'000001\.jpg': row 1 of bbox_pred becomes the box"):
+        decode(found, ENTRY, RULES, [1])
 
 
 @pytest.mark.parametrize("categories", [["a"], ["a", "b", "c"]])

@@ -33,6 +33,16 @@ def classes(categories: list, background: str) -> list:
     return {"none": categories, "first": [None, *categories], "last": [*categories, None]}[background]
 
 
+def require_finite(boxes: np.ndarray, rows: np.ndarray, output: str, image: dict) -> None:
+    """Refuse boxes [N, 4] that are no numbers, although the output that they come from is; `rows` are theirs in it."""
+    strange = np.flatnonzero(~np.isfinite(boxes).all(axis=1))
+    if strange.size:
+        raise Failure(
+            f"{image['file']!r}: row {rows[strange[0]]} of {output} becomes the box {boxes[strange[0]].tolist()};"
+            " compare the earlier stages on this image"
+        )
+
+
 def known(labels: np.ndarray, first: int, count: int, image: dict) -> np.ndarray:
     """The class, counted from 0, of every label. `first` is the label of the first of `count` classes.
 

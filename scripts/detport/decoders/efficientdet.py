@@ -39,6 +39,8 @@ def decode(outputs: dict[str, np.ndarray], image: dict, options: dict, categorie
     boxes = decode_boxes(codes, anchors(anchor, canvas(image), options["anchor_scale"]))
     limits = np.array([image["width"], image["height"]] * 2, np.float32) / scale
     boxes = np.clip(boxes, 0, limits)
+    rows, output = (order, "box_codes") if "index" in outputs else (anchor, "the box maps, by anchor,")
+    decoders.require_finite(boxes, rows, output, image)
     if options["nms"] == "soft":
         kept, scores = soft_nms(boxes, scores, label, options)
     else:

@@ -21,11 +21,12 @@ def decode(outputs: dict[str, np.ndarray], image: dict, options: dict, categorie
     classes = decoders.classes(categories, options["background"])
     if scores.shape[1] != len(classes) or deltas.shape[1] != 4 * len(classes):
         raise UsageError(
-            f"{image['file']!r}: cls_prob has {scores.shape[1]} classes, bbox_pred {deltas.shape[1]} deltas; by"
-            f" decode.categories and decode.background there are {len(classes)} classes, with 4 deltas each; correct them"
+            f"{image['file']!r}: cls_prob has {scores.shape[1]} classes, bbox_pred {deltas.shape[1]} deltas; correct"
+            f" decode.categories or decode.background, by which there are {len(classes)} classes with 4 deltas each"
         )
     boxes = class_boxes(rois[:, 1:], deltas, options["box_stds"])
     boxes = clip(boxes, *image["resized"]) / np.float32(image["scale"])
+    decoders.require_finite(boxes.reshape(len(rois), -1), np.arange(len(rois)), "bbox_pred", image)
     labels, found_boxes, found_scores = [], [], []
     for label in (label for label, category in enumerate(classes) if category is not None):
         rows = np.flatnonzero(scores[:, label] > np.float32(options["score_above"]))
