@@ -20,12 +20,13 @@ rule index_dataset:
         settings=lambda wildcards: DATASETS[wildcards.dataset]["kind"],
         images=images_signature,
         truth=index_signature,
-        masks=masks_flag,
+        models=scored_models,
         on_bad_image=SETTINGS["on_bad_image"],
         code=dataset_code,
     shell:
         "python {params.script:q} --dataset-config {params.config:q} --dataset {wildcards.dataset:q}"
-        " {params.masks} --on-bad-image {params.on_bad_image} --threads {threads} --output {output:q} 2> {log:q}"
+        " --model {params.models} --on-bad-image {params.on_bad_image} --threads {threads}"
+        " --output {output:q} 2> {log:q}"
 
 
 localrules:

@@ -110,13 +110,14 @@ def image_set(wildcards) -> str:
     return Path(dataset_of(wildcards).get("image_set", "test")).stem
 
 
-def masks_flag(wildcards) -> UserString:
-    """Parameter: whether a model is scored on the masks of this dataset, so that bad ones are found before inference.
+def scored_models(wildcards) -> UserString:
+    """Parameter: the models that are scored on this dataset, which is checked for what they ask of it before inference.
 
     The index is the same either way. Snakemake does not record parameters of a class of its own, so nothing reruns.
     """
-    metrics = [model["metric"] for model in MODELS.values() if model["dataset"] == wildcards.dataset]
-    return UserString("--masks" if any("segm" in metric.get("iou_types", []) for metric in metrics) else "")
+    return UserString(
+        " ".join(model_file(name) for name, model in MODELS.items() if model["dataset"] == wildcards.dataset)
+    )
 
 
 def images_signature(wildcards) -> str:

@@ -19,17 +19,34 @@ SECOND_EVALUATOR = None
 RECALLS = np.arange(0.0, 1.1, 0.1)  # 0.30000000000000004 and the like included: recall 3/10 does not reach it
 
 
-def evaluate(annotations: Path, image_ids: list, rows: list[dict], settings: dict, cross_check: bool) -> dict:
-    """Figures over exactly these images, whose order decides which of two detections with equal scores comes first.
+def check(annotations: Path, image_ids: list, categories: list, settings: dict) -> None:
+    """Refuse objects and categories of classes that the metric does not list."""
+    classes = settings["classes"]
+    strange = [category for category in categories if category is not None and not 1 <= category <= len(classes)]
+    if strange:
+        raise UsageError(
+            f"decode.categories has {strange[0]}, but metric.classes names the categories 1 to {len(classes)};"
+            " correct one of them"
+        )
+    listed(annotations, image_ids, settings)
 
-    There is no second evaluator: `cross_check` changes nothing.
-    """
+
+def listed(annotations: Path, image_ids: list, settings: dict) -> dict[str, list[dict]]:
+    """The objects of these images, all of classes that the metric lists: others would never be found missing."""
     truth = voc.ground_truth(annotations, map(str, image_ids))
     for image, objects in truth.items():
         strange = next((each["name"] for each in objects if each["name"] not in settings["classes"]), None)
         if strange is not None:
             raise UsageError(f"{annotations}/{image}.xml: has a {strange!r}, which metric.classes does not list")
-    return score(truth, with_text_ids(rows), settings)
+    return truth
+
+
+def evaluate(annotations: Path, image_ids: list, rows: list[dict], settings: dict, cross_check: bool) -> dict:
+    """Figures over exactly these images, whose order decides which of two detections with equal scores comes first.
+
+    There is no second evaluator: `cross_check` changes nothing.
+    """
+    return score(listed(annotations, image_ids, settings), with_text_ids(rows), settings)
 
 
 def counted(annotations: Path, image_ids: list, settings: dict) -> list:
