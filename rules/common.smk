@@ -12,6 +12,7 @@ from detport import datasets as detport_datasets
 from detport import disk as detport_disk
 from detport import engine as detport_engine
 from detport import lineage as detport_lineage
+from detport import schemas as detport_schemas
 from detport import shards as detport_shards
 from detport import yamlfile as detport_yaml
 from detport.report import gates as detport_gates

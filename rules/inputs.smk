@@ -130,8 +130,9 @@ def source_flag(what: str):
 
 
 def runner_env(wildcards) -> str:
-    """Only eager PyTorch needs torch to run a model."""
-    return "../envs/export.yaml" if BACKENDS[wildcards.backend]["runs"] == "checkpoint" else "../envs/run.yaml"
+    """The environment that a family runs models in."""
+    family = detport_schemas.plugin("backends", BACKENDS[wildcards.backend]["family"])
+    return f"../envs/{family.get('environment', 'run')}.yaml"
 
 
 def shards_of(form: str):
@@ -155,7 +156,8 @@ def image_set(wildcards) -> str:
 
 def result_files(wildcards) -> list[str]:
     """Folders of VOC's result files that belong to a report, if the configuration asks for them."""
-    if not SETTINGS["comp4"] or MODELS[wildcards.model]["metric"]["kind"] != "voc":
+    kind = MODELS[wildcards.model]["metric"]["kind"]
+    if not SETTINGS["comp4"] or not detport_schemas.plugin("metrics", kind).get("result_files"):
         return []
     return [f"results/{wildcards.model}/{backend}/comp4" for backend in BACKENDS]
 

@@ -146,7 +146,7 @@ def detection_bytes(name: str, model: dict, backend: str, images: int, results: 
     there = list((results / name / backend / "detections").glob("*.json.gz"))
     if there:
         return sum(path.stat().st_size for path in there)
-    masks = "segm" in model["metric"].get("iou_types", [])
+    masks = config.scored_masks(model["metric"])
     return images * model["decode"].get("max_detections", MOST_ROWS) * (ROW_WITH_MASK if masks else ROW)
 
 

@@ -15,14 +15,15 @@ from pathlib import Path
 
 SCRIPTS = Path(__file__).resolve().parents[1]
 PLUMBING = {
-    f"detport.{name}" for name in ("cli", "code", "config", "errors", "lineage", "made", "processes", "yamlfile")
+    f"detport.{name}"
+    for name in ("cli", "code", "config", "errors", "lineage", "made", "processes", "schemas", "yamlfile")
 }
 # Packages whose name is not that of what is imported.
 PACKAGES = {
     "cv2": ("opencv-python-headless", "opencv-python"),
     "google": ("protobuf",),
     "PIL": ("pillow",),
-    "yaml": ("pyyaml",),
+    "ruamel": ("ruamel.yaml",),
 }
 # A string, or else a comment, which no string contains.
 STRING_OR_COMMENT = re.compile(
