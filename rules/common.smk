@@ -13,6 +13,7 @@ from detport import disk as detport_disk
 from detport import engine as detport_engine
 from detport import lineage as detport_lineage
 from detport import schemas as detport_schemas
+from detport import shards as detport_shards
 from detport import yamlfile as detport_yaml
 from detport.report import gates as detport_gates
 
@@ -96,9 +97,16 @@ try:
     DATASETS = SETTINGS["datasets"]
     DATASET_FILES = {model["dataset"]: dataset_file(model["dataset"]) for model in MODELS.values()}
     IMAGES = {name: image_count(dataset) for name, dataset in DATASETS.items()}
+    for name, dataset in DATASETS.items():
+        dataset["shards"] = dataset["shards"] or detport_shards.default_count(IMAGES[name])
     BUDGET = detport_disk.budget(MODELS, IMAGES, DATASETS, BACKENDS, SETTINGS)
 except UsageError as error:
     give_up(error)
+
+for name in () if workflow.remote_exec else DATASET_FILES:
+    advice = detport_shards.advice(IMAGES[name], DATASETS[name]["shards"])
+    if advice:
+        print(f"detport: warning: datasets.{name}.shards: {advice}", file=sys.stderr)
 
 detport_engine.limit(workflow, "scratch_mb", BUDGET.scratch_mb)
 CORES = detport_engine.cores(workflow) or 1  # for stages that run alone on the machine

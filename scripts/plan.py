@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from detport import cli, config, datasets, disk, outputs
+from detport import cli, config, datasets, disk, outputs, shards
 from detport.disk import GB
 from detport.errors import UsageError
 
@@ -58,6 +58,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         for model, path in zip(models.values(), args.dataset_config, strict=True)
     }
     images = {name: count(name, dataset) for name, dataset in known.items()}
+    for name, dataset in known.items():
+        dataset["shards"] = dataset["shards"] or shards.default_count(images[name])
     backends = {path.stem: config.load_backend(path) for path in args.backend}
     settings = {"disk_limit_gb": args.disk_limit_gb, "keep_outputs_gb": args.keep_outputs_gb}
     budget = disk.budget(models, images, known, backends, settings)

@@ -206,7 +206,7 @@ def check_decoded(model: dict, source: str, places: Places) -> None:
     """The outputs have what the decoder reads, by name and shape; and it makes what the metric scores."""
     kind = model["decode"]["kind"]
     decoder = schemas.plugin("decoders", kind)
-    read = decoder.get("outputs", {})
+    read = decoder_reads(model["decode"])
     declared = {output["name"]: output["shape"] for output in model["outputs"]}
     sizes: dict[str, int] = {}
     for name, expected in read.items():
@@ -219,12 +219,23 @@ def check_decoded(model: dict, source: str, places: Places) -> None:
             wanted = ", ".join(f"{name} [{', '.join(map(str, shape))}]" for name, shape in read.items())
             raise UsageError(
                 f"{position(source, places, ('outputs',))}: outputs: decoder {kind} reads {wanted}; declared are"
-                f" {', '.join(f'{name} {shape}' for name, shape in declared.items())}; correct outputs or decode.kind"
+                f" {', '.join(f'{name} {shape}' for name, shape in declared.items())}; correct outputs, decode.kind or"
+                " decode.categories"
             )
     for key, value in scored_masks(model["metric"]):
         if not decoder.get("masks"):
             where = position(source, places, ("metric", key))
             raise UsageError(f"{where}: metric.{key}: decoder {kind} makes no masks; leave {value} out")
+
+
+def decoder_reads(decode: dict) -> dict[str, list]:
+    """Name and shape of what a decoder reads. C of its schema is the number of classes, background included; any other
+    letter stands for some number, the same everywhere."""
+    read = schemas.plugin("decoders", decode["kind"]).get("outputs", {})
+    if "categories" not in decode:
+        return read
+    count = len(decoders.classes(decoders.categories(decode["categories"]), decode.get("background", "none")))
+    return {name: [{"C": count, "4C": 4 * count}.get(size, size) for size in shape] for name, shape in read.items()}
 
 
 def scored_masks(metric: dict) -> list[tuple[str, str]]:

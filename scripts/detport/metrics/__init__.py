@@ -7,10 +7,14 @@ the key and value with which it scores masks, `result_files` is true where it ha
 import importlib
 from types import ModuleType
 
+NOTHING_TO_FIND = -1.0  # COCO's mark in place of a figure: the ground truth has nothing of the kind
+
 
 def load(kind: str) -> ModuleType:
     """The module of a metric. It has
 
+    check(annotations, image_ids, categories, settings): UsageError for what evaluate would refuse of this ground truth,
+    or of a model with these categories, after everything else has run;
     counted(annotations, image_ids, settings): those of the scored images that the figures are over;
     which_images(settings): the same in words;
     evaluate(annotations, image_ids, rows, settings, cross_check): the figures;

@@ -5,6 +5,7 @@ Both fill the same arrays of precision and recall; the twelve numbers are read f
 
 import contextlib
 import io
+from collections import Counter
 from pathlib import Path
 from types import ModuleType
 
@@ -17,11 +18,29 @@ from detport.datasets import annotations as annotation_checks
 from detport.datasets import coco
 from detport.errors import Failure, UsageError
 from detport.files import sha256
+from detport.metrics import NOTHING_TO_FIND
 
 SECOND_EVALUATOR = "pycocotools"
 AREAS = ("all", "small", "medium", "large")  # COCO's area ranges, in the order of its arrays
 AGREEMENT = 1e-9  # largest difference of a number between the two evaluators
+SHOWN = 5  # ids in a complaint
 SHORT_SIDE = 32  # pixels; MMDetection's training filter drops images with a shorter one
+
+
+def check(annotations: Path, image_ids: list[int], categories: list, settings: dict) -> None:
+    """Refuse ground truth without the model's categories, or without the masks and images that the metric asks for."""
+    truth = coco.read(annotations)
+    known = {category["id"] for category in truth["categories"]}
+    lacking = [category for category in categories if category is not None and category not in known]
+    if lacking:
+        raise UsageError(
+            f"{annotations}: {len(lacking)} of the {len(categories)} ids in decode.categories are none of its"
+            f" categories: {', '.join(map(str, lacking[:SHOWN]))}{', …' * (len(lacking) > SHOWN)}; correct"
+            " decode.categories"
+        )
+    if "segm" in settings["iou_types"]:
+        annotation_checks.check_masks(annotations, truth)
+    counted(annotations, image_ids, settings)
 
 
 def evaluate(annotations: Path, image_ids: list[int], rows: list[dict], settings: dict, cross_check: bool) -> dict:
@@ -58,7 +77,7 @@ def counted(annotations: Path, image_ids: list[int], settings: dict) -> list[int
 def score(library: ModuleType, truth: dict, image_ids: list[int], rows: list[dict], settings: dict) -> dict:
     """The figures of one evaluator."""
     figures = {}
-    names = {category["id"]: category["name"] for category in truth["categories"]}
+    names = distinct_names(truth["categories"])
     for iou_type in settings["iou_types"]:
         results = rows
         if iou_type == "segm" and settings["mask_area"] == "mask":
@@ -72,6 +91,18 @@ def score(library: ModuleType, truth: dict, image_ids: list[int], rows: list[dic
             for k, category in enumerate(categories)
         }
     return figures
+
+
+def distinct_names(categories: list[dict]) -> dict[int, str]:
+    """The name of every category by its id; names that several share are told apart by their ids.
+
+    Files in the wild do share them (some exporters add a parent category named like its child), and figures that are
+    filed under one name would hide each other.
+    """
+    names = {category["id"]: category["name"] for category in categories}
+    while shared := {name for name, count in Counter(names.values()).items() if count > 1}:
+        names = {key: f"{name} (id {key})" if name in shared else name for key, name in names.items()}
+    return names
 
 
 def arrays(
@@ -192,9 +223,9 @@ def present(figure: float) -> float | None:
 
 
 def mean(values: np.ndarray) -> float:
-    """Mean of the entries that exist; -1 marks those that do not."""
-    present = values[values > -1]
-    return float(present.mean()) if present.size else -1.0
+    """Mean of the entries that exist; those that do not have the mark that the mean of none has."""
+    present = values[values > NOTHING_TO_FIND]
+    return float(present.mean()) if present.size else NOTHING_TO_FIND
 
 
 def pycocotools_module() -> ModuleType:
