@@ -6,6 +6,7 @@ import sys
 sys.path.insert(0, str(ROOT / "scripts"))
 
 from detport import config as detport_config
+from detport import utf8 as detport_utf8
 from detport.errors import Failure, UsageError
 
 CONFIGURATION = Path("config/config.yaml")
@@ -17,6 +18,10 @@ def give_up(message: object, status: int = 2) -> None:
     sys.exit(status)
 
 
+try:
+    detport_utf8.insist(workflow.rundir)
+except UsageError as error:
+    give_up(error)
 if not os.access(".", os.W_OK | os.X_OK):
     give_up(f"{Path.cwd()}: may not be written; Snakemake keeps its records and all results in its working directory")
 if not CONFIGURATION.exists():

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from detport import processes
+from detport import processes, utf8
 from detport.errors import Failure, UsageError
 from detport.files import FULL
 
@@ -36,6 +36,7 @@ def run(main: Callable[[Sequence[str] | None], None]) -> None:
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format=f"%(asctime)s {stage}: %(message)s")
     processes.watch(processes.stop_at_once)
     try:
+        utf8.insist()
         main(None)
     except UsageError as error:
         sys.exit(complaint(stage, error, 2))

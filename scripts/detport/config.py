@@ -263,7 +263,7 @@ def check_canvases(model: dict, source: str, places: Places) -> None:
 
 @functools.cache
 def schema_of(name: str) -> dict:
-    return yaml.safe_load((SCHEMAS / f"{name}.yaml").read_text())
+    return yaml.safe_load((SCHEMAS / f"{name}.yaml").read_text(encoding="utf-8"))
 
 
 def finite(_: object, value: object) -> bool:

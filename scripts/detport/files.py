@@ -85,7 +85,7 @@ def remove(path: Path) -> None:
 def write_json(path: Path, value: object) -> None:
     """Write JSON whose bytes depend on nothing but the value."""
     with atomic(path) as partial:
-        partial.write_text(json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+        partial.write_text(json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def sha256(path: Path) -> str:

@@ -23,7 +23,7 @@ def place() -> dict:
     boot, namespace = Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/ns/pid")
     return {
         "host": socket.gethostname(),
-        "boot": boot.read_text().strip() if boot.exists() else "",
+        "boot": boot.read_text(encoding="utf-8").strip() if boot.exists() else "",
         "namespace": str(namespace.readlink()) if namespace.is_symlink() else "",
     }
 
@@ -31,7 +31,7 @@ def place() -> dict:
 def started(pid: int) -> int | None:
     """Clock ticks between boot and the start of a living process; None if there is none of that id."""
     try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except (FileNotFoundError, ProcessLookupError):
         return None
     state, *fields = stat[stat.rindex(")") + 2 :].split()  # the name before it may hold anything

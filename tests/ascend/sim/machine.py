@@ -21,7 +21,7 @@ def announce() -> None:
 
 def mark(folder: Path) -> None:
     """A file beside outputs that says so to whoever gets the folder without the log."""
-    (folder / ANNOUNCEMENT.strip("[]")).write_text(f"{NOTE}\n")
+    (folder / ANNOUNCEMENT.strip("[]")).write_text(f"{NOTE}\n", encoding="utf-8")
 
 
 def chips() -> list[str]:
