@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -49,6 +50,12 @@ def run(main: Callable[[Sequence[str] | None], None]) -> None:
         sys.exit(complaint(stage, f"{name}{error.strerror or error}{REMEDIES.get(error.errno, '')}", 1))
     except MemoryError:
         sys.exit(complaint(stage, "out of memory; run fewer jobs at once (--cores) or on a larger machine", 1))
+
+
+def own_log() -> str:
+    """Where the lines of this program go."""
+    place = Path("/proc/self/fd/2").resolve()
+    return os.path.relpath(place) if place.is_file() else "on the terminal"
 
 
 def complaint(stage: str, message: object, status: int) -> int:

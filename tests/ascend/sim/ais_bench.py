@@ -103,7 +103,7 @@ def main(arguments: list[str]) -> int:
     args = found.parse_args(arguments)
     args.output_dirname = getattr(args, "output_dirname", None)
     require_options(args, found, era)
-    machine.announce()
+    machine.begin()
     for name in UNSUPPORTED:
         if getattr(args, name, None) not in (None, False, 0):
             print(f"[ERROR] the simulator does not do --{name}")

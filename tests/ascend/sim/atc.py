@@ -95,7 +95,7 @@ def main(arguments: list[str]) -> int:
         print(f"ERROR: {error}", file=sys.stderr)
         return 1
     print("ATC start working now, please wait for a moment.", flush=True)
-    machine.announce()
+    machine.begin()
     if newer:
         print("......")
     if "help" in options or "h" in options:

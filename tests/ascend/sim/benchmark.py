@@ -26,7 +26,7 @@ def main(arguments: list[str]) -> int:
     if "help" in options:
         print("usage: benchmark\n" + "\n".join(f"  -{name}" for name in sorted(OPTIONS)))
         return 0
-    machine.announce()
+    machine.begin()
     if options.get("useDvpp", "false").lower() == "true" or "input_imgFiles_path" in options:
         print("[ERROR] the simulator does not do useDvpp or input_imgFiles_path")
         return 1

@@ -1,6 +1,8 @@
 """The simulated machine: its chips, its toolkit's version, and the failures that a test asks for."""
 
 import os
+import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -17,6 +19,16 @@ MOST_DEVICES_PER_CARD = {"310": 4}
 def announce() -> None:
     """Say on stdout, where every tool writes, that this is no device."""
     print(NOTE, flush=True)
+
+
+def begin() -> None:
+    """What every tool that works does first; a test may want it to go no further."""
+    announce()
+    if failure("hang") is not None:
+        with subprocess.Popen(["sleep", "600"]) as child:
+            child.wait()
+    if failure("killed") is not None:
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def mark(folder: Path) -> None:
