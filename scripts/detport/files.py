@@ -1,4 +1,5 @@
-"""Files that are whole or not there: temporary name, then rename. Digests and JSON with stable bytes."""
+"""Files that are whole or not there, also after a power cut: a temporary name, everything on disk, then the rename.
+Digests and JSON with stable bytes."""
 
 import contextlib
 import errno
@@ -13,12 +14,16 @@ from pathlib import Path
 
 from detport.processes import started
 
+NO_FOLDERS = (errno.EINVAL, errno.ENOTSUP)  # what a file system answers that does not put folders to disk on demand
 FULL = (errno.ENOSPC, errno.EDQUOT)  # a full disk, or a user's part of it
 
 
 @contextlib.contextmanager
 def atomic(path: Path, directory: bool = False) -> Iterator[Path]:
     """Give a temporary name beside `path`; rename it to `path` when the block ends well, else delete it.
+
+    What is in it is on disk before the rename, which a file system may else put first: a power cut would then leave
+    a whole name with half a content.
 
     The name carries host, process and the process's start, so that an orphan of a killed run and its successor never
     write to the same file; what dead processes of this host left behind is removed.
@@ -28,9 +33,12 @@ def atomic(path: Path, directory: bool = False) -> Iterator[Path]:
         partial.mkdir()
     try:
         yield partial
+        for each in (*partial.rglob("*"), partial) if directory else (partial,):
+            to_disk(each)
         if directory:
             remove(path)
         partial.replace(path)
+        to_disk(path.parent)
     except OSError as error:
         remove(partial)
         # A write does not tell where it failed, and a copy to a full disk names its source.
@@ -40,6 +48,18 @@ def atomic(path: Path, directory: bool = False) -> Iterator[Path]:
     except BaseException:
         remove(partial)
         raise
+
+
+def to_disk(path: Path) -> None:
+    """Wait until a file's content, or the names in a folder, are on disk."""
+    number = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    except OSError as error:
+        if not (path.is_dir() and error.errno in NO_FOLDERS):
+            raise
+    finally:
+        os.close(number)
 
 
 @contextlib.contextmanager
