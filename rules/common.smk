@@ -99,7 +99,7 @@ if NPUS:
 # Jobs run with this Python, unless conda provides one per rule. A prefix replaces Snakemake's own, which is bash's
 # strict mode.
 if not any(str(method) == "conda" for method in workflow.deployment_settings.deployment_method):
-    shell.prefix(f"set -euo pipefail; export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; ")
+    shell.prefix(f"set -euo pipefail; {ON_KILL}export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; ")
 # The command line is for the report's provenance only; as a parameter it would make reports rerun.
 # A job of a cluster reads this file again and keeps the command that it was given.
 if not workflow.remote_exec:

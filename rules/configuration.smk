@@ -6,10 +6,19 @@ import sys
 sys.path.insert(0, str(ROOT / "scripts"))
 
 from detport import config as detport_config
+from detport import processes as detport_processes
+from detport import stopped as detport_stopped
 from detport import utf8 as detport_utf8
 from detport.errors import Failure, UsageError
 
 CONFIGURATION = Path("config/config.yaml")
+
+
+# A job that the kernel kills for want of memory says nothing itself; its shell does.
+ON_KILL = (
+    "trap 'test $? != 137 || echo detport: error: killed by signal 9, most likely for want of memory:"
+    " run fewer jobs at once with --cores, or on a larger machine >&2' EXIT; "
+)
 
 
 def give_up(message: object, status: int = 2) -> None:

@@ -15,6 +15,7 @@ def begin() -> None:
         said, before = detport_runs.claim(Path(), {"notemp": notemp, "temporary": tops})
     except Failure as error:
         give_up(error, 1)
+    detport_stopped.watch(os.environ[detport_processes.VARIABLE])
     if before and not (notemp or before.get("notemp")):
         for path in detport_disk.remove_used(Path(), needed_by):
             said.append(f"removed {path}, which an earlier run had used up")
