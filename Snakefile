@@ -71,7 +71,7 @@ rule plan:
     params:
         script=script("plan.py"),
         models=[model_file(name) for name in MODELS],
-        datasets=[DATASET_FILES[model["dataset"]] for model in MODELS.values()],
+        datasets=[str(file) for file in CONFIGURATIONS],
         backends=[str(backend_file(name)) for name in BACKENDS],
         limit=SETTINGS["disk_limit_gb"],
         keep=SETTINGS["keep_outputs_gb"],

@@ -75,19 +75,18 @@ def backend_file(name: str) -> Path:
     return own if own.exists() else ROOT / own
 
 
-def dataset_file(name: str) -> str:
-    """The configuration file that holds a dataset as it is in force."""
-    for file in reversed(workflow.configfiles or ["config/config.yaml"]):
-        datasets = (detport_yaml.read_yaml(Path(file))[0] or {}).get("datasets", {})
-        if datasets.get(name) and detport_config.load_dataset(Path(file), name) == SETTINGS["datasets"][name]:
-            return str(file)
-    raise UsageError(f"datasets.{name}: differs from every configuration file; change it in a file, not with --config")
+def configurations_of(dataset: str) -> list[str]:
+    """The configuration files that say something of a dataset, which together give it as it is in force."""
+    files = [file for file in CONFIGURATIONS if dataset in detport_yaml.read_yaml(file)[0].get("datasets", {})]
+    if not files or detport_config.load_dataset(files, dataset) != DATASETS[dataset]:
+        raise UsageError(f"datasets.{dataset}: change it in a file (--configfile), not with --config")
+    return list(map(str, files))
 
 
 try:
     SETTINGS, MODELS, BACKENDS = load_configuration()
     DATASETS = SETTINGS["datasets"]
-    DATASET_FILES = {model["dataset"]: dataset_file(model["dataset"]) for model in MODELS.values()}
+    DATASET_FILES = {name: configurations_of(name) for name in DATASETS}
 except UsageError as error:
     give_up(error)
 

@@ -35,8 +35,12 @@ if not os.access(".", os.W_OK | os.X_OK):
     give_up(f"{Path.cwd()}: may not be written; Snakemake keeps its records and all results in its working directory")
 if not CONFIGURATION.exists():
     give_up(f"{CONFIGURATION}: not in {Path.cwd()}; go to the folder that has one, or name it: --directory demo")
+# The files of the configuration, each over the one before it.
+CONFIGURATIONS = [Path(os.path.relpath(file)) for file in workflow.overwrite_configfiles]
+if not (CONFIGURATIONS and workflow.config_settings.replace_workflow_config):
+    CONFIGURATIONS.insert(0, CONFIGURATION)
 try:
-    detport_config.load(CONFIGURATION, "config")
+    detport_config.load_configuration(CONFIGURATIONS)
 except UsageError as error:
     give_up(error)
 

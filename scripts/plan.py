@@ -25,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         type=Path,
         nargs="+",
         required=True,
-        help="for each model, the configuration with its dataset",
+        help="workflow configuration with the datasets; further files change it",
     )
     parser.add_argument("--backend", type=Path, nargs="+", required=True, help="yaml of every backend")
     parser.add_argument("--disk-limit-gb", type=gigabytes, required=True, help="most that shards and outputs may take")
@@ -33,14 +33,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--results", type=Path, default=Path("results"), help="of earlier runs, for sizes")
     parser.add_argument("--benchmarks", type=Path, default=Path("benchmarks"), help="of earlier runs, for times")
     args = parser.parse_args(argv)
-    if len(args.model) != len(args.dataset_config):
-        raise UsageError("--model and --dataset-config need equally many files, in the same order")
 
     models = {path.stem: config.load(path, "model") for path in args.model}
-    known = {
-        model["dataset"]: config.load_dataset(path, model["dataset"])
-        for model, path in zip(models.values(), args.dataset_config, strict=True)
-    }
+    known = {model["dataset"]: config.load_dataset(args.dataset_config, model["dataset"]) for model in models.values()}
     images = {name: count(name, dataset) for name, dataset in known.items()}
     backends = {path.stem: config.load_backend(path) for path in args.backend}
     settings = {"disk_limit_gb": args.disk_limit_gb, "keep_outputs_gb": args.keep_outputs_gb}
