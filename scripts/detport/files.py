@@ -15,6 +15,9 @@ from pathlib import Path
 from detport.processes import started
 
 NO_FOLDERS = (errno.EINVAL, errno.ENOTSUP)  # what a file system answers that does not put folders to disk on demand
+LFS = b"version https://git-lfs.github.com/"
+LINK = re.compile(r"[^\x00-\x20\x7f<>{}\[\]\"',:]+")  # a relative or absolute path, in one line
+LONGEST_STAND_IN = 1024  # bytes
 FULL = (errno.ENOSPC, errno.EDQUOT)  # a full disk, or a user's part of it
 
 
@@ -100,6 +103,18 @@ def remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+def stand_in(path: Path) -> str | None:
+    """What lies at a path in place of the file itself, and the remedy; None unless it is such a thing."""
+    with path.open("rb") as file:
+        content = file.read(LONGEST_STAND_IN + 1)
+    if content.startswith(LFS):
+        return "a pointer of git-lfs, not the file itself; fetch that: git lfs pull"
+    text = content.decode("utf-8", "replace").removesuffix("\n")
+    if len(content) > LONGEST_STAND_IN or not LINK.fullmatch(text) or not ("/" in text or text.endswith(path.suffix)):
+        return None
+    return f"a link that was saved as text, {text!r}; put the file that it names in its place"
 
 
 def write_json(path: Path, value: object) -> None:
