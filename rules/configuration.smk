@@ -6,18 +6,15 @@ import sys
 sys.path.insert(0, str(ROOT / "scripts"))
 
 from detport import config as detport_config
-from detport import processes as detport_processes
-from detport import stopped as detport_stopped
+from detport import engine as detport_engine
 from detport import utf8 as detport_utf8
 from detport.errors import Failure, UsageError
 
 CONFIGURATION = Path("config/config.yaml")
-
-
 # A job that the kernel kills for want of memory says nothing itself; its shell does.
 ON_KILL = (
     "trap 'test $? != 137 || echo detport: error: killed by signal 9, most likely for want of memory:"
-    " run fewer jobs at once with --cores, or on a larger machine >&2' EXIT; "
+    " run fewer jobs at once with --cores, or on a larger machine >&2' ERR; "
 )
 
 
@@ -28,7 +25,7 @@ def give_up(message: object, status: int = 2) -> None:
 
 
 try:
-    detport_utf8.insist(workflow.rundir)
+    detport_utf8.insist(detport_engine.started_in(workflow))
 except UsageError as error:
     give_up(error)
 if not os.access(".", os.W_OK | os.X_OK):
@@ -36,9 +33,7 @@ if not os.access(".", os.W_OK | os.X_OK):
 if not CONFIGURATION.exists():
     give_up(f"{CONFIGURATION}: not in {Path.cwd()}; go to the folder that has one, or name it: --directory demo")
 # The files of the configuration, each over the one before it.
-CONFIGURATIONS = [Path(os.path.relpath(file)) for file in workflow.overwrite_configfiles]
-if not (CONFIGURATIONS and workflow.config_settings.replace_workflow_config):
-    CONFIGURATIONS.insert(0, CONFIGURATION)
+CONFIGURATIONS = [Path(os.path.relpath(file)) for file in detport_engine.configuration_files(workflow, CONFIGURATION)]
 try:
     detport_config.load_configuration(CONFIGURATIONS)
 except UsageError as error:
