@@ -11,7 +11,7 @@ from detport import utf8 as detport_utf8
 from detport.errors import Failure, UsageError
 
 CONFIGURATION = Path("config/config.yaml")
-# A job that the kernel kills for want of memory says nothing itself; its shell does.
+# A job that the kernel kills for want of memory says nothing itself; its shell does. Not at EXIT: jobs clear up there.
 ON_KILL = (
     "trap 'test $? != 137 || echo detport: error: killed by signal 9, most likely for want of memory:"
     " run fewer jobs at once with --cores, or on a larger machine >&2' ERR; "

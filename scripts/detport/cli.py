@@ -13,6 +13,7 @@ from detport.files import FULL
 
 log = logging.getLogger("detport")
 
+SCRATCH = "the folder is deleted after use: do not wait until it is on disk"
 REMEDIES = dict.fromkeys(FULL, "; make room on that disk, then run the same command again: it goes on where it stopped")
 
 

@@ -22,11 +22,11 @@ FULL = (errno.ENOSPC, errno.EDQUOT)  # a full disk, or a user's part of it
 
 
 @contextlib.contextmanager
-def atomic(path: Path, directory: bool = False) -> Iterator[Path]:
+def atomic(path: Path, directory: bool = False, durable: bool = True) -> Iterator[Path]:
     """Give a temporary name beside `path`; rename it to `path` when the block ends well, else delete it.
 
     What is in it is on disk before the rename, which a file system may else put first: a power cut would then leave
-    a whole name with half a content.
+    a whole name with half a content. What nobody uses after one need not be `durable`.
 
     The name carries host, process and the process's start, so that an orphan of a killed run and its successor never
     write to the same file; what dead processes of this host left behind is removed.
@@ -36,12 +36,13 @@ def atomic(path: Path, directory: bool = False) -> Iterator[Path]:
         partial.mkdir()
     try:
         yield partial
-        for each in (*partial.rglob("*"), partial) if directory else (partial,):
+        for each in (*partial.rglob("*"), partial) if durable else ():
             to_disk(each)
         if directory:
             remove(path)
         partial.replace(path)
-        to_disk(path.parent)
+        if durable:
+            to_disk(path.parent)
     except OSError as error:
         remove(partial)
         # A write does not tell where it failed, and a copy to a full disk names its source.

@@ -86,6 +86,12 @@ def test_everything_in_a_folder_is_on_disk_before_it_has_its_name(calls, tmp_pat
     assert calls[4:] == [("rename", "x.partial to x"), ("fsync", ".")]
 
 
+def test_what_is_scratch_is_not_waited_for(calls, tmp_path):
+    with files.atomic(tmp_path / "x", directory=True, durable=False) as partial:
+        (partial / "a").touch()
+    assert calls == [("rename", "x.partial to x")]
+
+
 def test_a_failure_puts_nothing_to_disk(calls, tmp_path):
     with pytest.raises(RuntimeError), files.atomic(tmp_path / "x") as partial:
         partial.write_text("half")
