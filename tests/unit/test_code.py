@@ -29,7 +29,9 @@ def own_scripts(tmp_path, monkeypatch) -> Path:
     copy = tmp_path / "scripts"
     shutil.copytree(code.SCRIPTS, copy, ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setattr(code, "SCRIPTS", copy)
-    return copy
+    yield copy
+    for cached in (code.imports, code.statements, code.tree, code.pins, code.version):
+        cached.cache_clear()
 
 
 @pytest.mark.parametrize(
@@ -39,14 +41,17 @@ def own_scripts(tmp_path, monkeypatch) -> Path:
         ("detport/networks/retinamask.py", {"export"}),
         ("detport/networks/blocks.py", {"export"}),
         ("detport/networks/gfocalv2.py", set()),
-        ("detport/efficientdet.py", set()),
         ("detport/decoders/retinamask.py", {"decode"}),
         ("detport/masks.py", {"decode"}),
         ("detport/images.py", {"preprocess"}),
         ("detport/shards.py", {"preprocess", "infer", "decode", "evaluate"}),
         ("detport/metrics/coco.py", {"evaluate", "report"}),
         ("detport/backends/onnxruntime.py", {"compile", "infer", "benchmark", "simplify", "patch"}),
-        ("detport/graph/patches.py", {"patch"}),
+        ("detport/graph/patches/__init__.py", {"patch"}),
+        ("detport/graph/patches/cast_roi_concat_to_float16.py", set()),
+        ("detport/efficientdet.py", set()),
+        ("detport/ascend/logs.py", set()),
+        ("detport/networks/efficientdet_check.py", set()),
         ("detport/files.py", set(config.STAGES)),
         ("detport/made.py", set()),
         ("detport/config.py", set()),
@@ -58,6 +63,12 @@ def test_edit_changes_the_digest_of_its_users(own_scripts, before, edited, stage
         file.write("\nEDITED = True\n")
     after = digests()
     assert {stage for stage in before if before[stage] != after[stage]} == stages
+
+
+def test_a_patch_is_of_the_models_and_backends_that_declare_it():
+    backend = config.load_backend(config.ROOT / "config" / "backends" / "ascend310p.yaml")
+    assert plugins("patch", backend) == ["detport.graph.patches.cast_roi_concat_to_float16"]
+    assert plugins("patch") == []
 
 
 def test_eager_pytorch_tracks_the_network():
@@ -104,7 +115,7 @@ def digest_of(folder: Path, monkeypatch, text: str) -> str:
         ("import re\n", "# it's \"needed\n\n\nimport re\n"),
         ("  # one for each", ""),
         ("    # twice\n", "\n    # three 'times\n\n"),
-        ('sides = 4  # one for each\n', 'sides = 4  # """ one for each\n'),
+        ("sides = 4  # one for each\n", 'sides = 4  # """ one for each\n'),
     ],
 )
 def test_comments_docstrings_and_blank_lines_change_nothing(tmp_path, monkeypatch, old, new):
