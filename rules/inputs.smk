@@ -47,7 +47,7 @@ def dataset_files(name: str) -> list[tuple[str, str, str]]:
         "image_set": ("file", "list of images"),
     }
     return [
-        (DATASETS[name][key], kind, f"{text}, config/config.yaml: datasets.{name}.{key}")
+        (DATASETS[name][key], kind, f"{text}, {', '.join(DATASET_FILES[name])}: datasets.{name}.{key}")
         for key, (kind, text) in what.items()
         if key in DATASETS[name]
     ]

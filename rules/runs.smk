@@ -1,8 +1,10 @@
 # The beginning and the end of a run: one at a time in a folder, and nothing there that it is going to replace. Only code.
 
 from detport import files as detport_files
+from detport import processes as detport_processes
 from detport import runs as detport_runs
 from detport import stale as detport_stale
+from detport import stopped as detport_stopped
 
 
 @functools.cache
@@ -28,6 +30,7 @@ def begin() -> None:
 def claim() -> list[str]:
     """Be the only run here, and clear away what earlier ones left; what was done, one line each."""
     said = detport_runs.claim(Path())
+    detport_stopped.watch(os.environ[detport_processes.VARIABLE])
     if warning := detport_engine.untried():
         said.append(warning)
     kept = {

@@ -16,7 +16,7 @@ from pathlib import Path
 SCRIPTS = Path(__file__).resolve().parents[1]
 PLUMBING = {
     f"detport.{name}"
-    for name in ("cli", "code", "config", "errors", "lineage", "made", "processes", "schemas", "yamlfile")
+    for name in ("cli", "code", "config", "errors", "lineage", "made", "processes", "schemas", "utf8", "yamlfile")
 }
 # Packages whose name is not that of what is imported.
 PACKAGES = {
