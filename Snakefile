@@ -20,8 +20,8 @@ wildcard_constraints:
     model=alternatives(MODELS),
     backend=alternatives(BACKENDS),
     dataset=alternatives(DATASETS),
-    flavour="standard|ascend",
-    kind="onnx|om",
+    flavour=alternatives(detport_config.flavours()),
+    kind=r"\w+",
     canvas=f"({alternatives({suffix for model in MODELS for suffix in canvas_suffixes(model)})})",
     shard=r"\d{4}",
 

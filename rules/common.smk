@@ -11,6 +11,8 @@ from detport import compilers as detport_compilers
 from detport import datasets as detport_datasets
 from detport import disk as detport_disk
 from detport import lineage as detport_lineage
+from detport import schemas as detport_schemas
+from detport import shards as detport_shards
 from detport import yamlfile as detport_yaml
 from detport.report import gates as detport_gates
 
@@ -93,9 +95,16 @@ try:
     DATASETS = SETTINGS["datasets"]
     DATASET_FILES = {name: configurations_of(name) for name in DATASETS}
     IMAGES = {name: image_count(dataset) for name, dataset in DATASETS.items()}
+    for name, dataset in DATASETS.items():
+        dataset["shards"] = dataset["shards"] or detport_shards.default_count(IMAGES[name])
     BUDGET = detport_disk.budget(MODELS, IMAGES, DATASETS, BACKENDS, SETTINGS)
 except UsageError as error:
     give_up(error)
+
+for name in () if workflow.remote_exec else DATASET_FILES:
+    advice = detport_shards.advice(IMAGES[name], DATASETS[name]["shards"])
+    if advice:
+        print(f"detport: warning: datasets.{name}.shards: {advice}", file=sys.stderr)
 
 detport_engine.limit(workflow, "scratch_mb", BUDGET.scratch_mb)
 CORES = detport_engine.cores(workflow) or 1  # for stages that run alone on the machine

@@ -73,6 +73,12 @@ def stale_files() -> dict[str, str]:
     return {f"{path}/made.json" if Path(path).is_dir() else path: reason for path, reason in found.items()}
 
 
+def reports_are_stale() -> None:
+    """Before a real run stops for want of a file: reports of what it was about do not count any more."""
+    if detport_engine.is_real_run(workflow):
+        detport_stale.invalidate(f"reports/{name}.txt" for name in targeted())
+
+
 def check_again() -> None:
     """At the end of a run that went well: what was made is still what the files on disk give, or it is said to be stale."""
     mine = set(detport_engine.outputs(workflow))

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from detport import cli, config, datasets, disk, outputs
+from detport import cli, config, datasets, disk, outputs, shards
 from detport.disk import GB
 from detport.errors import UsageError
 
@@ -57,6 +57,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     models = {path.stem: config.load(path, "model") for path in args.model}
     known = {model["dataset"]: config.load_dataset(args.dataset_config, model["dataset"]) for model in models.values()}
     images = {name: count(name, dataset) for name, dataset in known.items()}
+    for name, dataset in known.items():
+        dataset["shards"] = dataset["shards"] or shards.default_count(images[name])
     backends = {path.stem: config.load_backend(path) for path in args.backend}
     settings = {"disk_limit_gb": args.disk_limit_gb, "keep_outputs_gb": args.keep_outputs_gb}
     budget = disk.budget(models, images, known, backends, settings)
@@ -143,7 +145,7 @@ def detection_bytes(name: str, model: dict, backend: str, images: int, results: 
     there = list((results / name / backend / "detections").glob("*.json.gz"))
     if there:
         return sum(path.stat().st_size for path in there)
-    masks = "segm" in model["metric"].get("iou_types", [])
+    masks = config.scored_masks(model["metric"])
     return images * model["decode"].get("max_detections", MOST_ROWS) * (ROW_WITH_MASK if masks else ROW)
 
 

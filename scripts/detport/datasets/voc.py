@@ -17,8 +17,8 @@ FARTHEST = 1e9  # pixels; nothing in an image is farther away
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
 
-def index_rows(config: dict, masks: bool = False) -> list[dict]:
-    """One row per image, in the order of the image set; the VOC name is the image id. There are no masks to check."""
+def index_rows(config: dict) -> list[dict]:
+    """One row per image, in the order of the image set; the VOC name is the image id."""
     folder = Path(config["annotations"])
     entries = {name: read_annotation(folder / f"{name}.xml") for name in image_names(Path(config["image_set"]))}
     return [
