@@ -11,6 +11,7 @@ def required(*needs: tuple[str, str, str]) -> None:
     problems = [(path, problem(Path(path), kind), what) for path, kind, what in needs]
     lines = [f"  {path}  {found}  ({what})" for path, found, what in problems if found]
     if lines:
+        reports_are_stale()
         give_up(
             "files are missing or cannot be used. Put them there, or correct their paths:\n"
             + "\n".join(lines)
@@ -46,7 +47,7 @@ def dataset_files(name: str) -> list[tuple[str, str, str]]:
         "image_set": ("file", "list of images"),
     }
     return [
-        (DATASETS[name][key], kind, f"{text}, config/config.yaml: datasets.{name}.{key}")
+        (DATASETS[name][key], kind, f"{text}, {', '.join(DATASET_FILES[name])}: datasets.{name}.{key}")
         for key, (kind, text) in what.items()
         if key in DATASETS[name]
     ]

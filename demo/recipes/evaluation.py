@@ -35,7 +35,7 @@ def detect(network: nn.Module, decode: Decode, settings: dict, images: Iterable[
 
 def evaluate(network: nn.Module, decode: Decode, settings: dict, data: Path, kinds: Sequence[str]) -> None:
     """Prints COCO's numbers for each kind of detection (bbox, segm), and AP per class."""
-    listed = json.loads((data / "annotations" / "instances.json").read_text())["images"]
+    listed = json.loads((data / "annotations" / "instances.json").read_text(encoding="utf-8"))["images"]
     images = [(entry["id"], data / "images" / entry["file_name"]) for entry in listed]
     rows = detect(network, decode, settings, images)
     with contextlib.redirect_stdout(io.StringIO()):

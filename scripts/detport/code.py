@@ -16,7 +16,7 @@ from pathlib import Path
 SCRIPTS = Path(__file__).resolve().parents[1]
 PLUMBING = {
     f"detport.{name}"
-    for name in ("cli", "code", "config", "errors", "lineage", "made", "processes", "schemas", "yamlfile")
+    for name in ("cli", "code", "config", "errors", "lineage", "made", "processes", "schemas", "utf8", "yamlfile")
 }
 # Packages whose name is not that of what is imported.
 PACKAGES = {
@@ -29,6 +29,13 @@ PACKAGES = {
 STRING_OR_COMMENT = re.compile(
     r"""("{3}(?:\\.|[^\\])*?"{3}|'{3}(?:\\.|[^\\])*?'{3}|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*')|\#[^\n]*""", re.DOTALL
 )
+
+
+@functools.cache
+def of(script: str, plugins: tuple[str, ...], pinned: bool = False) -> tuple[str, dict[str, str]]:
+    """Digest of the code that scripts/SCRIPT runs with these plugins, and the versions of its packages."""
+    files = closure(script, plugins)
+    return digest(files), versions(files, pinned)
 
 
 def digest(files: Iterable[Path]) -> str:

@@ -19,6 +19,7 @@ from detport.yamlfile import (
     expectation,
     listing,
     position,
+    read_overlaid,
     read_with_base,
     read_yaml,
     require_text_keys,
@@ -122,11 +123,19 @@ def check_patches(path: Path, backends: Iterable[dict]) -> None:
                 )
 
 
-def load_dataset(path: Path, name: str) -> dict:
-    """One dataset of a workflow configuration."""
-    datasets = load(path, "config")["datasets"]
+def load_configuration(paths: list[Path]) -> dict:
+    """A workflow configuration: the first file, and over it those of --configfile."""
+    value, places = read_overlaid(paths)
+    return check(value, "config", str(paths[0]), places)
+
+
+def load_dataset(paths: list[Path], name: str) -> dict:
+    """One dataset of a workflow configuration, of which only the files that say something of it need be there."""
+    value, places = read_overlaid(paths)
+    datasets = value.get("datasets") if isinstance(value, dict) else None
+    validate(datasets, schema_of("config")["properties"]["datasets"], str(paths[0]), places, ("datasets",))
     if name not in datasets:
-        raise UsageError(f"{path}: datasets.{name}: no such dataset; expected one of {listing(datasets)}")
+        raise UsageError(f"{paths[0]}: datasets.{name}: no such dataset; expected one of {listing(datasets)}")
     return datasets[name]
 
 

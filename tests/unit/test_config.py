@@ -61,6 +61,53 @@ def test_mistakes_are_named(tmp_path, old, new, expected):
         assert part in message
 
 
+BASE = """models: [m]
+datasets:
+  a: {kind: coco, images: here, annotations: a.json, shards: 1}
+  b: {kind: coco, images: here, annotations: b.json, shards: 1}
+"""
+
+
+def overlaid(tmp_path: Path, text: str) -> list[Path]:
+    """A configuration, and a file over it."""
+    paths = [tmp_path / "config.yaml", tmp_path / "overlay.yaml"]
+    for path, content in zip(paths, (BASE, text), strict=True):
+        path.write_text(content)
+    return paths
+
+
+def test_a_file_over_the_configuration_may_say_as_little_as_one_folder(tmp_path):
+    paths = overlaid(tmp_path, "datasets: {b: {images: there}}\n")
+    assert config.load_configuration(paths)["models"] == ["m"]
+    assert config.load_configuration(paths)["datasets"]["b"]["annotations"] == "b.json"
+    assert config.load_dataset(paths, "b")["images"] == "there"
+    assert config.load_dataset(paths, "a")["images"] == "here"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            "datasets:\n  b: {imagess: there}\n",
+            r"overlay\.yaml:2: datasets\.b\.imagess: unknown key; did you mean 'images'",
+        ),
+        ("modells: [m]\n", r"overlay\.yaml:1: modells: unknown key; did you mean 'models'"),
+        ("models: [m]\nmodels: [m]\n", 'overlay\\.yaml:2: YAML: found duplicate key "models"'),
+        ("datasets:\n  c: {images: there}\n", r"overlay\.yaml:2: datasets\.c: missing key 'kind'"),
+        ("- models\n", r"overlay\.yaml: expected keys of a configuration"),
+        ("models: [\n", r"overlay\.yaml:2: YAML: expected"),
+    ],
+)
+def test_a_mistake_in_it_names_the_file(tmp_path, text, expected):
+    with pytest.raises(UsageError, match=expected):
+        config.load_configuration(overlaid(tmp_path, text))
+
+
+def test_a_dataset_that_no_file_has_is_named(tmp_path):
+    with pytest.raises(UsageError, match=r"config\.yaml: datasets\.c: no such dataset; expected one of a, b"):
+        config.load_dataset(overlaid(tmp_path, "datasets: {b: {images: there}}\n"), "c")
+
+
 def test_line_number_is_that_of_the_key(tmp_path):
     path = edited(tmp_path, "  height: 1344", "  heigth: 1344")
     line = 1 + path.read_text().splitlines().index(next(x for x in path.read_text().splitlines() if "heigth" in x))

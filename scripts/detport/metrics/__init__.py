@@ -21,7 +21,8 @@ def load(kind: str) -> ModuleType:
     tables(figures, settings): the figures as tables, each with a title, the names of its columns and rows of words and
     numbers, None where there is none; `digits` behind the point are shown (3 unless given), and `notes` below it;
     SECOND_EVALUATOR: who can cross-check them, None if nobody; evaluators(cross_checked): who computed them, in words;
-    source(annotations, image_ids): name and digest of the ground truth;
+    truth(annotations, image_ids): folder and names of its files of the ground truth; source(annotations, image_ids):
+    name and digest of that;
     write_results(folder, image_ids, rows, settings, image_set): the detections in files of the metric's own tools.
     """
     return importlib.import_module(f"detport.metrics.{kind}")
