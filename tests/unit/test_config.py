@@ -4,7 +4,6 @@ import itertools
 from pathlib import Path
 
 import pytest
-import yaml
 
 from detport import config, yamlfile
 from detport.errors import UsageError
@@ -419,29 +418,6 @@ def test_the_outputs_are_those_that_the_decoder_reads(tmp_path, name, right, wro
     path = tmp_path / "m.yaml"
     path.write_text(text.replace(right, wrong))
     with pytest.raises(UsageError, match=r"m\.yaml:\d+: .*" + expected):
-        config.load(path, "model")
-
-
-@pytest.mark.parametrize(
-    ("categories", "background", "refused"), [(7, "none", False), (6, "last", False), (6, "none", True)]
-)
-def test_class_maps_of_a_ready_graph_tell_the_number_of_classes(tmp_path, categories, background, refused):
-    """EfficientDet's raw outputs, under names of any exporter."""
-    model = yaml.safe_load((config.ROOT / "demo" / "config" / "models" / "efficientdet.yaml").read_text())
-    del model["checkpoint"], model["network"], model["patches"]
-    sides = [32, 16, 8, 4, 2]
-    shapes = [[1, 9 * values, side, side] for values in (7, 4) for side in sides]
-    model["outputs"] = [{"name": f"{i}", "shape": shape, "dtype": "float32"} for i, shape in enumerate(shapes)]
-    model["decode"] |= {"categories": list(range(1, categories + 1)), "background": background}
-    path = tmp_path / "m.yaml"
-    path.write_text(yaml.safe_dump(model | {"onnx": "m.onnx"}))
-    if refused:
-        message = (
-            r"m\.yaml:\d+: decode\.categories: stand for 6 classes, background included; the maps of outputs have 7"
-        )
-        with pytest.raises(UsageError, match=message):
-            config.load(path, "model")
-    else:
         config.load(path, "model")
 
 
