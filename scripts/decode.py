@@ -33,6 +33,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     rows = []
     for image, stem in zip(shard["images"], stems, strict=True):
         arrays = outputs.read(args.outputs, stem, naming, model["outputs"], image["file"])
+        arrays = {name: outputs.widened(array) for name, array in arrays.items()}
         rows += decode(arrays, image, settings, categories)
     detections.write(args.output, shard["images"], shard["skipped"], rows, outputs.simulated(args.outputs))
     cli.log.info("%d detections in %d images", len(rows), len(shard["images"]))

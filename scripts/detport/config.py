@@ -15,7 +15,7 @@ from typing import NamedTuple
 import jsonschema
 import yaml
 
-from detport import decoders, efficientdet
+from detport import decoders, efficientdet, input_rules
 from detport.errors import UsageError
 from detport.yamlfile import (
     Places,
@@ -160,7 +160,7 @@ def check(value: object, schema: str, source: str, places: Places | None = None)
         for section, selector in PLUGINS.items():
             if section in value:
                 check_plugin(value, section, selector, source, places or {})
-        for check_part in (check_classes, check_contract, check_decoded, check_canvases, check_on_device):
+        for check_part in (check_classes, check_contract, check_decoded, check_canvases, check_input):
             check_part(value, source, places or {})
     for path, part in COMPILERS[schema].items() if schema in COMPILERS else ():
         options = value
@@ -238,14 +238,11 @@ def check_plugin(model: dict, section: str, selector: str, source: str, places: 
     validate(model[section], schema_of(f"{section}/{kind}"), source, places, (section,))
 
 
-def check_on_device(model: dict, source: str, places: Places) -> None:
-    """Only pixels as decoded and resized can be normalised later."""
-    if model["input"]["on_device"] and model["preprocess"]["normalise"] == "before_resize":
-        where = position(source, places, ("input", "on_device"))
-        raise UsageError(
-            f"{where}: input.on_device: this model normalises before the resize, which no device does behind it;"
-            " remove on_device, or set preprocess.normalise to after_resize"
-        )
+def check_input(model: dict, source: str, places: Places) -> None:
+    """The words for the input and its preprocessing go together."""
+    if found := next(input_rules.problems(model), None):
+        key, problem = found
+        raise UsageError(f"{position(source, places, key)}: {dotted(key)}: {problem}")
 
 
 def check_canvases(model: dict, source: str, places: Places) -> None:
