@@ -37,8 +37,8 @@ def bind(model: onnx.ModelProto, contract: dict) -> None:
         tensor, wanted = value.type.tensor_type, declared.get(value.name, [])
         if not tensor.HasField("shape"):
             tensor.shape.dim.extend(onnx.TensorShapeProto.Dimension() for _ in wanted)
-        if len(tensor.shape.dim) != len(wanted):
-            continue  # check says so
+        if not fits(value, {"shape": wanted, "dtype": kind_of(value)}):
+            continue  # check says why
         for dim, length in zip(tensor.shape.dim, wanted, strict=True):
             if dim.dim_value <= 0 and length is not None:
                 lengths.setdefault(dim.dim_param, set()).add(length)
@@ -60,21 +60,27 @@ def check(model: onnx.ModelProto, contract: dict, source: str) -> None:
     for i, (value, entry) in enumerate(zip(own, declared, strict=True)):
         if not fits(value, entry):
             remedy = input_remedy(value, contract["input"]) if i == 0 else f"correct input.more.{i - 1}, or the graph"
-            raise Failure(f"{source}: {described(value)}; the yaml says {stated(entry)}; {remedy}")
+            raise mismatch(source, value, entry, remedy)
     names(model.graph.output, contract["outputs"], source, "outputs")
     for value, entry in zip(model.graph.output, contract["outputs"], strict=True):
         if not fits(value, entry):
-            raise Failure(f"{source}: {described(value)}; the yaml says {stated(entry)}; correct one of them")
+            raise mismatch(source, value, entry, "correct one of them")
+
+
+def mismatch(source: str, value: onnx.ValueInfoProto, entry: dict, remedy: str) -> Failure:
+    """The complaint about an input or output of another form."""
+    declared = f"{entry['dtype']} {listed(entry['shape'])}"
+    return Failure(f"{source}: {value.name} is {form_of(value)}; the yaml says {declared}; {remedy}")
 
 
 def names(values: Iterable[onnx.ValueInfoProto], declared: list[dict], source: str, section: str) -> None:
     """The names are the declared ones."""
     if [value.name for value in values] != [entry["name"] for entry in declared]:
-        more = "" if section == "outputs" else ", inputs beside the image under input.more"
+        own = ", ".join(f"{value.name} ({form_of(value)})" for value in values) or "none"
+        more = "" if section == "outputs" else " (inputs beside the image are input.more)"
         raise Failure(
-            f"{source}: {section}: the graph has {'; '.join(map(described, values)) or 'none'}, the model's yaml"
-            f" declares {', '.join(entry['name'] for entry in declared)}; correct {section} in the yaml{more}, or the"
-            " graph"
+            f"{source}: {section}: the graph has {own}, the model's yaml declares"
+            f" {', '.join(entry['name'] for entry in declared)}; correct {section} in the yaml{more}, or the graph"
         )
 
 
@@ -103,18 +109,14 @@ def fits(value: onnx.ValueInfoProto, entry: dict) -> bool:
     return same and kind_of(value) == entry["dtype"]
 
 
-def described(value: onnx.ValueInfoProto) -> str:
-    """An input or output in words."""
+def form_of(value: onnx.ValueInfoProto) -> str:
+    """Type and shape of an input or output in words."""
     sizes = lengths_of(value)
-    return f"{value.name} is {kind_of(value)} {listed(sizes) if sizes is not None else 'of any shape'}"
-
-
-def stated(entry: dict) -> str:
-    """The same of a declared one."""
-    return f"{entry['dtype']} {listed(entry['shape'])}"
+    return f"{kind_of(value)} {listed(sizes) if sizes is not None else 'of any shape'}"
 
 
 def listed(sizes: list[int | None]) -> str:
+    """A shape in words."""
     return f"[{', '.join('open' if size is None else str(size) for size in sizes)}]"
 
 
