@@ -10,7 +10,7 @@ Example: python scripts/decode.py --model config/models/MODEL.yaml --shard resul
 from collections.abc import Sequence
 from pathlib import Path
 
-from detport import cli, config, decoders, detections, outputs, shards
+from detport import cli, config, decoders, detections, lineage, made, outputs, shards
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -28,6 +28,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     decode = decoders.load(settings["kind"]).decode
     categories = decoders.categories(settings["categories"])
     shard = shards.read_shard(args.shard, needed=("width", "height", "scale"))
+    # Outputs of another tool have no record, and their shard has.
+    inputs = {"outputs": args.outputs} if made.read(args.outputs) else {"outputs": args.outputs, "shard": args.shard}
+    record = made.begin(lineage.stage_recipe("decode", model), inputs, expect=args.expect)
     stems = [Path(image["bin"]).stem for image in shard["images"]]
     naming = outputs.naming(args.outputs, stems, model["outputs"])
     rows = []
@@ -36,6 +39,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         arrays = {name: outputs.widened(array) for name, array in arrays.items()}
         rows += decode(arrays, image, settings, categories)
     detections.write(args.output, shard["images"], shard["skipped"], rows, outputs.simulated(args.outputs))
+    made.put(record, args.output)
     cli.log.info("%d detections in %d images", len(rows), len(shard["images"]))
 
 

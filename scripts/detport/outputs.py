@@ -5,6 +5,7 @@ ais_bench, STEM_output_0.bin by msame, in either case .txt for text. Files are a
 image 25 never gets what belongs to 125.
 """
 
+import hashlib
 import math
 import re
 from collections.abc import Sequence
@@ -31,8 +32,9 @@ def size(contract: list[dict]) -> int:
     return sum(math.prod(declared["shape"]) * np.dtype(declared["dtype"]).itemsize for declared in contract)
 
 
-def write(folder: Path, stem: str, arrays: list[np.ndarray], contract: list[dict], file: str) -> None:
-    """Write the outputs of an image; refuse tensors that break the contract or hold no numbers."""
+def write(folder: Path, stem: str, arrays: list[np.ndarray], contract: list[dict], file: str) -> dict[str, str]:
+    """Write the outputs of an image; refuse tensors that break the contract or hold no numbers. Digests by file."""
+    digests = {}
     for i, (array, declared) in enumerate(zip(arrays, contract, strict=True)):
         name = declared["name"]
         if not fits(array.shape, declared) or array.dtype != declared["dtype"]:
@@ -42,7 +44,11 @@ def write(folder: Path, stem: str, arrays: list[np.ndarray], contract: list[dict
             )
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             raise Failure(f"{file!r}: output {name} holds NaN or infinity; compare the earlier stages on this image")
-        (folder / NAMINGS[0].format(stem=stem, i=i)).write_bytes(array.tobytes())  # tofile hides why a write fails
+        content = array.tobytes()  # tofile hides why a write fails
+        path = folder / NAMINGS[0].format(stem=stem, i=i)
+        path.write_bytes(content)
+        digests[path.name] = hashlib.sha256(content).hexdigest()
+    return digests
 
 
 def fits(shape: tuple[int, ...], declared: dict) -> bool:

@@ -60,14 +60,15 @@ def count(dataset: dict) -> int:
     return Path(dataset["annotations"]).read_bytes().count(b'"file_name"')
 
 
-def watched(dataset: dict) -> str:
-    """The file of the ground truth that Snakemake watches: there is no other."""
-    return dataset["annotations"]
+def files(dataset: dict) -> list[str]:
+    """Every file of the ground truth."""
+    return [dataset["annotations"]]
 
 
-def signatures(dataset: dict) -> tuple[str, str]:
-    """Nothing changes beside the watched file."""
-    return "", ""
+def scored(dataset: dict) -> tuple[Path, list[str]]:
+    """Folder and names of the files that detections are scored against."""
+    path = Path(dataset["annotations"])
+    return path.parent, [path.name]
 
 
 def index_rows(dataset: dict, masks: bool = False) -> list[dict]:

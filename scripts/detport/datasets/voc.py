@@ -32,25 +32,15 @@ def count(config: dict) -> int:
     return sum(bool(line.strip()) for line in Path(config["image_set"]).read_bytes().splitlines())
 
 
-def watched(config: dict) -> str:
-    """The file of the ground truth that Snakemake watches."""
-    return config["image_set"]
+def files(config: dict) -> list[str]:
+    """Every file of the ground truth."""
+    folder, names = scored(config)
+    return [config["image_set"], *(str(folder / name) for name in names)]
 
 
-def signatures(config: dict) -> tuple[str, str]:
-    """Digests of the images' sizes in the annotations, and of the annotations themselves.
-
-    What cannot be read is for the stages to complain about; here it only differs from what could be.
-    """
-    sizes, folder = hashlib.sha256(), Path(config["annotations"])
-    names = image_names(Path(config["image_set"]))
-    for name in names:
-        try:
-            entry = read_annotation(folder / f"{name}.xml")
-            sizes.update(f"{entry['width']} {entry['height']}\n".encode())
-        except UsageError as error:
-            sizes.update(f"{error}\n".encode())
-    return sizes.hexdigest(), digest(folder, names)
+def scored(config: dict) -> tuple[Path, list[str]]:
+    """Folder and names of the files that detections are scored against."""
+    return Path(config["annotations"]), [f"{name}.xml" for name in image_names(Path(config["image_set"]))]
 
 
 def digest(folder: Path, names: Iterable[str]) -> str:

@@ -137,6 +137,11 @@ def headline(max_detections: list[int]) -> int:
     return max_detections.index(100) if 100 in max_detections else len(max_detections) - 1
 
 
+def truth(annotations: Path, image_ids: list[int]) -> tuple[Path, list[str]]:
+    """Folder and names of the files of the ground truth."""
+    return annotations.parent, [annotations.name]
+
+
 def source(annotations: Path, image_ids: list[int]) -> dict[str, str]:
     """Name and digest of the ground truth."""
     return {"file": annotations.name, "sha256": sha256(annotations)}

@@ -42,6 +42,11 @@ def which_images(settings: dict) -> str:
     return "all of the image set"
 
 
+def truth(annotations: Path, image_ids: list) -> tuple[Path, list[str]]:
+    """Folder and names of the files of the ground truth."""
+    return annotations, [f"{image}.xml" for image in image_ids]
+
+
 def source(annotations: Path, image_ids: list) -> dict[str, str]:
     """Name and digest of the ground truth."""
     return {"file": annotations.name, "sha256": voc.digest(annotations, map(str, image_ids))}
