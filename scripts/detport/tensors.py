@@ -9,7 +9,7 @@ from PIL import Image
 
 from detport import inputs
 from detport.images import decode
-from detport.placing import place
+from detport.placing import Placed, place
 
 
 def preprocess(path: Path, model: dict, size: tuple[int, int] | None = None) -> tuple[np.ndarray, dict]:
@@ -22,7 +22,7 @@ def preprocess(path: Path, model: dict, size: tuple[int, int] | None = None) -> 
 def tables(settings: dict) -> np.ndarray:
     """(value / divide_by - mean) / std of all 256 values per channel, in the given precision, rounded once to float32.
 
-    Looking values up is exact and twice as fast as computing them for every pixel.
+    Looking values up is exact, and faster than computing them for every pixel.
     """
     precision = np.dtype(settings["arithmetic"])
     values = np.arange(256, dtype=precision) / precision.type(settings["divide_by"])
@@ -30,13 +30,11 @@ def tables(settings: dict) -> np.ndarray:
     return ((values - mean) / std).astype(np.float32)
 
 
-def in_order(pixels: np.ndarray, settings: dict) -> np.ndarray:
-    """The channels of RGB uint8 [H, W, 3] in the tensor's order; a grey image is [H, W]."""
-    if settings["channels"] == "grey":
-        if settings["decoder"] == "pillow":
-            return np.asarray(Image.fromarray(pixels).convert("L"))
-        return cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
-    return pixels[:, :, ::-1] if settings["channels"] == "BGR" else pixels
+def grey(pixels: np.ndarray, decoder: str) -> np.ndarray:
+    """The brightness [H, W] of RGB uint8 [H, W, 3], as the decoder's library weighs the colours."""
+    if decoder == "pillow":
+        return np.asarray(Image.fromarray(pixels).convert("L"))
+    return cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
 
 
 def planes(pixels: np.ndarray) -> list[np.ndarray]:
@@ -54,28 +52,36 @@ def to_tensor(pixels: np.ndarray, model: dict) -> tuple[np.ndarray, dict]:
     """The normalised tensor of RGB uint8 [H, W, 3], without its batch axis, and where the image is on it."""
     settings = model["preprocess"]
     kind, layout = inputs.form(model["input"])
-    values = tables(settings)
-    pixels = in_order(pixels, settings)
-    padding, border = [0.0] * len(values), [0.0] * len(values)
+    if settings["channels"] == "grey":
+        pixels = grey(pixels, settings["decoder"])
+    # Everything below is in the order of the pixels; for BGR it is the tensor that is looked at from behind.
+    turn = slice(None, None, -1 if settings["channels"] == "BGR" else 1)
+    values = tables(settings)[turn]
+    padding = border = [0.0] * len(values)
     if settings["fill"] is not None:
-        border = fill_colour(settings, len(values))
-        padding = [table[grey] for table, grey in zip(values, border, strict=True)]
+        border = fill_colour(settings, len(values))[turn]
+        padding = [float(table[level]) for table, level in zip(values, border, strict=True)]
     early = settings["normalise"] == "before_resize"
     if early:
-        border = [float(value) for value in padding]
+        border = padding
         numbers = [table[plane] for table, plane in zip(values, planes(pixels), strict=True)]
         pixels = np.stack(numbers, axis=2) if len(numbers) > 1 else numbers[0]
     placed, placement = place(pixels, model, border)
     axes = layout.replace("N", "")
-    tensor = np.zeros(inputs.shape(model["input"], axes, (placed.height, placed.width)), kind)
-    channels = tensor if axes == "CHW" else tensor.transpose(2, 0, 1)
-    new_h, new_w = placed.pixels.shape[:2]
-    area = slice(placed.top, placed.top + new_h), slice(placed.left, placed.left + new_w)
-    for channel, table, plane, pad in zip(channels, values.astype(kind), planes(placed.pixels), padding, strict=True):
-        if pad:
-            channel[:] = pad
-        channel[area] = plane if early else table[plane]
+    tensor = np.empty(inputs.shape(model["input"], axes, (placed.height, placed.width)), kind)
+    channels = (tensor if axes == "CHW" else tensor.transpose(2, 0, 1))[turn]
+    for channel, table, plane, level in zip(channels, values.astype(kind), planes(placed.pixels), padding, strict=True):
+        put(channel, plane if early else cv2.LUT(np.ascontiguousarray(plane), table), placed, level)
     return tensor, placement
+
+
+def put(channel: np.ndarray, plane: np.ndarray, placed: Placed, padding: float) -> None:
+    """Write a plane to its place on a channel, and the padding around it."""
+    top, left = placed.top, placed.left
+    bottom, right = top + plane.shape[0], left + plane.shape[1]
+    channel[top:bottom, left:right] = plane
+    for area in (np.s_[:top], np.s_[bottom:], np.s_[top:bottom, :left], np.s_[top:bottom, right:]):
+        channel[area] = padding
 
 
 def to_pixels(pixels: np.ndarray, model: dict) -> tuple[np.ndarray, dict]:
@@ -83,9 +89,8 @@ def to_pixels(pixels: np.ndarray, model: dict) -> tuple[np.ndarray, dict]:
     colour = padding_colour(model["preprocess"])
     placed, placement = place(pixels, model, colour)
     canvas = np.empty((placed.height, placed.width, 3), np.uint8)
-    canvas[:] = colour
-    new_h, new_w = placed.pixels.shape[:2]
-    canvas[placed.top : placed.top + new_h, placed.left : placed.left + new_w] = placed.pixels
+    for channel, plane, level in zip(planes(canvas), planes(placed.pixels), colour, strict=True):
+        put(channel, plane, placed, level)
     return canvas, placement
 
 
