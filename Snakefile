@@ -20,8 +20,8 @@ wildcard_constraints:
     model=alternatives(MODELS),
     backend=alternatives(BACKENDS),
     dataset=alternatives(DATASETS),
-    flavour="standard|ascend",
-    kind="onnx|om",
+    flavour=alternatives(detport_config.flavours()),
+    kind=r"\w+",
     canvas=f"({alternatives({suffix for model in MODELS for suffix in canvas_suffixes(model)})})",
     shard=r"\d{4}",
 
@@ -71,11 +71,11 @@ rule plan:
     conda:
         "envs/run.yaml"
     params:
-        settings=json.dumps(config),
+        settings=json.dumps(SETTINGS),
         snakefile=workflow.snakefile,
         outputs=detport_engine.several_outputs(workflow),
         models=[model_file(name) for name in MODELS],
-        datasets=[DATASET_FILES[model["dataset"]] for model in MODELS.values()],
+        datasets=[str(file) for file in CONFIGURATIONS],
         backends=[str(backend_file(name)) for name in BACKENDS],
         cores=CORES,
         limit=SETTINGS["disk_limit_gb"],

@@ -11,6 +11,7 @@ def required(*needs: tuple[str, str, str]) -> None:
     problems = [(path, problem(Path(path), kind), what) for path, kind, what in needs]
     lines = [f"  {path}  {found}  ({what})" for path, found, what in problems if found]
     if lines:
+        reports_are_stale()
         give_up(
             "files are missing or cannot be used. Put them there, or correct their paths:\n"
             + "\n".join(lines)
@@ -46,7 +47,7 @@ def dataset_files(name: str) -> list[tuple[str, str, str]]:
         "image_set": ("file", "list of images"),
     }
     return [
-        (DATASETS[name][key], kind, f"{text}, config/config.yaml: datasets.{name}.{key}")
+        (DATASETS[name][key], kind, f"{text}, {', '.join(DATASET_FILES[name])}: datasets.{name}.{key}")
         for key, (kind, text) in what.items()
         if key in DATASETS[name]
     ]
@@ -130,8 +131,9 @@ def source_flag(what: str):
 
 
 def runner_env(wildcards) -> str:
-    """Only eager PyTorch needs torch to run a model."""
-    return "../envs/export.yaml" if BACKENDS[wildcards.backend]["runs"] == "checkpoint" else "../envs/run.yaml"
+    """The environment that a family runs models in."""
+    family = detport_schemas.plugin("backends", BACKENDS[wildcards.backend]["family"])
+    return f"../envs/{family.get('environment', 'run')}.yaml"
 
 
 def shards_of(form: str):
@@ -143,10 +145,9 @@ def shards_of(form: str):
     return files
 
 
-def masks_flag(wildcards) -> str:
-    """Parameter: whether a model is scored on the masks of this dataset, so that bad ones are found before inference."""
-    metrics = [model["metric"] for model in MODELS.values() if model["dataset"] == wildcards.dataset]
-    return "--masks" if any("segm" in metric.get("iou_types", []) for metric in metrics) else ""
+def scored_models(wildcards) -> list[str]:
+    """Parameter: the models that are scored on this dataset, which is checked for what they ask of it before inference."""
+    return [model_file(name) for name, model in MODELS.items() if model["dataset"] == wildcards.dataset]
 
 
 def image_set(wildcards) -> str:
@@ -156,7 +157,8 @@ def image_set(wildcards) -> str:
 
 def result_files(wildcards) -> list[str]:
     """Folders of VOC's result files that belong to a report, if the configuration asks for them."""
-    if not SETTINGS["comp4"] or MODELS[wildcards.model]["metric"]["kind"] != "voc":
+    kind = MODELS[wildcards.model]["metric"]["kind"]
+    if not SETTINGS["comp4"] or not detport_schemas.plugin("metrics", kind).get("result_files"):
         return []
     return [f"results/{wildcards.model}/{backend}/comp4" for backend in BACKENDS]
 

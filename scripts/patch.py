@@ -16,7 +16,7 @@ from pathlib import Path
 
 import onnx
 
-from detport import canvases, cli, config, inputs, lineage, made
+from detport import canvases, cli, config, inputs, lineage, made, schemas
 from detport.files import atomic, write_json
 from detport.graph import compare, contract, patches, running
 
@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     graph = contract.read(args.onnx)
     done = []
     for patch in declared:
-        before = copy.deepcopy(graph) if patch["name"] in patches.LOSSY else None
+        before = copy.deepcopy(graph) if schemas.plugin(config.PATCHES, patch["name"]).get("lossy") else None
         changes = patches.apply(graph, patch)
         cost = None if before is None else effect(before, graph, model, args.threads)
         done.append({"name": patch["name"], "matches": changes.matches, "changed": changes.changed, "effect": cost})
@@ -64,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def effect(before: onnx.ModelProto, after: onnx.ModelProto, model: dict, threads: int) -> dict[str, dict]:
     """What a lossy patch does to each output, from a random image in ONNX Runtime."""
-    feeds = inputs.random(model["input"], model["simplify"]["seed"], inputs.form(model["input"]))
+    feeds = inputs.random(model["input"], model["simplify"]["seed"])
     found = compare.changes(*(running.runnable_part(graph, feeds, model, threads) for graph in (before, after)))
     for name, change in found.items():
         cli.log.warning("the patch is lossy: %s", compare.described(name, change))

@@ -83,10 +83,10 @@ def derived(size: dict, image: dict) -> dict[str, np.ndarray]:
     return found
 
 
-def random(size: dict, seed: int, form: tuple[str, str]) -> dict[str, np.ndarray]:
+def random(size: dict, seed: int, on_device: bool = False) -> dict[str, np.ndarray]:
     """Seeded inputs of an image that fills the canvas: numbers of a standard normal distribution, or pixels where the
     input is integers. Any will do where only time or equality counts."""
-    kind, layout = form
+    kind, layout = ON_DEVICE if on_device else form(size)
     generator, lengths = np.random.default_rng(seed), shape(size, layout)
     if np.dtype(kind).kind == "f":
         tensor = generator.standard_normal(lengths, dtype=np.float32).astype(kind, copy=False)

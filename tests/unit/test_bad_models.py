@@ -1,8 +1,10 @@
 """Models that are not what they say: each is refused by name, and nothing outside its folder is read."""
 
 import json
+import pickle
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -86,6 +88,13 @@ def test_other_outputs_than_declared(tmp_path):
         Failure, match=r"outputs: the graph has masks \(float32 \[1, 3, 4, 4\]\), the model's yaml declares boxes"
     ):
         contract.check(contract.read(path), MODEL, str(path))
+
+
+def test_an_archive_of_pytorch_is_no_graph(tmp_path):
+    with zipfile.ZipFile(tmp_path / "m.onnx", "w") as archive:
+        archive.writestr("archive/data.pkl", pickle.dumps({}))
+    with pytest.raises(Failure, match=r"m\.onnx: an archive of PyTorch, not ONNX; .*checkpoint\.file"):
+        contract.read(tmp_path / "m.onnx")
 
 
 @pytest.mark.parametrize("cut", [0, 1, 10, 100])

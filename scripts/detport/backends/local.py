@@ -39,7 +39,7 @@ def read_tensor(path: Path, image: dict, size: dict) -> np.ndarray:
 def measure(run: Run, model: dict, threads: int) -> dict:
     """Speed on random inputs, with the keys of performance.json."""
     settings, size = model["benchmark"], model["input"]
-    feeds = inputs.random(size, settings["seed"], inputs.fed_form(size))
+    feeds = inputs.random(size, settings["seed"], size.get("on_device", False))
     busy = os.getloadavg()[0]
     seconds = timing.time_runs(
         lambda: run(feeds), settings["warmup_runs"], settings["min_runs"], settings["min_seconds"]

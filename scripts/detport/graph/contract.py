@@ -1,5 +1,6 @@
 """The contract of a graph: its inputs and outputs as the model's yaml declares them."""
 
+import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from google.protobuf.message import DecodeError
 
 from detport import inputs
 from detport.errors import Failure
+from detport.files import stand_in
 
 CHANNELS = (1, 3)
 
@@ -22,9 +24,15 @@ def external_files(path: Path) -> list[str]:
 
 def read(path: Path, external: bool = True) -> onnx.ModelProto:
     """An ONNX file, with its external data or without, or a one-line reason why it is none."""
+    if reason := stand_in(path):
+        raise Failure(f"{path}: is {reason}")
     try:
         return onnx.load(path, load_external_data=external)
     except DecodeError as error:
+        if zipfile.is_zipfile(path):
+            raise Failure(
+                f"{path}: an archive of PyTorch, not ONNX; export it to ONNX, or name it under checkpoint.file"
+            ) from error
         raise Failure(f"{path}: not an ONNX file, or truncated ({error}); make it again") from error
     except (ValueError, onnx.checker.ValidationError) as error:
         raise Failure(f"{path}: cannot be read with its external data ({error})") from error

@@ -5,12 +5,12 @@ Both fill the same arrays of precision and recall; the twelve numbers are read f
 
 import contextlib
 import io
+from collections import Counter
 from pathlib import Path
 from types import ModuleType
 
 import hotcoco
 import numpy as np
-import pandas as pd
 import pycocotools.coco
 import pycocotools.cocoeval
 
@@ -18,11 +18,29 @@ from detport.datasets import annotations as annotation_checks
 from detport.datasets import coco
 from detport.errors import Failure, UsageError
 from detport.files import sha256
+from detport.metrics import NOTHING_TO_FIND
 
 SECOND_EVALUATOR = "pycocotools"
 AREAS = ("all", "small", "medium", "large")  # COCO's area ranges, in the order of its arrays
 AGREEMENT = 1e-9  # largest difference of a number between the two evaluators
+SHOWN = 5  # ids in a complaint
 SHORT_SIDE = 32  # pixels; MMDetection's training filter drops images with a shorter one
+
+
+def check(annotations: Path, image_ids: list[int], categories: list, settings: dict) -> None:
+    """Refuse ground truth without the model's categories, or without the masks and images that the metric asks for."""
+    truth = coco.read(annotations)
+    known = {category["id"] for category in truth["categories"]}
+    lacking = [category for category in categories if category is not None and category not in known]
+    if lacking:
+        raise UsageError(
+            f"{annotations}: {len(lacking)} of the {len(categories)} ids in decode.categories are none of its"
+            f" categories: {', '.join(map(str, lacking[:SHOWN]))}{', …' * (len(lacking) > SHOWN)}; correct"
+            " decode.categories"
+        )
+    if "segm" in settings["iou_types"]:
+        annotation_checks.check_masks(annotations, truth)
+    counted(annotations, image_ids, settings)
 
 
 def evaluate(annotations: Path, image_ids: list[int], rows: list[dict], settings: dict, cross_check: bool) -> dict:
@@ -59,7 +77,7 @@ def counted(annotations: Path, image_ids: list[int], settings: dict) -> list[int
 def score(library: ModuleType, truth: dict, image_ids: list[int], rows: list[dict], settings: dict) -> dict:
     """The figures of one evaluator."""
     figures = {}
-    names = {category["id"]: category["name"] for category in truth["categories"]}
+    names = distinct_names(truth["categories"])
     for iou_type in settings["iou_types"]:
         results = rows
         if iou_type == "segm" and settings["mask_area"] == "mask":
@@ -73,6 +91,18 @@ def score(library: ModuleType, truth: dict, image_ids: list[int], rows: list[dic
             for k, category in enumerate(categories)
         }
     return figures
+
+
+def distinct_names(categories: list[dict]) -> dict[int, str]:
+    """The name of every category by its id; names that several share are told apart by their ids.
+
+    Files in the wild do share them (some exporters add a parent category named like its child), and figures that are
+    filed under one name would hide each other.
+    """
+    names = {category["id"]: category["name"] for category in categories}
+    while shared := {name for name, count in Counter(names.values()).items() if count > 1}:
+        names = {key: f"{name} (id {key})" if name in shared else name for key, name in names.items()}
+    return names
 
 
 def arrays(
@@ -157,43 +187,45 @@ def evaluators(cross_checked: bool) -> str:
     return f"{SECOND_EVALUATOR} agrees on every number" if cross_checked else "by hotcoco"
 
 
-def text(accuracy: dict, settings: dict) -> list[str]:
-    """The figures in words, and the AP of every class."""
-    found, per_class = [], {}
-    for group, numbers in accuracy.items():
-        found += [group, *(f"  {line}" for line in lines(numbers, settings["max_detections"]))]
-        per_class[group] = numbers["per_class"]
-    if "segm" in accuracy and settings["mask_area"] == "bbox":
-        found.append(
-            "Detected masks count as small, medium or large by the area of their box (metric.mask_area: bbox),"
-        )
-        found.append("as in published figures; this touches only segm APs, APm, APl and ARs, ARm, ARl.")
-    table = pd.DataFrame(per_class).map(lambda value: f"{value:.3f}" if value >= 0 else "-")
-    return [*found, "AP per class", *(f"  {line}" for line in table.to_string().splitlines())]
-
-
-def lines(figures: dict[str, float], max_detections: list[int]) -> list[str]:
-    """The twelve numbers in the words that COCO's own tools print."""
-    most = max_detections[-1]
-    rows = [("AP", "AP", max_detections[headline(max_detections)])]
-    rows += [("AP", name, most) for name in ("AP50", "AP75", "APs", "APm", "APl")]
-    rows += [("AR", f"AR{count}", count) for count in max_detections]
-    rows += [("AR", name, most) for name in ("ARs", "ARm", "ARl")]
-    titles = {"AP": "Average Precision (AP)", "AR": "Average Recall    (AR)"}
-    ious = {"AP50": "0.50     ", "AP75": "0.75     "}
-    areas = {"s": "small", "m": "medium", "l": "large"}
-    texts = [
-        f"{titles[kind]} @[ IoU={ious.get(name, '0.50:0.95')} | area={areas.get(name[-1], 'all')} | maxDets={count} ]"
-        for kind, name, count in rows
+def tables(accuracy: dict, settings: dict) -> list[dict]:
+    """The figures of every IoU type under the conditions that COCO's own tools print, and the AP of every class."""
+    columns = ["figure", "IoU", "area", "detections", "value"]
+    found = [
+        {"title": group, "columns": columns, "rows": conditions(numbers, settings["max_detections"])}
+        for group, numbers in accuracy.items()
     ]
-    width = max(map(len, texts))
-    return [f"{text:<{width}} = {figures[name]:.3f}" for text, (_, name, _) in zip(texts, rows, strict=True)]
+    if "segm" in accuracy and settings["mask_area"] == "bbox":
+        found[-1]["notes"] = [
+            "Detected masks count as small, medium or large by the area of their box (metric.mask_area: bbox),",
+            "as in published figures; this touches only segm APs, APm, APl and ARs, ARm, ARl.",
+        ]
+    classes = next(iter(accuracy.values()))["per_class"]
+    rows = [[name, *(present(numbers["per_class"][name]) for numbers in accuracy.values())] for name in classes]
+    return [*found, {"title": "AP per class", "columns": ["class", *accuracy], "rows": rows}]
+
+
+def conditions(figures: dict[str, float], max_detections: list[int]) -> list[list]:
+    """Each of the twelve numbers with its IoUs, area and detections per image."""
+    most = max_detections[-1]
+    counts = {"AP": max_detections[headline(max_detections)]} | {f"AR{count}": count for count in max_detections}
+    ious = {"AP50": "0.50", "AP75": "0.75"}
+    areas = {"s": "small", "m": "medium", "l": "large"}
+    return [
+        [name, ious.get(name, "0.50:0.95"), areas.get(name[-1], "all"), counts.get(name, most), present(figures[name])]
+        for name in figures
+        if name != "per_class"
+    ]
+
+
+def present(figure: float) -> float | None:
+    """A figure; None where the ground truth has nothing to find."""
+    return figure if figure >= 0 else None
 
 
 def mean(values: np.ndarray) -> float:
-    """Mean of the entries that exist; -1 marks those that do not."""
-    present = values[values > -1]
-    return float(present.mean()) if present.size else -1.0
+    """Mean of the entries that exist; those that do not have the mark that the mean of none has."""
+    present = values[values > NOTHING_TO_FIND]
+    return float(present.mean()) if present.size else NOTHING_TO_FIND
 
 
 def pycocotools_module() -> ModuleType:
