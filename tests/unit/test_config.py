@@ -91,10 +91,10 @@ def test_a_file_over_the_configuration_may_say_as_little_as_one_folder(tmp_path)
             r"overlay\.yaml:2: datasets\.b\.imagess: unknown key; did you mean 'images'",
         ),
         ("modells: [m]\n", r"overlay\.yaml:1: modells: unknown key; did you mean 'models'"),
-        ("models: [m]\nmodels: [m]\n", r"overlay\.yaml:2: models: the key is there twice"),
+        ("models: [m]\nmodels: [m]\n", 'overlay\\.yaml:2: YAML: found duplicate key "models"'),
         ("datasets:\n  c: {images: there}\n", r"overlay\.yaml:2: datasets\.c: missing key 'kind'"),
         ("- models\n", r"overlay\.yaml: expected keys of a configuration"),
-        ("models: [\n", r"overlay\.yaml:2: not valid YAML"),
+        ("models: [\n", r"overlay\.yaml:2: YAML: expected"),
     ],
 )
 def test_a_mistake_in_it_names_the_file(tmp_path, text, expected):

@@ -5,6 +5,10 @@ from pathlib import Path
 SECOND_EVALUATOR = None
 
 
+def check(annotations: Path, image_ids: list, categories: list, settings: dict) -> None:
+    """Any ground truth will do."""
+
+
 def counted(annotations: Path, image_ids: list, settings: dict) -> list:
     return image_ids
 
