@@ -36,7 +36,7 @@ def edited(tmp_path: Path, old: str, new: str) -> Path:
         ("title:", "title: x\ntitle:", ['model.yaml:3: YAML: found duplicate key "title"']),
         ("categories: coco80", "categories: coco81", ["decode.categories"]),
         ("rule: fit", "rule: short_side", ["preprocess.resize: missing key 'size'"]),
-        ("rule: fit", "rule: fit, size: 5", ["preprocess.resize", "size and too_large belong to rule short_side"]),
+        ("rule: fit", "rule: fit, size: 5", ["preprocess.resize", "size belongs to rule short_side"]),
         ("  mean:", "  normalise: before_resize\n  mean:", ["preprocess.resize.library: 'opencv' was expected"]),
         (
             "cast_roi_concat_to_float16",
