@@ -26,7 +26,7 @@ def edited(tmp_path: Path, old: str, new: str) -> Path:
         ("title:", "titel:", ["titel: unknown key", "did you mean 'title'"]),
         ("  top_k: 1000", "  topk: 1000", ["network.topk: unknown key", "did you mean 'top_k'"]),
         ("architecture: retinamask", "architecture: retinanet", ["network.architecture", "retinamask"]),
-        ("  arithmetic: float64\n", "", ["preprocess: missing key 'arithmetic'"]),
+        ("  std: [1, 1, 1]\n", "", ["preprocess: missing key 'std'"]),
         ("nms_iou: 0.4", "nms_iou: high", ["decode.nms_iou: 'high' is not of type number"]),
         ("nms_iou: 0.4", "nms_iou: 1.5", ["decode.nms_iou: 1.5"]),
         ("decoder: pillow", "decoder: imageio", ["preprocess.decoder", "pillow, opencv"]),
@@ -36,7 +36,7 @@ def edited(tmp_path: Path, old: str, new: str) -> Path:
         ("title:", "title: x\ntitle:", ['model.yaml:3: YAML: found duplicate key "title"']),
         ("categories: coco80", "categories: coco81", ["decode.categories"]),
         ("rule: fit", "rule: short_side", ["preprocess.resize: missing key 'size'"]),
-        ("rule: fit", "rule: fit, size: 5", ["preprocess.resize", "size and too_large belong to rule short_side"]),
+        ("rule: fit", "rule: fit, size: 5", ["preprocess.resize", "size belongs to rule short_side"]),
         ("  mean:", "  normalise: before_resize\n  mean:", ["preprocess.resize.library: 'opencv' was expected"]),
         (
             "cast_roi_concat_to_float16",
