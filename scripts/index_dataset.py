@@ -30,15 +30,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     folder = Path(dataset["images"])
     if not folder.is_dir():
         raise UsageError(f"{folder}: no such folder; put the images of {args.dataset} there or correct the path")
-    rows = datasets.load(dataset["kind"]).index_rows(dataset, args.masks)
+    kind = datasets.load(dataset["kind"])
+    rows = kind.index_rows(dataset, args.masks)
     if dataset["count"] not in (None, len(rows)):
         raise UsageError(
             f"{args.dataset_config}: datasets.{args.dataset}.count: {dataset['count']} is not the {len(rows)} images"
-            f" that {dataset['annotations']} lists; correct it, or fetch the annotations again"
+            f" that {dataset.get('annotations', folder)} lists; correct it, or fetch them again"
         )
     refuse_shared_stems(rows)
     with ThreadPoolExecutor(args.threads) as pool:
-        reasons = list(pool.map(lambda row: complaint(folder, row), rows))
+        reasons = list(pool.map(lambda row: complaint(folder, row, kind.TURNED), rows))
     bad = [f"{row['file']!r}: {reason}" for row, reason in zip(rows, reasons, strict=True) if reason]
     for line in bad:
         cli.log.warning("bad image %s", line)
@@ -54,10 +55,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     cli.log.info("%d images, %d of them bad", len(rows), len(bad))
 
 
-def complaint(folder: Path, row: dict) -> str | None:
-    """Why an image cannot be used, or None."""
+def complaint(folder: Path, row: dict, turned: bool) -> str | None:
+    """Why an image cannot be used, or None. A row without a size is given that of the image, `turned` as its EXIF says
+    or as stored."""
+    path = folder / row["file"]
     try:
-        images.check(folder / row["file"], row["width"], row["height"])
+        if "width" in row:
+            images.check(path, row["width"], row["height"])
+        else:
+            row |= {"width": 0, "height": 0}  # of an image that cannot be decoded
+            row["width"], row["height"] = images.size(path, turned)
     except images.BadImage as error:
         return str(error)
     return None

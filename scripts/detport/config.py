@@ -157,6 +157,7 @@ def check(value: object, schema: str, source: str, places: Places | None = None)
     require_text_keys(value, source, places or {})
     validate(value, schema_of(schema), source, places or {}, ())
     if schema == "model":
+        resolve_categories(value, source, places or {})
         for section, selector in PLUGINS.items():
             if section in value:
                 check_plugin(value, section, selector, source, places or {})
@@ -168,6 +169,17 @@ def check(value: object, schema: str, source: str, places: Places | None = None)
             options = options.get(key, {})
         validate(options, schema_of(part), source, places or {}, path)
     return value
+
+
+def resolve_categories(model: dict, source: str, places: Places) -> None:
+    """Put the list of categories in place of the table or the file that stands for it, so that what stages read, and
+    what makes them rerun, is the names themselves."""
+    if "categories" in model["decode"]:
+        try:
+            model["decode"]["categories"] = decoders.declared_categories(model["decode"]["categories"])
+        except UsageError as error:
+            where = position(source, places, ("decode", "categories"))
+            raise UsageError(f"{where}: decode.categories: {error}") from error
 
 
 def check_classes(model: dict, source: str, places: Places) -> None:

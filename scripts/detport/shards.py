@@ -67,8 +67,9 @@ def parse_shard(text: str) -> tuple[int, int]:
 
 
 def bin_stem(file: str) -> str:
-    """Name of an image's .bin without the extension: the image's own stem wherever tools can read it."""
-    stem = Path(file).stem
+    """Name of an image's .bin without the extension: the image's own stem behind its folders, wherever tools can read
+    it."""
+    stem = "__".join(Path(file).with_suffix("").parts)
     if PLAIN_STEM.fullmatch(stem) and len(stem.encode()) <= LONGEST_STEM and not stem.startswith((".", "-")):
         return stem
     return f"image_{hashlib.sha256(file.encode()).hexdigest()[:16]}"

@@ -1,16 +1,22 @@
-"""Formats of ground truth, one module each."""
+"""Kinds of datasets, one module each."""
 
 import importlib
 from types import ModuleType
 
 
 def load(kind: str) -> ModuleType:
-    """The module of a dataset kind.
+    """The module of a dataset kind. It has
 
-    It has index_rows(dataset, masks), one row per image, after a check of the ground truth, of its masks only where
-    they are asked for; count(dataset), how many images there are; watched(dataset), the one file of the ground truth
-    whose changes Snakemake itself sees; and signatures(dataset), two texts that tell changes in the rest of the ground
-    truth: of what the index depends on, and of everything. ANNOTATIONS says whether its annotations are a "file" or a
-    "folder".
+    index_rows(dataset, masks): one row per image, after a check of the ground truth, of its masks only where they are
+    asked for; without width and height where only the image itself knows them;
+    truth(dataset, rows): the ground truth of the index's rows in COCO's form, or None where there is none;
+    source(dataset, rows): name and digest of that ground truth;
+    count(dataset): how many images there are;
+    watched(dataset): the files of the ground truth whose changes Snakemake itself sees;
+    signatures(dataset): two texts that tell changes in the rest of the ground truth: of what the index depends on, and
+    of everything.
+
+    ANNOTATIONS says whether its annotations are a "file" or a "folder". TURNED says whether they are about an image
+    as its EXIF turns it, or about the stored pixels.
     """
     return importlib.import_module(f"detport.datasets.{kind}")

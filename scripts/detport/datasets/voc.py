@@ -1,40 +1,64 @@
-"""Pascal VOC ground truth: a list of image names, one XML file per image, one JPEG per image."""
+"""Pascal VOC ground truth: a list of image names, one XML file per image, one image of that name.
+
+Without the list, every XML file of the folder counts.
+"""
 
 import hashlib
 import math
-import re
 from collections.abc import Iterable
 from pathlib import Path
 from xml.etree import ElementTree
 from xml.parsers import expat
 
+from detport.datasets import annotations, files
 from detport.errors import UsageError
 from detport.files import sha256
 
 ANNOTATIONS = "folder"
-NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")  # Python's own also take 1_0 and ٣
+TURNED = False  # VOC's are about the stored pixels
 FARTHEST = 1e9  # pixels; nothing in an image is farther away
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
 
 def index_rows(config: dict, masks: bool = False) -> list[dict]:
     """One row per image, in the order of the image set; the VOC name is the image id. There are no masks to check."""
-    folder = Path(config["annotations"])
-    entries = {name: read_annotation(folder / f"{name}.xml") for name in image_names(Path(config["image_set"]))}
+    folder, images = Path(config["annotations"]), Path(config["images"])
+    entries = {name: read_annotation(folder / f"{name}.xml") for name in names_of(config)}
     return [
-        {"image_id": name, "file": f"{name}.jpg", "width": entry["width"], "height": entry["height"]}
+        {"image_id": name, "file": image_file(images, name), "width": entry["width"], "height": entry["height"]}
         for name, entry in entries.items()
     ]
 
 
+def image_file(folder: Path, name: str) -> str:
+    """The file of an image: a JPEG as VOC's are, else what there is of that name."""
+    endings = (ending for suffix in files.SUFFIXES for ending in (suffix, suffix.upper()))
+    return next((f"{name}{ending}" for ending in endings if (folder / f"{name}{ending}").exists()), f"{name}.jpg")
+
+
+def names_of(config: dict) -> list[str]:
+    """Names of a dataset's images: those of its image set, or else of all its annotations."""
+    if "image_set" in config:
+        return image_names(Path(config["image_set"]))
+    folder = Path(config["annotations"])
+    names = sorted(
+        name.removesuffix(".xml") for name in files.walk(folder) if name.endswith(".xml") and "/" not in name
+    )
+    if not names:
+        raise UsageError(f"{folder}: holds no .xml file; put the annotations there or correct the path")
+    return names
+
+
 def count(config: dict) -> int:
     """Number of images; FileNotFoundError without the image set."""
+    if "image_set" not in config:
+        return len(names_of(config))
     return sum(bool(line.strip()) for line in Path(config["image_set"]).read_bytes().splitlines())
 
 
-def watched(config: dict) -> str:
+def watched(config: dict) -> list[str]:
     """The file of the ground truth that Snakemake watches."""
-    return config["image_set"]
+    return [config["image_set"]] if "image_set" in config else []
 
 
 def signatures(config: dict) -> tuple[str, str]:
@@ -43,7 +67,9 @@ def signatures(config: dict) -> tuple[str, str]:
     What cannot be read is for the stages to complain about; here it only differs from what could be.
     """
     sizes, folder = hashlib.sha256(), Path(config["annotations"])
-    names = image_names(Path(config["image_set"]))
+    names = names_of(config)
+    if "image_set" not in config:  # else the workflow watches the names
+        sizes.update("\0".join(names).encode())
     for name in names:
         try:
             entry = read_annotation(folder / f"{name}.xml")
@@ -51,6 +77,40 @@ def signatures(config: dict) -> tuple[str, str]:
         except UsageError as error:
             sizes.update(f"{error}\n".encode())
     return sizes.hexdigest(), digest(folder, names)
+
+
+def truth(config: dict, rows: list[dict]) -> dict:
+    """The ground truth of the index's rows in COCO's form: classes have no numbers, so that a category's id is its name;
+    boxes begin at 0, and a difficult object is a crowd, which nobody has to find."""
+    objects = ground_truth(Path(config["annotations"]), [str(row["image_id"]) for row in rows])
+    boxes = []
+    for row, found in zip(rows, objects.values(), strict=True):
+        for each in found:
+            x1, y1, x2, y2 = each["box"]
+            box = [x1 - 1, y1 - 1, x2 - x1 + 1, y2 - y1 + 1]
+            boxes.append(
+                {
+                    "id": len(boxes) + 1,
+                    "image_id": row["image_id"],
+                    "category_id": each["name"],
+                    "bbox": box,
+                    "area": box[2] * box[3],
+                    "iscrowd": int(each["difficult"]),
+                }
+            )
+    names = sorted({each["category_id"] for each in boxes})
+    return {
+        "source": config["annotations"],
+        "images": [row | {"id": row["image_id"]} for row in rows],
+        "categories": [{"id": name, "name": name} for name in names],
+        "annotations": boxes,
+    }
+
+
+def source(config: dict, rows: list[dict]) -> dict[str, str]:
+    """Name and digest of the ground truth."""
+    folder = Path(config["annotations"])
+    return {"file": folder.name, "sha256": digest(folder, (str(row["image_id"]) for row in rows))}
 
 
 def digest(folder: Path, names: Iterable[str]) -> str:
@@ -122,7 +182,7 @@ def text(path: Path, node: ElementTree.Element, tag: str) -> str:
 def number(path: Path, node: ElementTree.Element, tag: str) -> int | float:
     """Whole numbers as integers; some files of later VOC years have fractions."""
     found = text(path, node, tag)
-    value = float(found) if NUMBER.fullmatch(found) else math.inf
+    value = float(found) if annotations.NUMBER.fullmatch(found) else math.inf
     if abs(value) > FARTHEST:
         raise UsageError(f"{path}: <{tag}> is {found[:40]!r}; correct it to a number of pixels")
     return int(value) if value.is_integer() else value

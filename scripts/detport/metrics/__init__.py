@@ -5,14 +5,14 @@ from types import ModuleType
 
 
 def load(kind: str) -> ModuleType:
-    """The module of a metric. It has
+    """The module of a metric. Ground truth comes from a dataset kind, in COCO's form. It has
 
-    counted(annotations, image_ids, settings): those of the scored images that the figures are over;
+    categories(truth, settings): id and name of everything that can be found;
+    counted(truth, image_ids, settings): those of the scored images that the figures are over;
     which_images(settings): the same in words;
-    evaluate(annotations, image_ids, rows, settings, cross_check): the figures;
+    evaluate(truth, image_ids, rows, settings, cross_check): the figures;
     text(figures, settings): the figures in words;
     SECOND_EVALUATOR: who can cross-check them, None if nobody; evaluators(cross_checked): who computed them, in words;
-    source(annotations, image_ids): name and digest of the ground truth;
     write_results(folder, image_ids, rows, settings, image_set): the detections in files of the metric's own tools.
     """
     return importlib.import_module(f"detport.metrics.{kind}")

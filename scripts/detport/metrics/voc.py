@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from detport.boxes import overlaps
-from detport.datasets import voc
+from detport.classes import with_ids
 from detport.errors import Failure, UsageError
 from detport.files import atomic
 
@@ -19,32 +19,45 @@ MATCH = 0.5  # a detection finds an object where their IoU is larger
 RECALLS = np.arange(0.0, 1.1, 0.1)  # 0.30000000000000004 and the like included: recall 3/10 does not reach it
 
 
-def evaluate(annotations: Path, image_ids: list, rows: list[dict], settings: dict, cross_check: bool) -> dict:
+def evaluate(truth: dict, image_ids: list, rows: list[dict], settings: dict, cross_check: bool) -> dict:
     """Figures over exactly these images, whose order decides which of two detections with equal scores comes first.
 
     There is no second evaluator: `cross_check` changes nothing.
     """
-    truth = voc.ground_truth(annotations, map(str, image_ids))
-    for image, objects in truth.items():
-        strange = next((each["name"] for each in objects if each["name"] not in settings["classes"]), None)
+    objects = objects_of(truth, image_ids)
+    for image, found in objects.items():
+        strange = next((each["name"] for each in found if each["name"] not in settings["classes"]), None)
         if strange is not None:
-            raise UsageError(f"{annotations}/{image}.xml: has a {strange!r}, which metric.classes does not list")
-    return score(truth, with_text_ids(rows), settings["classes"])
+            raise UsageError(f"{truth['source']}: {image!r} has a {strange!r}, which metric.classes does not list")
+    return score(objects, with_text_ids(rows), settings["classes"])
 
 
-def counted(annotations: Path, image_ids: list, settings: dict) -> list:
+def objects_of(truth: dict, image_ids: list) -> dict[str, list[dict]]:
+    """Name, 1-based corners and difficulty of every object of these images, in their order; a crowd is difficult."""
+    names = {category["id"]: category["name"] for category in truth["categories"]}
+    found: dict[str, list[dict]] = {str(image): [] for image in image_ids}
+    for annotation in truth["annotations"]:
+        if (image := str(annotation["image_id"])) in found:
+            x, y, width, height = annotation["bbox"]
+            box = [x + 1, y + 1, x + width, y + height]
+            difficult = bool(annotation["iscrowd"])
+            found[image].append({"name": names[annotation["category_id"]], "box": box, "difficult": difficult})
+    return found
+
+
+def counted(truth: dict, image_ids: list, settings: dict) -> list:
     """The images that count: all."""
     return image_ids
 
 
+def categories(truth: dict, settings: dict) -> list[dict]:
+    """Id and name of everything that can be found: the classes count from 1."""
+    return [{"id": i, "name": name} for i, name in enumerate(settings["classes"], start=1)]
+
+
 def which_images(settings: dict) -> str:
     """In words, what `counted` keeps."""
-    return "all of the image set"
-
-
-def source(annotations: Path, image_ids: list) -> dict[str, str]:
-    """Name and digest of the ground truth."""
-    return {"file": annotations.name, "sha256": voc.digest(annotations, map(str, image_ids))}
+    return "all of the dataset"
 
 
 def evaluators(cross_checked: bool) -> str:
@@ -117,7 +130,8 @@ def comp4(images: Iterable[str], detections: list[dict], classes: list[str]) -> 
 
 def write_results(folder: Path, image_ids: list, rows: list[dict], settings: dict, image_set: str) -> None:
     """Write comp4_det_SET_CLASS.txt for every class: the lines that the figures are computed from."""
-    for name, lines in comp4(map(str, image_ids), with_text_ids(rows), settings["classes"]).items():
+    rows, _ = with_ids(with_text_ids(rows), categories({}, settings))
+    for name, lines in comp4(map(str, image_ids), rows, settings["classes"]).items():
         with atomic(folder / f"comp4_det_{image_set}_{name}.txt") as partial:
             partial.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
