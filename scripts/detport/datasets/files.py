@@ -33,9 +33,10 @@ def walk(folder: Path) -> Iterator[str]:
 
 def relative(path: Path, folder: Path) -> str | None:
     """The name of a file or folder in `folder`, or None outside of it, wherever links lead."""
-    for wanted, top in ((os.path.abspath(path), os.path.abspath(folder)), (path.resolve(), folder.resolve())):
-        if Path(wanted).is_relative_to(top):
-            return Path(wanted).relative_to(top).as_posix()
+    as_written = [Path(os.path.normpath(each.absolute())) for each in (path, folder)]
+    for wanted, top in (as_written, (path.resolve(), folder.resolve())):
+        if wanted.is_relative_to(top):
+            return wanted.relative_to(top).as_posix()
     return None
 
 

@@ -80,7 +80,7 @@ def signatures(config: dict) -> tuple[str, str]:
 
 
 def truth(config: dict, rows: list[dict]) -> dict:
-    """The ground truth of the index's rows in COCO's form: classes have no numbers, so that a category's id is its name;
+    """The ground truth of the index's rows in COCO's form: classes have no numbers, so a category's id is its name;
     boxes begin at 0, and a difficult object is a crowd, which nobody has to find."""
     objects = ground_truth(Path(config["annotations"]), [str(row["image_id"]) for row in rows])
     boxes = []
