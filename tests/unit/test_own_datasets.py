@@ -174,7 +174,8 @@ def test_any_dataset_scored_as_voc(tmp_path):
         ]
     }
     rows = [{"image_id": 1, "category_id": 2, "bbox": [2, 2, 10, 10], "score": 0.9}]
-    figures = voc_metric.evaluate(found, [1, 2], rows, {"classes": ["cat", "dog"]}, False)
+    settings = {"classes": ["cat", "dog"], "rounding": "none", "iou_threshold": 0.5}
+    figures = voc_metric.evaluate(found, [1, 2], rows, settings, False)
     assert figures["voc07"]["per_class"] == pytest.approx({"cat": 0, "dog": 1})
 
 

@@ -118,9 +118,7 @@ def test_a_line_that_is_there_twice_is_one_object(dataset, tmp_path):
 
 def test_a_dataset_without_a_single_label_is_a_wrong_path(dataset, tmp_path):
     (tmp_path / "labels").rename(tmp_path / "label")
-    with pytest.raises(
-        UsageError, match=r"none of its 3 images has a label, .*labels/val/a\.txt"
-    ):
+    with pytest.raises(UsageError, match=r"none of its 3 images has a label, .*labels/val/a\.txt"):
         yolo.index_rows(dataset)
 
 
@@ -137,9 +135,7 @@ def test_a_split_of_data_yaml(dataset, tmp_path):
         "val/deep/b.jpg",
         "val/deep/c.jpg",
     ]
-    with pytest.raises(
-        UsageError, match=r"holds the splits train, val of .*; choose one: datasets\.NAME\.split"
-    ):
+    with pytest.raises(UsageError, match=r"holds the splits train, val of .*; choose one: datasets\.NAME\.split"):
         yolo.index_rows(whole)
     with pytest.raises(UsageError, match="vla: no such split; it has train, val"):
         yolo.index_rows(whole | {"split": "vla"})

@@ -4,8 +4,10 @@ import importlib
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
+
 from detport.classes import read_names
-from detport.errors import UsageError
+from detport.errors import Failure, UsageError
 from detport.yamlfile import expectation
 
 CATEGORIES = {
@@ -17,7 +19,10 @@ CATEGORIES = {
 
 
 def load(kind: str) -> ModuleType:
-    """The module of a kind; it has decode(outputs, image, options, categories)."""
+    """The module of a kind.
+
+    It has decode(outputs, image, options, categories), and NEEDS, what decode reads of an image's entry in shard.json.
+    """
     return importlib.import_module(f"detport.decoders.{kind}")
 
 
@@ -46,3 +51,34 @@ def declared_categories(declared: str | list | dict) -> str | list:
     if not Path(declared).is_file():
         raise UsageError(f"{declared!r} is no file of names; {expectation(declared, list(CATEGORIES))}")
     return read_names(Path(declared))
+
+
+def classes(categories: list, background: str) -> list:
+    """Category id of every class of the network, None for the one that decode.background says is none of an object."""
+    return {"none": categories, "first": [None, *categories], "last": [*categories, None]}[background]
+
+
+def require_finite(boxes: np.ndarray, rows: np.ndarray, output: str, image: dict) -> None:
+    """Refuse boxes [N, 4] that are no numbers, although the output that they come from is; `rows` are theirs in it."""
+    strange = np.flatnonzero(~np.isfinite(boxes).all(axis=1))
+    if strange.size:
+        raise Failure(
+            f"{image['file']!r}: row {rows[strange[0]]} of {output} becomes the box {boxes[strange[0]].tolist()};"
+            " compare the earlier stages on this image"
+        )
+
+
+def known(labels: np.ndarray, first: int, count: int, image: dict) -> np.ndarray:
+    """The class, counted from 0, of every label. `first` is the label of the first of `count` classes.
+
+    A label beyond them is a Failure: dropped, it would only make the accuracy a little lower.
+    """
+    found = labels.astype(np.int64) - first
+    strange = np.flatnonzero((found < 0) | (found >= count) | (found + first != labels))
+    if strange.size:
+        raise Failure(
+            f"{image['file']!r}: row {strange[0]} of labels is {labels[strange[0]]}; by decode.categories and"
+            f" decode.background they are {first} to {first + count - 1}. Correct categories, or say which class is the"
+            " background (background: first or last)"
+        )
+    return found
