@@ -19,9 +19,9 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from detport import classes, cli, config, datasets, detections, metrics, shards
+from detport import classes, cli, config, datasets, detections, lineage, made, metrics, shards
 from detport.errors import Failure, UsageError
-from detport.files import atomic, write_json
+from detport.files import atomic, sha256, write_json
 
 SHOWN = 5  # image ids in a complaint
 
@@ -45,10 +45,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.dataset and not args.dataset_config:
         raise UsageError("--dataset needs --dataset-config, the configuration that has it")
 
-    settings = config.load_model(args.model, "evaluate")["metric"]
+    model = config.load_model(args.model, "evaluate")
+    settings = model["metric"]
     metric = metrics.load(settings["kind"])
+    if args.dataset:
+        dataset = config.load_dataset(args.dataset_config, args.dataset)
+    else:
+        dataset = {"kind": settings["kind"], "annotations": str(args.annotations)}
+    kind = datasets.load(dataset["kind"])
     images = shards.read_index(args.index)
     index = [row["image_id"] for row in images]
+    inputs = {"index": args.index, "detections": args.detections}
     parts = [detections.read(path) for path in args.detections]
     skipped, too_large, rows = (
         [each for part in parts for each in part[key]] for key in ("skipped", "too_large", "detections")
@@ -60,16 +67,19 @@ def main(argv: Sequence[str] | None = None) -> None:
             f"no image could be scored: all {len(index)} were skipped, the first ({skipped[0]['file']!r}) because it"
             f" {skipped[0]['reason']}. Correct datasets.NAME.images, or replace the images"
         )
+    sources = {"annotations": made.source(*kind.scored(dataset))}
+
+    def record(**how: object) -> dict:
+        return made.begin(lineage.evaluate_recipe(model, dataset, **how), inputs, sources, args.expect)
+
     scored.sort(key={image: position for position, image in enumerate(index)}.__getitem__)
     if args.comp4:
         with atomic(args.comp4, directory=True) as folder:
             metric.write_results(folder, scored, rows, settings, args.image_set)
+            made.put_folder(
+                record(image_set=args.image_set), folder, {path.name: sha256(path) for path in folder.iterdir()}
+            )
     if args.output:
-        if args.dataset:
-            dataset = config.load_dataset(args.dataset_config, args.dataset)
-        else:
-            dataset = {"kind": settings["kind"], "annotations": str(args.annotations)}
-        kind = datasets.load(dataset["kind"])
         found = figures(kind.truth(dataset, images), scored, rows, settings, args.cross_check)
         accuracy = {
             "schema": 1,
@@ -82,6 +92,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             "annotations": kind.source(dataset, images),
         }
         write_json(args.output, accuracy)
+        made.put(record(cross_check=args.cross_check), args.output)
     cli.log.info("%d detections in %d of %d images", len(rows), len(scored), len(index))
 
 

@@ -1,6 +1,6 @@
 """List every image of a dataset's ground truth, after decoding each one once.
 
-Writes index.tsv (image_id, file, width, height, bytes; sorted by image id). Images that are missing, cannot be
+Writes index.tsv (image_id, file, width, height, bytes, sha256; sorted by image id). Images that are missing, cannot be
 decoded or have another size than the ground truth says are all listed before the stage stops; with
 --on-bad-image skip they stay in the index, later stages leave them out and the report lists them.
 
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from detport import cli, config, datasets, images, shards
+from detport import cli, config, datasets, images, lineage, made, shards
 from detport.errors import Failure, UsageError
 
 
@@ -31,7 +31,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     if not folder.is_dir():
         raise UsageError(f"{folder}: no such folder; put the images of {args.dataset} there or correct the path")
     kind = datasets.load(dataset["kind"])
+    truth = made.source(Path(), kind.files(dataset))
     rows = kind.index_rows(dataset, args.masks)
+    truth["signature"] = made.digest_of(rows)
     if dataset["count"] not in (None, len(rows)):
         raise UsageError(
             f"{args.dataset_config}: datasets.{args.dataset}.count: {dataset['count']} is not the {len(rows)} images"
@@ -48,10 +50,14 @@ def main(argv: Sequence[str] | None = None) -> None:
             f"{len(bad)} of {len(rows)} images in {folder} cannot be used: {'; '.join(bad)}."
             " Replace them, or set on_bad_image: skip to go on without them"
         )
+    files = {row["file"]: made.entry(folder / row["file"]) for row in rows}
     for row in rows:
-        path = folder / row["file"]
-        row["bytes"] = path.stat().st_size if path.is_file() else 0
+        size, _, digest = files[row["file"]]
+        row |= {"bytes": size or 0, "sha256": digest or ""}
+    sources = {"truth": truth, "images": made.of_entries(files)}
+    record = made.begin(lineage.index_recipe(dataset, args.on_bad_image), {}, sources, args.expect, args.threads)
     shards.write_index(args.output, rows)
+    made.put(record, args.output)
     cli.log.info("%d images, %d of them bad", len(rows), len(bad))
 
 

@@ -15,11 +15,14 @@ log = logging.getLogger("detport")
 REMEDIES = dict.fromkeys(FULL, "; make room on that disk, then run the same command again: it goes on where it stopped")
 
 
-def parser(description: str | None) -> argparse.ArgumentParser:
-    """A parser whose --help is the script's docstring."""
-    return argparse.ArgumentParser(
+def parser(description: str | None, makes: bool = True) -> argparse.ArgumentParser:
+    """A parser whose --help is the script's docstring, for a stage that makes something or one that only tells."""
+    found = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
+    if makes:
+        found.add_argument("--expect", metavar="IDENTITY", help="fail if what is made would be of another identity")
+    return found
 
 
 def positive(text: str) -> int:

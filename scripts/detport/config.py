@@ -361,22 +361,21 @@ def explain(error: jsonschema.ValidationError, source: str, places: Places, base
     return f"{position(source, places, path)}: {dotted(path) or 'file'}: {message}"
 
 
-def plugins(model: dict, backend: dict | None, stage: str) -> list[str]:
-    """Modules that a stage imports by a name in its settings: the room and the value of the selector."""
+def plugins(sections: dict, backend: dict | None, stage: str) -> list[str]:
+    """Modules that a stage imports by a name in what it sees of its settings: room and value of the selector."""
     rooms = {"network": "networks", "decode": "decoders", "metric": "metrics"}
-    sections = visible(model, stage, backend)
     names = [f"detport.{room}.{sections[key][PLUGINS[key]]}" for key, room in rooms.items() if key in sections]
     if stage in FAMILY_ROOMS and backend is not None:
         names.append(f"detport.{FAMILY_ROOMS[stage]}.{backend['family']}")
     return names
 
 
-def settings_text(model: dict, backend: dict | None, stage: str) -> str:
-    """The settings of a stage as one stable text, for the workflow to compare between runs."""
-    selected = visible(model, stage, backend)
+def settings(sections: dict, backend: dict | None, stage: str) -> dict:
+    """All settings that a stage reads: what it sees of the model's yaml, and keys of the backend's."""
+    found = {key: value for key, value in sections.items() if key != "name"}
     if STAGES[stage].backend and backend is not None:
         keys = STAGES[stage].backend
         if "soc_version" in keys and backend.get("soc_version") == "auto":
             keys += ("devices",)  # the chip is theirs
-        selected["backend"] = {key: backend[key] for key in keys if key in backend}
-    return json.dumps(selected, sort_keys=True)
+        found["backend"] = {key: backend[key] for key in keys if key in backend}
+    return found

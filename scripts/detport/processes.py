@@ -1,6 +1,7 @@
 """Processes: who this one is, whether another one still lives, and the end of a stage whose run is gone."""
 
 import os
+import platform
 import socket
 import sys
 import threading
@@ -62,3 +63,13 @@ def stop_at_once() -> None:
     """End this process without a farewell; what it has half written is cleared away by its successor."""
     print("the run that started this stage is gone; the stage stops", file=sys.stderr, flush=True)
     os._exit(1)
+
+
+def processor() -> str:
+    """The processor's name as Linux knows it."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()

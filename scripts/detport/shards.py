@@ -11,7 +11,7 @@ from pathlib import Path
 from detport.errors import Failure, UsageError
 from detport.files import atomic
 
-INDEX_COLUMNS = ("image_id", "file", "width", "height", "bytes")
+INDEX_COLUMNS = ("image_id", "file", "width", "height", "bytes", "sha256")
 # A stem that shard.info and the Ascend tools can take as it is: no white space, no control character, not too long.
 PLAIN_STEM = re.compile(r"[^\s\x00-\x1f\x7f]+")
 LONGEST_STEM = 120  # bytes; a file system takes 255, tools append their own endings
@@ -30,11 +30,12 @@ def read_index(path: Path) -> list[dict]:
     try:
         with path.open(newline="", encoding="utf-8") as file:
             reader = csv.DictReader(file, delimiter="\t", strict=True)
-            if tuple(reader.fieldnames or ()) != INDEX_COLUMNS:
+            columns = tuple(reader.fieldnames or ())
+            if columns not in (INDEX_COLUMNS, INDEX_COLUMNS[:-1]):  # the last one may be left out
                 raise UsageError(f"{path}: not an index; the first line must hold {', '.join(INDEX_COLUMNS)}")
             rows = list(reader)
         if any(None in row or None in row.values() for row in rows):
-            raise UsageError(f"{path}: a line has not {len(INDEX_COLUMNS)} columns; make the index again")
+            raise UsageError(f"{path}: a line has not {len(columns)} columns; make the index again")
         numbers = [{key: size(row[key]) for key in ("width", "height", "bytes")} for row in rows]
     except (ValueError, csv.Error) as error:
         raise UsageError(f"{path}: not a whole index ({error}); make it again") from error

@@ -8,7 +8,7 @@ from PIL import Image
 
 import evaluate
 import index_dataset
-from detport import classes, config, datasets, detections, shards
+from detport import classes, config, datasets, detections, lineage, shards, stale
 from detport.datasets import coco, folder, voc
 from detport.errors import Failure, UsageError
 from detport.metrics import coco as metric
@@ -141,10 +141,8 @@ def voc_folder(tmp_path: Path) -> dict:
 def test_voc_without_an_image_set_takes_every_annotation(voc_folder, tmp_path):
     found = voc.index_rows(voc_folder)
     assert [(row["image_id"], row["file"]) for row in found] == [("17", "17.JPG"), ("b 1", "b 1.png"), ("c", "c.jpg")]
-    assert voc.count(voc_folder) == 3 and voc.watched(voc_folder) == []
-    before = voc.signatures(voc_folder)
-    (tmp_path / "c.xml").rename(tmp_path / "d.xml")
-    assert voc.signatures(voc_folder)[0] != before[0]
+    assert voc.count(voc_folder) == 3
+    assert voc.scored(voc_folder) == (tmp_path, ["17.xml", "b 1.xml", "c.xml"])
     for path in tmp_path.glob("*.xml"):
         path.unlink()
     with pytest.raises(UsageError, match=r"holds no \.xml file"):
@@ -200,6 +198,15 @@ def test_a_folder_of_images_alone(alone):
         folder.index_rows({"images": str(alone.with_name("none"))})
     with pytest.raises(FileNotFoundError):
         folder.count({"images": str(alone / "gone")})
+
+
+def test_an_image_more_makes_the_index_stale(alone, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    dataset, index = {"kind": "folder", "images": str(alone)}, "results/datasets/d/index.tsv"
+    index_dataset.main([*dataset_config(tmp_path, **dataset), "--output", index])
+    assert stale.find([lineage.of_dataset("d", dataset, "fail")]) == {}
+    picture(alone / "deep" / "new.jpg")
+    assert "new.jpg changed" in stale.find([lineage.of_dataset("d", dataset, "fail")])[index]
 
 
 def test_images_that_nobody_can_read_are_named_and_not_passed_over(alone, tmp_path):
@@ -335,5 +342,5 @@ def test_keys_that_do_not_go_together(tmp_path, dataset, problem):
 @pytest.mark.parametrize("kind", ["coco", "voc", "yolo", "folder"])
 def test_every_kind_has_what_the_workflow_asks_for(kind):
     module = datasets.load(kind)
-    names = ("index_rows", "truth", "source", "count", "watched", "signatures", "ANNOTATIONS", "TURNED")
+    names = ("index_rows", "truth", "source", "count", "files", "scored", "ANNOTATIONS", "TURNED")
     assert all(hasattr(module, name) for name in names)

@@ -323,19 +323,10 @@ def test_figures_that_are_not_defined_are_said_to_be_so() -> None:
     assert lines[-1].startswith("-: not defined")
 
 
-def test_what_changes_the_signatures(config: dict) -> None:
-    """The first depends on sizes, the second on everything; a file that cannot be read changes both."""
-    path = Path(config["annotations"]) / "000003.xml"
-    text = path.read_text()
-    before = dataset.signatures(config)
-    path.write_text(text.replace("<xmin>8<", "<xmin>9<"))
-    moved = dataset.signatures(config)
-    assert moved[0] == before[0] and moved[1] != before[1]
-    path.write_text(text.replace("353", "354"))
-    wider = dataset.signatures(config)
-    assert wider[0] != before[0]
-    path.unlink()
-    assert dataset.signatures(config)[0] not in (before[0], wider[0])
+def test_files_of_the_ground_truth(config: dict) -> None:
+    folder = Path(config["annotations"])
+    assert dataset.scored(config) == (folder, ["000012.xml", "000003.xml"])
+    assert dataset.files(config) == [config["image_set"], str(folder / "000012.xml"), str(folder / "000003.xml")]
 
 
 def test_count_is_that_of_the_image_set(config: dict) -> None:

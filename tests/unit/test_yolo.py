@@ -1,5 +1,6 @@
 """YOLO's folders: where labels are, what they say, which images belong to a split; mistakes are named by their line."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,8 @@ import pytest
 from PIL import Image
 
 import index_dataset
-from detport import shards
+from detport import lineage, made, shards
+from detport import stale as stale_files
 from detport.datasets import yolo
 from detport.errors import UsageError
 from detport.metrics import coco as metric
@@ -35,6 +37,10 @@ def dataset(tmp_path: Path) -> dict:
     write(tmp_path / "labels/val/deep/b.txt", "")
     write(tmp_path / "data.yaml", "path: .\ntrain: images/train\nval: images/val\nnames:\n  0: dog\n  1: cat\n")
     return {"kind": "yolo", "images": str(tmp_path / "images/val"), "annotations": str(tmp_path / "data.yaml")}
+
+
+def written_config(folder: Path, dataset: dict) -> str:
+    return str(write(folder / "config.yaml", json.dumps({"models": ["m"], "datasets": {"d": dataset | {"shards": 1}}})))
 
 
 def rows_of(dataset: dict) -> list[dict]:
@@ -187,13 +193,8 @@ def test_the_index_has_the_size_of_the_image_as_its_exif_turns_it(dataset, tmp_p
     exif = Image.Exif()
     exif[0x0112] = 6
     picture(tmp_path / "images/val/a.jpg", 200, 100, exif=exif)
-    write(
-        tmp_path / "config.yaml",
-        f"models: [m]\ndatasets: {{d: {{kind: yolo, images: '{dataset['images']}', annotations:"
-        f" '{dataset['annotations']}', shards: 1}}}}\n",
-    )
-    index = tmp_path / "index.tsv"
-    index_dataset.main(["--dataset-config", str(tmp_path / "config.yaml"), "--dataset", "d", "--output", str(index)])
+    index, config = tmp_path / "index.tsv", written_config(tmp_path, dataset)
+    index_dataset.main(["--dataset-config", config, "--dataset", "d", "--output", str(index)])
     assert [(row["file"], row["width"], row["height"]) for row in shards.read_index(index)] == [
         ("a.jpg", 100, 200),
         ("deep/b.jpg", 200, 100),
@@ -201,13 +202,24 @@ def test_the_index_has_the_size_of_the_image_as_its_exif_turns_it(dataset, tmp_p
     ]
 
 
-def test_what_changes_the_signatures(dataset, tmp_path):
-    before = yolo.signatures(dataset)
+def stale(dataset: dict) -> dict:
+    """What is stale of the dataset's index and why."""
+    return stale_files.find([lineage.of_dataset("d", dataset, "fail")])
+
+
+def test_what_makes_the_index_stale(dataset, tmp_path, monkeypatch):
+    """Another list of images does; other labels are for the evaluation to notice."""
+    monkeypatch.chdir(tmp_path)
+    config = written_config(tmp_path, dataset)
+    index = "results/datasets/d/index.tsv"
+    index_dataset.main(["--dataset-config", config, "--dataset", "d", "--output", index])
+    assert stale(dataset) == {}
+    before = made.source(*yolo.scored(dataset))["sha256"]
     write(tmp_path / "labels/val/deep/c.txt", "0 0.5 0.5 0.1 0.1\n")
-    labelled = yolo.signatures(dataset)
-    assert labelled[0] == before[0] and labelled[1] != before[1]
+    assert stale(dataset) == {}
+    assert made.source(*yolo.scored(dataset))["sha256"] != before
     picture(tmp_path / "images/val/d.jpg")
-    assert yolo.signatures(dataset)[0] != before[0]
+    assert "d.txt changed" in stale(dataset)[index]
 
 
 def test_digits_alone_are_one_id_in_index_and_truth(dataset, tmp_path):

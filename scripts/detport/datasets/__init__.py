@@ -12,9 +12,8 @@ def load(kind: str) -> ModuleType:
     truth(dataset, rows): the ground truth of the index's rows in COCO's form, or None where there is none;
     source(dataset, rows): name and digest of that ground truth;
     count(dataset): how many images there are;
-    watched(dataset): the files of the ground truth whose changes Snakemake itself sees;
-    signatures(dataset): two texts that tell changes in the rest of the ground truth: of what the index depends on, and
-    of everything.
+    files(dataset): every file of the ground truth;
+    scored(dataset): folder and names of those that detections are scored against.
 
     ANNOTATIONS says whether its annotations are a "file" or a "folder". TURNED says whether they are about an image
     as its EXIF turns it, or about the stored pixels.

@@ -8,7 +8,7 @@ import json
 import logging
 from pathlib import Path
 
-from detport.datasets import annotations, files
+from detport.datasets import annotations, listing
 from detport.errors import UsageError
 from detport.files import sha256
 
@@ -105,14 +105,15 @@ def count(dataset: dict) -> int:
     return Path(dataset["annotations"]).read_bytes().count(b'"file_name"')
 
 
-def watched(dataset: dict) -> list[str]:
-    """The file of the ground truth that Snakemake watches: there is no other."""
+def files(dataset: dict) -> list[str]:
+    """Every file of the ground truth."""
     return [dataset["annotations"]]
 
 
-def signatures(dataset: dict) -> tuple[str, str]:
-    """Nothing changes beside the watched file."""
-    return "", ""
+def scored(dataset: dict) -> tuple[Path, list[str]]:
+    """Folder and names of the files that detections are scored against."""
+    path = Path(dataset["annotations"])
+    return path.parent, [path.name]
 
 
 def truth(dataset: dict, rows: list[dict]) -> dict:
@@ -150,7 +151,7 @@ def index_rows(dataset: dict, masks: bool = False) -> list[dict]:
     return [
         {
             "image_id": image["id"],
-            "file": files.within(image["file_name"], str(path), Path(dataset["images"])),
+            "file": listing.within(image["file_name"], str(path), Path(dataset["images"])),
             "width": image["width"],
             "height": image["height"],
         }

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from detport.datasets import files
+from detport.datasets import listing
 from detport.errors import UsageError
 
 ANNOTATIONS = None
@@ -12,7 +12,7 @@ TURNED = False  # so that the sizes are those of the stored pixels, with which b
 def index_rows(dataset: dict, masks: bool = False) -> list[dict]:
     """One row per image; its name without the extension is the image id."""
     folder = Path(dataset["images"])
-    found = files.image_files(folder)
+    found = listing.image_files(folder)
     if not found:
         raise UsageError(f"{folder}: holds no image; put JPEG, PNG, BMP or WebP files there or correct the path")
     return [{"image_id": image_id(file), "file": file} for file in found]
@@ -35,14 +35,16 @@ def source(dataset: dict, rows: list[dict]) -> None:
 
 def count(dataset: dict) -> int:
     """Number of images; FileNotFoundError without the folder."""
-    return len(files.image_files(Path(dataset["images"])))
+    Path(dataset["images"]).stat()
+    return len(listing.image_files(Path(dataset["images"])))
 
 
-def watched(dataset: dict) -> list[str]:
-    """Nothing; the workflow watches the images of every dataset."""
-    return []
+def files(dataset: dict) -> list[str]:
+    """The images themselves, because nothing else says which there are."""
+    folder = Path(dataset["images"])
+    return [str(folder / name) for name in listing.image_files(folder)]
 
 
-def signatures(dataset: dict) -> tuple[str, str]:
-    """Nothing changes beside the images."""
-    return "", ""
+def scored(dataset: dict) -> tuple[Path, list[str]]:
+    """No file."""
+    return Path(), []

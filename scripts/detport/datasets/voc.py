@@ -10,7 +10,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 from xml.parsers import expat
 
-from detport.datasets import annotations, files
+from detport.datasets import annotations, listing
 from detport.errors import UsageError
 from detport.files import sha256
 
@@ -32,7 +32,7 @@ def index_rows(config: dict, masks: bool = False) -> list[dict]:
 
 def image_file(folder: Path, name: str) -> str:
     """The file of an image: a JPEG as VOC's are, else what there is of that name."""
-    endings = (ending for suffix in files.SUFFIXES for ending in (suffix, suffix.upper()))
+    endings = (ending for suffix in listing.SUFFIXES for ending in (suffix, suffix.upper()))
     return next((f"{name}{ending}" for ending in endings if (folder / f"{name}{ending}").exists()), f"{name}.jpg")
 
 
@@ -42,7 +42,7 @@ def names_of(config: dict) -> list[str]:
         return image_names(Path(config["image_set"]))
     folder = Path(config["annotations"])
     names = sorted(
-        name.removesuffix(".xml") for name in files.walk(folder) if name.endswith(".xml") and "/" not in name
+        name.removesuffix(".xml") for name in listing.walk(folder) if name.endswith(".xml") and "/" not in name
     )
     if not names:
         raise UsageError(f"{folder}: holds no .xml file; put the annotations there or correct the path")
@@ -50,33 +50,22 @@ def names_of(config: dict) -> list[str]:
 
 
 def count(config: dict) -> int:
-    """Number of images; FileNotFoundError without the image set."""
+    """Number of images; FileNotFoundError without what names them."""
     if "image_set" not in config:
+        Path(config["annotations"]).stat()
         return len(names_of(config))
     return sum(bool(line.strip()) for line in Path(config["image_set"]).read_bytes().splitlines())
 
 
-def watched(config: dict) -> list[str]:
-    """The file of the ground truth that Snakemake watches."""
-    return [config["image_set"]] if "image_set" in config else []
+def files(config: dict) -> list[str]:
+    """Every file of the ground truth."""
+    folder, names = scored(config)
+    return [*(config[key] for key in ("image_set",) if key in config), *(str(folder / name) for name in names)]
 
 
-def signatures(config: dict) -> tuple[str, str]:
-    """Digests of the images' sizes in the annotations, and of the annotations themselves.
-
-    What cannot be read is for the stages to complain about; here it only differs from what could be.
-    """
-    sizes, folder = hashlib.sha256(), Path(config["annotations"])
-    names = names_of(config)
-    if "image_set" not in config:  # else the workflow watches the names
-        sizes.update("\0".join(names).encode())
-    for name in names:
-        try:
-            entry = read_annotation(folder / f"{name}.xml")
-            sizes.update(f"{entry['width']} {entry['height']}\n".encode())
-        except UsageError as error:
-            sizes.update(f"{error}\n".encode())
-    return sizes.hexdigest(), digest(folder, names)
+def scored(config: dict) -> tuple[Path, list[str]]:
+    """Folder and names of the files that detections are scored against."""
+    return Path(config["annotations"]), [f"{name}.xml" for name in names_of(config)]
 
 
 def truth(config: dict, rows: list[dict]) -> dict:

@@ -10,7 +10,7 @@ import logging
 from pathlib import Path, PurePosixPath
 
 from detport import classes
-from detport.datasets import annotations, files
+from detport.datasets import annotations, listing
 from detport.datasets.folder import image_id
 from detport.errors import UsageError
 from detport.files import sha256
@@ -58,7 +58,7 @@ def image_files(dataset: dict) -> list[str]:
                 f"{folder}: holds the splits {', '.join(splits)} of {described}; choose one: datasets.NAME.split, or"
                 " let datasets.NAME.images name its folder"
             )
-        found = files.image_files(folder)
+        found = listing.image_files(folder)
     if not found:
         raise UsageError(f"{folder}: holds no image of the dataset; put them there or correct the path")
     return sorted(set(found))
@@ -66,7 +66,7 @@ def image_files(dataset: dict) -> list[str]:
 
 def holds(folder: Path, place: Path) -> bool:
     """Whether a split lies inside the folder and is not all of it."""
-    return files.relative(place, folder) not in (None, ".")
+    return listing.relative(place, folder) not in (None, ".")
 
 
 def places(described: Path, split: str, required: bool = True) -> list[Path]:
@@ -96,12 +96,12 @@ def images_at(place: Path, folder: Path, described: Path) -> list[str]:
     """The images of a split, which is a folder or a file that lists them."""
     if not place.is_dir():
         return listed(place, folder)
-    top = files.relative(place, folder)
+    top = listing.relative(place, folder)
     if top is None:
         raise UsageError(
             f"{described}: {place} is not inside {folder}; let datasets.NAME.images name a folder above it"
         )
-    return [str(PurePosixPath(top) / name) for name in files.image_files(place)]
+    return [str(PurePosixPath(top) / name) for name in listing.image_files(place)]
 
 
 def listed(path: Path, folder: Path) -> list[str]:
@@ -110,7 +110,7 @@ def listed(path: Path, folder: Path) -> list[str]:
     for number, line in enumerate(classes.read_text(path).split("\n"), start=1):
         if line.strip():
             paths = [top / line.strip() for top in (path.parent, folder)]
-            inside = [files.relative(each, folder) for each in paths if each.is_file()]
+            inside = [listing.relative(each, folder) for each in paths if each.is_file()]
             if not inside or inside[0] is None:
                 raise UsageError(
                     f"{path}:{number}: {line.strip()!r} is no file inside {folder}; correct the list or"
@@ -208,16 +208,18 @@ def digest(dataset: dict, images: list[str]) -> str:
 
 
 def count(dataset: dict) -> int:
-    """Number of images; FileNotFoundError without the folder."""
+    """Number of images; FileNotFoundError where what names them is not there."""
+    for key in ("images", "annotations", "image_set"):
+        Path(dataset.get(key, ".")).stat()
     return len(image_files(dataset))
 
 
-def watched(dataset: dict) -> list[str]:
-    """The files of the ground truth that Snakemake watches."""
-    return [dataset[key] for key in ("annotations", "image_set") if key in dataset]
+def files(dataset: dict) -> list[str]:
+    """Every file of the ground truth, and where one of labels may be."""
+    return [*([dataset["image_set"]] if "image_set" in dataset else []), *scored(dataset)[1]]
 
 
-def signatures(dataset: dict) -> tuple[str, str]:
-    """Digests of the list of images, and of their labels."""
-    images = image_files(dataset)
-    return hashlib.sha256("\0".join(images).encode("utf-8", "surrogateescape")).hexdigest(), digest(dataset, images)
+def scored(dataset: dict) -> tuple[Path, list[str]]:
+    """Folder and names of the files that detections are scored against."""
+    labels = [str(label_file(dataset["images"], file)) for file in image_files(dataset)]
+    return Path(), [dataset["annotations"], *labels]

@@ -14,10 +14,17 @@ ONNX_TYPES = {
 }
 
 
-def read(path: Path) -> onnx.ModelProto:
-    """An ONNX file, or a one-line reason why it is none."""
+def external_files(path: Path) -> list[str]:
+    """Names, relative to its folder, of the files in which an ONNX file keeps its large tensors."""
+    tensors = read(path, external=False).graph.initializer
+    entries = [entry for tensor in tensors for entry in tensor.external_data if entry.key == "location"]
+    return sorted({entry.value for entry in entries})
+
+
+def read(path: Path, external: bool = True) -> onnx.ModelProto:
+    """An ONNX file, with its external data or without, or a one-line reason why it is none."""
     try:
-        return onnx.load(path)
+        return onnx.load(path, load_external_data=external)
     except DecodeError as error:
         raise Failure(f"{path}: not an ONNX file, or truncated ({error}); make it again") from error
     except (ValueError, onnx.checker.ValidationError) as error:

@@ -19,7 +19,7 @@ def image_files(folder: Path) -> list[str]:
 def walk(folder: Path) -> Iterator[str]:
     """Every file in a folder and the folders in it, each folder once, wherever links lead."""
     if not folder.is_dir():
-        raise FileNotFoundError(2, "no such folder", str(folder))
+        raise UsageError(f"{folder}: no such folder; put it there or correct the path")
     seen = set()
     for top, folders, names in os.walk(folder, followlinks=True):
         place = Path(top).stat()
