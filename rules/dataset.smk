@@ -17,12 +17,12 @@ rule index_dataset:
     threads: CORES
     params:
         config=lambda wildcards: DATASET_FILES[wildcards.dataset],
-        masks=masks_flag,
+        models=scored_models,
         on_bad_image=SETTINGS["on_bad_image"],
         expect=expect,
     shell:
         "python {SCRIPTS:q}/index_dataset.py --dataset-config {params.config:q} --dataset {wildcards.dataset:q}"
-        " {params.masks} --on-bad-image {params.on_bad_image} --threads {threads} --expect {params.expect}"
+        " --model {params.models:q} --on-bad-image {params.on_bad_image} --threads {threads} --expect {params.expect}"
         " --output {output:q} 2> {log:q}"
 
 

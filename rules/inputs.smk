@@ -143,10 +143,9 @@ def shards_of(form: str):
     return files
 
 
-def masks_flag(wildcards) -> str:
-    """Parameter: whether a model is scored on the masks of this dataset, so that bad ones are found before inference."""
-    metrics = [model["metric"] for model in MODELS.values() if model["dataset"] == wildcards.dataset]
-    return "--masks" if any("segm" in metric.get("iou_types", []) for metric in metrics) else ""
+def scored_models(wildcards) -> list[str]:
+    """Parameter: the models that are scored on this dataset, which is checked for what they ask of it before inference."""
+    return [model_file(name) for name, model in MODELS.items() if model["dataset"] == wildcards.dataset]
 
 
 def image_set(wildcards) -> str:

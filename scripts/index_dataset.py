@@ -4,7 +4,11 @@ Writes index.tsv (image_id, file, width, height, bytes, sha256; sorted by image 
 decoded or have another size than the ground truth says are all listed before the stage stops; with
 --on-bad-image skip they stay in the index, later stages leave them out and the report lists them.
 
+Before that, the ground truth is checked: for itself, and for what every --model asks of it, its categories and what its
+metric scores. All that a later stage would refuse is refused here.
+
 Example: python scripts/index_dataset.py --dataset-config config/config.yaml --dataset coco_val2017 \\
+             --model config/models/MODEL.yaml \\
              --output results/datasets/coco_val2017/index.tsv
 """
 
@@ -12,7 +16,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from detport import cli, config, datasets, images, lineage, made, shards
+from detport import cli, config, datasets, decoders, images, lineage, made, metrics, shards
 from detport.errors import Failure, UsageError
 
 
@@ -21,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--dataset-config", type=Path, required=True, help="workflow configuration with the dataset")
     parser.add_argument("--dataset", required=True, help="name of the dataset in it")
     parser.add_argument("--on-bad-image", choices=["fail", "skip"], default="fail")
-    parser.add_argument("--masks", action="store_true", help="check the masks of the ground truth: a metric needs them")
+    parser.add_argument("--model", type=Path, nargs="+", default=[], help="yaml of every model that is scored on it")
     parser.add_argument("--threads", type=cli.positive, default=1, help="images decoded at once")
     parser.add_argument("--output", type=Path, required=True, help="index.tsv")
     args = parser.parse_args(argv)
@@ -32,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise UsageError(f"{folder}: no such folder; put the images of {args.dataset} there or correct the path")
     kind = datasets.load(dataset["kind"])
     truth = made.source(Path(), kind.files(dataset))
-    rows = kind.index_rows(dataset, args.masks)
+    rows = kind.index_rows(dataset)
     truth["signature"] = made.digest_of(rows)
     if dataset["count"] not in (None, len(rows)):
         raise UsageError(
@@ -40,6 +44,9 @@ def main(argv: Sequence[str] | None = None) -> None:
             f" that {dataset.get('annotations', folder)} lists; correct it, or fetch them again"
         )
     refuse_shared_stems(rows)
+    ground_truth = kind.truth(dataset, rows) if args.model else None
+    for path in args.model if ground_truth else []:
+        check_model(path, ground_truth, [row["image_id"] for row in rows])
     with ThreadPoolExecutor(args.threads) as pool:
         reasons = list(pool.map(lambda row: complaint(folder, row, kind.TURNED), rows))
     bad = [f"{row['file']!r}: {reason}" for row, reason in zip(rows, reasons, strict=True) if reason]
@@ -59,6 +66,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     shards.write_index(args.output, rows)
     made.put(record, args.output)
     cli.log.info("%d images, %d of them bad", len(rows), len(bad))
+
+
+def check_model(path: Path, truth: dict, image_ids: list) -> None:
+    """Refuse ground truth that a model cannot be scored on, and tell what of it is not scored."""
+    model = config.load(path, "model")
+    metric, categories = metrics.load(model["metric"]["kind"]), decoders.categories(model["decode"]["categories"])
+    try:
+        for line in metric.check(truth, image_ids, categories, model["metric"]):
+            cli.log.warning("%s: %s", path.stem, line)
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}") from error
 
 
 def complaint(folder: Path, row: dict, turned: bool) -> str | None:

@@ -64,6 +64,6 @@ def evaluate_voc(network: nn.Module, decode: Decode, settings: dict, data: Path)
     rows = detect(network, decode, settings, [(name, data / "images" / f"{name}.jpg") for name in names])
     folder = data / "voc" / "Annotations"
     truth = {name: voc_dataset.read_annotation(folder / f"{name}.xml")["objects"] for name in names}
-    figures = voc_metric.score(truth, rows, settings["metric"]["classes"])
+    figures = voc_metric.score(truth, rows, settings["metric"])
     print(*(f"{metric} mAP {numbers['mAP']:.4f}" for metric, numbers in figures.items()))
     print("  ", *(f"{name} {value:.3f}" for name, value in figures["voc07"]["per_class"].items()))

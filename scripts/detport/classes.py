@@ -55,11 +55,9 @@ def by_name(categories: Iterable[dict]) -> dict[str, int | str]:
     return {category["name"]: category["id"] for category in categories if shared[category["name"]] == 1}
 
 
-def partners(classes: Iterable, categories: list[dict], source: str) -> tuple[list[str], list[str]]:
-    """Which of a model's classes, given by name, no category of the dataset is; and which categories no class is.
-
-    UsageError if none has a partner, or one has two.
-    """
+def unpaired(classes: Iterable, categories: list[dict], source: str) -> list[str]:
+    """What of a model's classes, given by name, no category of the dataset is, and which categories no class is; one
+    line each. UsageError if no class has a partner, or one has two."""
     classes, known = [each for each in classes if each is not None], by_name(categories)
     names, ids = {category["name"] for category in categories}, {category["id"] for category in categories}
     named = [each for each in classes if isinstance(each, str) and each not in ids]
@@ -74,7 +72,13 @@ def partners(classes: Iterable, categories: list[dict], source: str) -> tuple[li
             f" {yamlfile.expectation(alone[0], list(known))}. Correct decode.categories"
         )
     taken = {known.get(each, each) for each in classes}
-    return alone, [category["name"] for category in categories if category["id"] not in taken]
+    missed = [category["name"] for category in categories if category["id"] not in taken]
+    lines = []
+    if alone:
+        lines.append(f"classes that are no category of {source}, whose detections are not scored: {', '.join(alone)}")
+    if missed:
+        lines.append(f"categories of {source} that no class is, whose objects are never found: {', '.join(missed)}")
+    return lines
 
 
 def with_ids(rows: list[dict], categories: list[dict]) -> tuple[list[dict], dict[str, int]]:

@@ -165,14 +165,14 @@ def test_any_dataset_scored_as_voc(tmp_path):
     content = truth()
     content["annotations"].append({"image_id": 1, "category_id": 2, "bbox": [20, 4, 10, 10], "iscrowd": 1})
     found = coco.read(written(tmp_path / "a.json", content))
-    assert voc_metric.objects_of(found, [1]) == {
+    settings = {"classes": ["cat", "dog"], "rounding": "none", "iou_threshold": 0.5}
+    assert voc_metric.objects_of(found, [1], settings) == {
         "1": [
             {"name": "dog", "box": [3, 3, 12, 12], "difficult": False},
             {"name": "cat", "box": [21, 5, 30, 14], "difficult": True},
         ]
     }
     rows = [{"image_id": 1, "category_id": 2, "bbox": [2, 2, 10, 10], "score": 0.9}]
-    settings = {"classes": ["cat", "dog"], "rounding": "none", "iou_threshold": 0.5}
     figures = voc_metric.evaluate(found, [1, 2], rows, settings, False)
     assert figures["voc07"]["per_class"] == pytest.approx({"cat": 0, "dog": 1})
 
@@ -268,18 +268,33 @@ def test_an_index_of_other_annotations_is_refused(tmp_path):
         scored(tmp_path, ["--annotations", str(path)], [], images)
 
 
-def test_partners_of_classes():
+def test_what_has_no_partner():
     categories = truth()["categories"]
-    assert classes.partners(["dog", "horse", None, 2], categories, "t") == (["horse"], [])
-    assert classes.partners(["dog", "horse"], categories, "t") == (["horse"], ["cat"])
+    horse = "classes that are no category of t, whose detections are not scored: horse"
+    cat = "categories of t that no class is, whose objects are never found: cat"
+    assert classes.unpaired(["dog", "horse", None, 2], categories, "t") == [horse]
+    assert classes.unpaired(["dog", "horse"], categories, "t") == [horse, cat]
+    assert classes.unpaired([1, 2], categories, "t") == []
     with pytest.raises(
         UsageError, match="t: has none of the model's classes by name, the first is 'Dog'; did you mean"
     ):
-        classes.partners(["Dog", "horse"], categories, "t")
+        classes.unpaired(["Dog", "horse"], categories, "t")
     twice = [*categories, {"id": 9, "name": "dog"}]
-    assert classes.partners([1, "cat"], twice, "t") == ([], ["dog"])
+    assert classes.unpaired([1, 9, "cat"], twice, "t") == []
     with pytest.raises(UsageError, match="several categories are called 'dog'; give ids"):
-        classes.partners(["dog", "cat"], twice, "t")
+        classes.unpaired(["dog", "cat"], twice, "t")
+
+
+def test_what_has_no_partner_is_told_before_any_image_is_opened(tmp_path, caplog):
+    path = written(tmp_path / "t.json", truth())
+    (tmp_path / "m.yaml").write_text(
+        MODEL.replace("[1, 2, 4, 5, 7, 8, 11]", "[dog, horse, null, cat, cow, null, null]")
+    )
+    options = dataset_config(tmp_path, kind="coco", images=str(tmp_path), annotations=str(path))
+    files = ["--model", str(tmp_path / "m.yaml"), "--output", str(tmp_path / "index.tsv")]
+    with pytest.raises(Failure, match="2 of 2 images"):
+        index_dataset.main([*options, *files])
+    assert "m: classes that are no category of" in caplog.text and "not scored: horse, cow" in caplog.text
 
 
 def model_with(tmp_path: Path, categories: str) -> list | str:
@@ -342,5 +357,5 @@ def test_keys_that_do_not_go_together(tmp_path, dataset, problem):
 @pytest.mark.parametrize("kind", ["coco", "voc", "yolo", "folder"])
 def test_every_kind_has_what_the_workflow_asks_for(kind):
     module = datasets.load(kind)
-    names = ("index_rows", "truth", "source", "count", "files", "scored", "ANNOTATIONS", "TURNED")
+    names = ("index_rows", "categories", "truth", "source", "count", "files", "scored", "ANNOTATIONS", "TURNED")
     assert all(hasattr(module, name) for name in names)

@@ -306,7 +306,7 @@ def test_evaluate_reads_the_annotations_of_the_given_images(config: dict) -> Non
 def test_a_class_that_the_metric_does_not_list_is_refused(config: dict) -> None:
     """Its objects would never be found missing."""
     truth = dataset.truth(config, [{"image_id": "000012"}, {"image_id": "000003"}])
-    with pytest.raises(UsageError, match=r"Annotations: '000003' has a 'dog', which metric\.classes does not list"):
+    with pytest.raises(UsageError, match=r"000003\.xml: has a 'dog', which metric\.classes does not list"):
         metric.evaluate(truth, ["000012", "000003"], [], rules("person"), False)
 
 

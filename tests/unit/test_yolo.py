@@ -129,8 +129,10 @@ def test_a_dataset_without_a_single_label_is_a_wrong_path(dataset, tmp_path):
 
 
 def test_masks_are_asked_for_only_where_they_are_scored(dataset):
-    with pytest.raises(UsageError, match=r"labels/val/a\.txt: has a box without a mask"):
-        yolo.index_rows(dataset, masks=True)
+    truth = yolo.truth(dataset, rows_of(dataset))
+    assert metric.check(truth, ["a"], ["dog", "cat"], SETTINGS) == []
+    with pytest.raises(UsageError, match=r"labels/val/a\.txt\.segmentation: None; expected polygons"):
+        metric.check(truth, ["a"], ["dog", "cat"], SETTINGS | {"iou_types": ["segm"]})
 
 
 def test_a_split_of_data_yaml(dataset, tmp_path):

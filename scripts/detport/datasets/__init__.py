@@ -7,8 +7,9 @@ from types import ModuleType
 def load(kind: str) -> ModuleType:
     """The module of a dataset kind. It has
 
-    index_rows(dataset, masks): one row per image, after a check of the ground truth, of its masks only where they are
-    asked for; without width and height where only the image itself knows them;
+    index_rows(dataset): one row per image, after a check of the ground truth; without width and height where only the
+    image itself knows them;
+    categories(dataset): id and name of what the ground truth has objects of;
     truth(dataset, rows): the ground truth of the index's rows in COCO's form, or None where there is none;
     source(dataset, rows): name and digest of that ground truth;
     count(dataset): how many images there are;

@@ -62,9 +62,8 @@ def check_masks(path: Path | str, truth: dict) -> None:
         else:
             problem = f"{shown(mask)}; expected polygons or run-length encoding"
         if problem:
-            raise UsageError(
-                f"{path}: annotations[{i}].segmentation: {problem}. Correct it, or leave segm out of metric.iou_types"
-            )
+            where = annotation.get("where", f"{path}: annotations[{i}]")
+            raise UsageError(f"{where}.segmentation: {problem}. Correct it, or leave segm out of metric.iou_types")
 
 
 def polygons_problem(polygons: list) -> str | None:

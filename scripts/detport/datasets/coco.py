@@ -127,6 +127,11 @@ def source(dataset: dict, rows: list[dict]) -> dict[str, str]:
     return {"file": path.name, "sha256": sha256(path)}
 
 
+def categories(dataset: dict) -> list[dict]:
+    """Id and name of what the ground truth has objects of."""
+    return read(Path(dataset["annotations"]))["categories"]
+
+
 def of_split(dataset: dict, truth: dict) -> list[dict]:
     """The images of a dataset's split, or all of them if it names none."""
     split, found = dataset.get("split"), sorted({str(image["split"]) for image in truth["images"] if "split" in image})
@@ -140,14 +145,10 @@ def of_split(dataset: dict, truth: dict) -> list[dict]:
     return [image for image in truth["images"] if str(image.get("split")) == split]
 
 
-def index_rows(dataset: dict, masks: bool = False) -> list[dict]:
-    """One row per image of the ground truth, sorted by image id, those that are text behind the numbers; with `masks`,
-    those are checked as well."""
+def index_rows(dataset: dict) -> list[dict]:
+    """One row per image of the ground truth, sorted by image id, those that are text behind the numbers."""
     path = Path(dataset["annotations"])
-    truth = read(path)
-    if masks:
-        annotations.check_masks(path, truth)
-    images = sorted(of_split(dataset, truth), key=lambda image: annotations.order(image["id"]))
+    images = sorted(of_split(dataset, read(path)), key=lambda image: annotations.order(image["id"]))
     return [
         {
             "image_id": image["id"],

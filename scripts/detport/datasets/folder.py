@@ -9,7 +9,7 @@ ANNOTATIONS = None
 TURNED = False  # so that the sizes are those of the stored pixels, with which both decoders can do
 
 
-def index_rows(dataset: dict, masks: bool = False) -> list[dict]:
+def index_rows(dataset: dict) -> list[dict]:
     """One row per image; its name without the extension is the image id."""
     folder = Path(dataset["images"])
     found = listing.image_files(folder)
@@ -21,6 +21,11 @@ def index_rows(dataset: dict, masks: bool = False) -> list[dict]:
 def image_id(file: str) -> str:
     """What an image without an id is called: its file, without the extension."""
     return str(Path(file).with_suffix(""))
+
+
+def categories(dataset: dict) -> list[dict]:
+    """Any: nothing is known."""
+    return []
 
 
 def truth(dataset: dict, rows: list[dict]) -> None:

@@ -20,8 +20,8 @@ FARTHEST = 1e9  # pixels; nothing in an image is farther away
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
 
-def index_rows(config: dict, masks: bool = False) -> list[dict]:
-    """One row per image, in the order of the image set; the VOC name is the image id. There are no masks to check."""
+def index_rows(config: dict) -> list[dict]:
+    """One row per image, in the order of the image set; the VOC name is the image id."""
     folder, images = Path(config["annotations"]), Path(config["images"])
     entries = {name: read_annotation(folder / f"{name}.xml") for name in names_of(config)}
     return [
@@ -68,10 +68,16 @@ def scored(config: dict) -> tuple[Path, list[str]]:
     return Path(config["annotations"]), [f"{name}.xml" for name in names_of(config)]
 
 
+def categories(config: dict) -> list[dict]:
+    """Id and name of what the ground truth has objects of."""
+    return truth(config, [{"image_id": name} for name in names_of(config)])["categories"]
+
+
 def truth(config: dict, rows: list[dict]) -> dict:
     """The ground truth of the index's rows in COCO's form: classes have no numbers, so a category's id is its name;
     boxes begin at 0, and a difficult object is a crowd, which nobody has to find."""
-    objects = ground_truth(Path(config["annotations"]), [str(row["image_id"]) for row in rows])
+    folder = Path(config["annotations"])
+    objects = ground_truth(folder, [str(row["image_id"]) for row in rows])
     boxes = []
     for row, found in zip(rows, objects.values(), strict=True):
         for each in found:
@@ -80,6 +86,7 @@ def truth(config: dict, rows: list[dict]) -> dict:
             boxes.append(
                 {
                     "id": len(boxes) + 1,
+                    "where": str(folder / f"{row['image_id']}.xml"),
                     "image_id": row["image_id"],
                     "category_id": each["name"],
                     "bbox": box,

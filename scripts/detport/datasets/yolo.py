@@ -20,28 +20,27 @@ log = logging.getLogger("detport")
 ANNOTATIONS = "file"
 TURNED = True
 OVER = 0.01  # part of a side by which a label may reach over the image's edge
+LARGE = annotations.LONGEST_SIDE
 BOX, CORNER = 4, 2  # numbers of a box, and of a polygon's corner
 SPLITS = ("train", "val", "valid", "test")
 
 
-def index_rows(dataset: dict, masks: bool = False) -> list[dict]:
+def index_rows(dataset: dict) -> list[dict]:
     """One row per image, in the order of their names; the name without the extension is the image id. Every label is
-    checked; with `masks`, that each has one."""
+    checked."""
     rows = [{"image_id": image_id(file), "file": file} for file in image_files(dataset)]
-    found = truth(dataset, [row | {"width": 1, "height": 1} for row in rows])
-    without = next((each for each in found["annotations"] if "segmentation" not in each), None)
-    if masks and without:
-        raise UsageError(
-            f"{label_file(dataset['images'], without['file'])}: has a box without a mask; write polygons, or leave segm"
-            " out of metric.iou_types"
-        )
-    if not found["annotations"]:
+    if not truth(dataset, rows)["annotations"]:
         first = label_file(dataset["images"], rows[0]["file"])
         raise UsageError(
             f"{dataset['images']}: none of its {len(rows)} images has a label, the first would be in {first}; correct"
             " datasets.NAME.images, or use kind: folder for images alone"
         )
     return rows
+
+
+def categories(dataset: dict) -> list[dict]:
+    """Id and name of what the ground truth has objects of; the id is the number of the class."""
+    return [{"id": i, "name": name} for i, name in enumerate(classes.read_names(Path(dataset["annotations"])))]
 
 
 def image_files(dataset: dict) -> list[str]:
@@ -128,18 +127,18 @@ def label_file(folder: str | Path, file: str) -> Path:
 
 
 def truth(dataset: dict, rows: list[dict]) -> dict:
-    """The ground truth of the index's rows in COCO's form; a category's id is the number of its class."""
-    names = classes.read_names(Path(dataset["annotations"]))
-    found = []
+    """The ground truth of the index's rows in COCO's form. Where a row has no size yet, boxes are in fractions, and the
+    image counts as large."""
+    known, found = categories(dataset), []
     for row in rows:
-        for label in labels(label_file(dataset["images"], row["file"]), len(names)):
-            found.append(
-                annotation(label, row) | {"id": len(found) + 1, "image_id": row["image_id"], "file": row["file"]}
-            )
+        path = label_file(dataset["images"], row["file"])
+        for each in labels(path, len(known)):
+            own = {"id": len(found) + 1, "image_id": row["image_id"], "where": str(path)}
+            found.append(own | annotation(each, row.get("width", 1), row.get("height", 1)))
     return {
         "source": dataset["annotations"],
-        "images": [row | {"id": row["image_id"]} for row in rows],
-        "categories": [{"id": i, "name": name} for i, name in enumerate(names)],
+        "images": [{"width": LARGE, "height": LARGE} | row | {"id": row["image_id"]} for row in rows],
+        "categories": known,
         "annotations": found,
     }
 
@@ -176,10 +175,9 @@ def label(where: str, words: list[str], count: int) -> tuple[float, ...]:
     return kind, *fractions
 
 
-def annotation(label: tuple[float, ...], row: dict) -> dict:
+def annotation(label: tuple[float, ...], width: int, height: int) -> dict:
     """Category, box and, of a polygon, mask of a label in pixels."""
     kind, *fractions = label
-    width, height = row["width"], row["height"]
     if len(fractions) == BOX:
         x, y, w, h = fractions
         box = [(x - w / 2) * width, (y - h / 2) * height, w * width, h * height]

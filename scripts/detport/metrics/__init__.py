@@ -9,6 +9,8 @@ NOTHING_TO_FIND = -1.0  # COCO's mark in place of a figure: the ground truth has
 def load(kind: str) -> ModuleType:
     """The module of a metric. Ground truth comes from a dataset kind, in COCO's form. It has
 
+    check(truth, image_ids, categories, settings): UsageError for what evaluate would refuse of this ground truth, or of
+    a model with these categories, after everything else has run; else what it would leave out, one line each;
     categories(truth, settings): id and name of everything that can be found;
     counted(truth, image_ids, settings): those of the scored images that the figures are over;
     which_images(settings): the same in words;

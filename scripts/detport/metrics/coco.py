@@ -15,6 +15,7 @@ import pandas as pd
 import pycocotools.coco
 import pycocotools.cocoeval
 
+from detport.classes import unpaired
 from detport.datasets import annotations as annotation_checks
 from detport.errors import Failure, UsageError
 from detport.metrics import NOTHING_TO_FIND
@@ -22,7 +23,24 @@ from detport.metrics import NOTHING_TO_FIND
 SECOND_EVALUATOR = "pycocotools"
 AREAS = ("all", "small", "medium", "large")  # COCO's area ranges, in the order of its arrays
 AGREEMENT = 1e-9  # largest difference of a number between the two evaluators
+SHOWN = 5  # ids in a complaint
 SHORT_SIDE = 32  # pixels; MMDetection's training filter drops images with a shorter one
+
+
+def check(truth: dict, image_ids: list, categories: list, settings: dict) -> list[str]:
+    """Refuse ground truth without the model's categories, or without the masks and images that the metric asks for."""
+    known = {category["id"] for category in truth["categories"]}
+    lacking = [each for each in categories if each is not None and not isinstance(each, str) and each not in known]
+    if lacking:
+        raise UsageError(
+            f"{truth['source']}: {len(lacking)} of the {len(categories)} ids in decode.categories are none of its"
+            f" categories: {', '.join(map(str, lacking[:SHOWN]))}{', …' * (len(lacking) > SHOWN)}; correct"
+            " decode.categories"
+        )
+    if "segm" in settings["iou_types"]:
+        annotation_checks.check_masks(truth["source"], truth)
+    counted(truth, image_ids, settings)
+    return unpaired(categories, truth["categories"], truth["source"])
 
 
 def evaluate(truth: dict, image_ids: list, rows: list[dict], settings: dict, cross_check: bool) -> dict:

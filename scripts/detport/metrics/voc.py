@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from detport.boxes import overlaps
-from detport.classes import with_ids
+from detport.classes import unpaired, with_ids
 from detport.errors import Failure, UsageError
 from detport.files import atomic
 
@@ -19,21 +19,30 @@ SECOND_EVALUATOR = None
 RECALLS = np.arange(0.0, 1.1, 0.1)  # 0.30000000000000004 and the like included: recall 3/10 does not reach it
 
 
+def check(truth: dict, image_ids: list, wanted: list, settings: dict) -> list[str]:
+    """Refuse objects and categories of classes that the metric does not list."""
+    count = len(settings["classes"])
+    strange = [each for each in wanted if isinstance(each, int) and not 1 <= each <= count]
+    if strange:
+        raise UsageError(
+            f"decode.categories has {strange[0]}, but metric.classes names the categories 1 to {count}; correct one of"
+            " them"
+        )
+    objects_of(truth, image_ids, settings)
+    return unpaired(wanted, categories(truth, settings), "metric.classes")
+
+
 def evaluate(truth: dict, image_ids: list, rows: list[dict], settings: dict, cross_check: bool) -> dict:
     """Figures over exactly these images, whose order decides which of two detections with equal scores comes first.
 
     There is no second evaluator: `cross_check` changes nothing.
     """
-    objects = objects_of(truth, image_ids)
-    for image, found in objects.items():
-        strange = next((each["name"] for each in found if each["name"] not in settings["classes"]), None)
-        if strange is not None:
-            raise UsageError(f"{truth['source']}: {image!r} has a {strange!r}, which metric.classes does not list")
-    return score(objects, with_text_ids(rows), settings)
+    return score(objects_of(truth, image_ids, settings), with_text_ids(rows), settings)
 
 
-def objects_of(truth: dict, image_ids: list) -> dict[str, list[dict]]:
-    """Name, 1-based corners and difficulty of every object of these images, in their order; a crowd is difficult."""
+def objects_of(truth: dict, image_ids: list, settings: dict) -> dict[str, list[dict]]:
+    """Name, 1-based corners and difficulty of every object of these images, in their order; a crowd is difficult. All
+    are of classes that the metric lists: others would never be found missing."""
     names = {category["id"]: category["name"] for category in truth["categories"]}
     found: dict[str, list[dict]] = {str(image): [] for image in image_ids}
     for annotation in truth["annotations"]:
@@ -41,7 +50,11 @@ def objects_of(truth: dict, image_ids: list) -> dict[str, list[dict]]:
             x, y, width, height = annotation["bbox"]
             box = [x + 1, y + 1, x + width, y + height]
             difficult = bool(annotation["iscrowd"])
-            found[image].append({"name": names[annotation["category_id"]], "box": box, "difficult": difficult})
+            name = names[annotation["category_id"]]
+            if name not in settings["classes"]:
+                where = annotation.get("where", f"{truth['source']}: image {image}")
+                raise UsageError(f"{where}: has a {name!r}, which metric.classes does not list")
+            found[image].append({"name": name, "box": box, "difficult": difficult})
     return found
 
 
