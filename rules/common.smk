@@ -159,7 +159,7 @@ def scratch_mb(wildcards) -> int:
 def products(model: str) -> list:
     """Everything that is made for a model, the index of its dataset first."""
     name = MODELS[model]["dataset"]
-    index = detport_lineage.of_dataset(name, DATASETS[name], SETTINGS["on_bad_image"], PINNED)
+    index = detport_lineage.of_dataset(name, DATASETS[name], SETTINGS, PINNED)
     return [index, *detport_lineage.of_model(model, MODELS[model], DATASETS[name], BACKENDS, SETTINGS, PINNED)]
 
 

@@ -18,6 +18,7 @@ With metric voc, --comp4 DIR writes the detections as the result files that VOC'
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 
 from detport import classes, cli, config, datasets, detections, lineage, made, metrics, shards
 from detport.errors import Failure, UsageError
@@ -89,6 +90,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             "too_large": too_large,
             "detections": len(rows),
             "simulator": any(part["simulator"] for part in parts),
+            "sample": sample(args.index, len(index), kind, dataset),
             "annotations": kind.source(dataset, images),
         }
         write_json(args.output, accuracy)
@@ -117,6 +119,15 @@ def figures(truth: dict | None, scored: list, rows: list[dict], settings: dict, 
         "unscored": unscored,
         "cross_checked": cross_check and metric.SECOND_EVALUATOR is not None,
     }
+
+
+def sample(path: Path, images: int, kind: ModuleType, dataset: dict) -> dict | None:
+    """How many images an index has and the dataset has, if the record of the index says that it is of a sample."""
+    record = made.read(path)
+    if record is None or record["recipes"]["index_dataset"]["settings"]["sample"] is None:
+        return None
+    count = kind.count(dataset)
+    return {"images": images, "of": count} if images < count else None
 
 
 def require_all(index: list, scored: list, skipped: list) -> None:

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from detport import cli, config, datasets, decoders, images, lineage, made, metrics, shards
+from detport import cli, config, datasets, decoders, images, lineage, made, metrics, sampling, shards
 from detport.errors import Failure, UsageError
 
 
@@ -26,6 +26,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--dataset", required=True, help="name of the dataset in it")
     parser.add_argument("--on-bad-image", choices=["fail", "skip"], default="fail")
     parser.add_argument("--model", type=Path, nargs="+", default=[], help="yaml of every model that is scored on it")
+    parser.add_argument(
+        "--sample", type=cli.positive, help="only so many images; sampling.py says which (default: all)"
+    )
     parser.add_argument("--threads", type=cli.positive, default=1, help="images decoded at once")
     parser.add_argument("--output", type=Path, required=True, help="index.tsv")
     args = parser.parse_args(argv)
@@ -37,14 +40,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     kind = datasets.load(dataset["kind"])
     truth = made.source(Path(), kind.files(dataset))
     rows = kind.index_rows(dataset)
-    truth["signature"] = made.digest_of(rows)
     if dataset["count"] not in (None, len(rows)):
         raise UsageError(
             f"{args.dataset_config}: datasets.{args.dataset}.count: {dataset['count']} is not the {len(rows)} images"
             f" that {dataset.get('annotations', folder)} lists; correct it, or fetch them again"
         )
     refuse_shared_stems(rows)
-    ground_truth = kind.truth(dataset, rows) if args.model else None
+    ground_truth = kind.truth(dataset, rows) if args.model or args.sample else None
+    if args.sample:
+        rows = sampling.choose(rows, ground_truth, args.sample)
+    truth["signature"] = made.digest_of(rows)
     for path in args.model if ground_truth else []:
         check_model(path, ground_truth, [row["image_id"] for row in rows])
     with ThreadPoolExecutor(args.threads) as pool:
@@ -62,7 +67,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         size, _, digest = files[row["file"]]
         row |= {"bytes": size or 0, "sha256": digest or ""}
     sources = {"truth": truth, "images": made.of_entries(files)}
-    record = made.begin(lineage.index_recipe(dataset, args.on_bad_image), {}, sources, args.expect, args.threads)
+    record = made.begin(
+        lineage.index_recipe(dataset, args.on_bad_image, args.sample), {}, sources, args.expect, args.threads
+    )
     shards.write_index(args.output, rows)
     made.put(record, args.output)
     cli.log.info("%d images, %d of them bad", len(rows), len(bad))

@@ -204,9 +204,12 @@ def test_an_image_more_makes_the_index_stale(alone, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     dataset, index = {"kind": "folder", "images": str(alone)}, "results/datasets/d/index.tsv"
     index_dataset.main([*dataset_config(tmp_path, **dataset), "--output", index])
-    assert stale.find([lineage.of_dataset("d", dataset, "fail")]) == {}
+    assert stale.find([lineage.of_dataset("d", dataset, {"on_bad_image": "fail", "sample": None})]) == {}
     picture(alone / "deep" / "new.jpg")
-    assert "new.jpg changed" in stale.find([lineage.of_dataset("d", dataset, "fail")])[index]
+    assert (
+        "new.jpg changed"
+        in stale.find([lineage.of_dataset("d", dataset, {"on_bad_image": "fail", "sample": None})])[index]
+    )
 
 
 def test_images_that_nobody_can_read_are_named_and_not_passed_over(alone, tmp_path):

@@ -206,7 +206,7 @@ def test_the_index_has_the_size_of_the_image_as_its_exif_turns_it(dataset, tmp_p
 
 def stale(dataset: dict) -> dict:
     """What is stale of the dataset's index and why."""
-    return stale_files.find([lineage.of_dataset("d", dataset, "fail")])
+    return stale_files.find([lineage.of_dataset("d", dataset, {"on_bad_image": "fail", "sample": None})])
 
 
 def test_what_makes_the_index_stale(dataset, tmp_path, monkeypatch):
