@@ -288,6 +288,15 @@ def test_what_has_no_partner():
         classes.unpaired(["dog", "cat"], twice, "t")
 
 
+def test_what_has_no_partner_is_known_from_the_configuration_alone(tmp_path, voc_folder):
+    """The workflow tells it before its first job; ids are for the index to check."""
+    named = {"kind": "coco", "annotations": str(written(tmp_path / "t.json", truth()))}
+    assert ["not scored: horse" in line for line in datasets.unpaired(named, ["dog", "cat", "horse"])] == [True]
+    assert datasets.unpaired(named, [1, 77, None]) == datasets.unpaired(named, "coco80") == []
+    assert ["never found: cat" in line for line in datasets.unpaired(voc_folder, ["dog"])] == [True]
+    assert datasets.unpaired({"kind": "folder", "images": "."}, ["dog"]) == []
+
+
 def test_what_has_no_partner_is_told_before_any_image_is_opened(tmp_path, caplog):
     path = written(tmp_path / "t.json", truth())
     (tmp_path / "m.yaml").write_text(

@@ -3,6 +3,8 @@
 import importlib
 from types import ModuleType
 
+from detport import classes
+
 
 def load(kind: str) -> ModuleType:
     """The module of a dataset kind. It has
@@ -20,3 +22,12 @@ def load(kind: str) -> ModuleType:
     as its EXIF turns it, or about the stored pixels.
     """
     return importlib.import_module(f"detport.datasets.{kind}")
+
+
+def unpaired(dataset: dict, declared: str | list) -> list[str]:
+    """What of a model's classes that it gives by name, as `decode.categories`, and of the dataset's categories has no
+    partner, one line each; nothing where that is not known."""
+    if isinstance(declared, str) or not any(isinstance(each, str) for each in declared):
+        return []
+    found = load(dataset["kind"]).categories(dataset)
+    return classes.unpaired(declared, found, dataset["annotations"]) if found else []
