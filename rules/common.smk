@@ -10,8 +10,9 @@ from detport import canvases as detport_canvases
 from detport import compilers as detport_compilers
 from detport import datasets as detport_datasets
 from detport import disk as detport_disk
-from detport import engine as detport_engine
 from detport import lineage as detport_lineage
+from detport import schemas as detport_schemas
+from detport import shards as detport_shards
 from detport import yamlfile as detport_yaml
 from detport.report import gates as detport_gates
 
@@ -73,13 +74,12 @@ def backend_file(name: str) -> Path:
     return own if own.exists() else ROOT / own
 
 
-def dataset_file(name: str) -> str:
-    """The configuration file that holds a dataset as it is in force."""
-    for file in reversed(workflow.configfiles or ["config/config.yaml"]):
-        datasets = (detport_yaml.read_yaml(Path(file))[0] or {}).get("datasets", {})
-        if datasets.get(name) and detport_config.load_dataset(Path(file), name) == SETTINGS["datasets"][name]:
-            return str(file)
-    raise UsageError(f"datasets.{name}: differs from every configuration file; change it in a file, not with --config")
+def configurations_of(dataset: str) -> list[str]:
+    """The configuration files that say something of a dataset, which together give it as it is in force."""
+    files = [file for file in CONFIGURATIONS if dataset in detport_yaml.read_yaml(file)[0].get("datasets", {})]
+    if not files or detport_config.load_dataset(files, dataset) != DATASETS[dataset]:
+        raise UsageError(f"datasets.{dataset}: change it in a file (--configfile), not with --config")
+    return list(map(str, files))
 
 
 def image_count(dataset: dict) -> int:
@@ -93,11 +93,18 @@ def image_count(dataset: dict) -> int:
 try:
     SETTINGS, MODELS, BACKENDS = load_configuration()
     DATASETS = SETTINGS["datasets"]
-    DATASET_FILES = {model["dataset"]: dataset_file(model["dataset"]) for model in MODELS.values()}
+    DATASET_FILES = {name: configurations_of(name) for name in DATASETS}
     IMAGES = {name: image_count(dataset) for name, dataset in DATASETS.items()}
+    for name, dataset in DATASETS.items():
+        IMAGES[name], dataset["shards"] = detport_shards.sizes(dataset, IMAGES[name], SETTINGS["sample"])
     BUDGET = detport_disk.budget(MODELS, IMAGES, DATASETS, BACKENDS, SETTINGS)
 except UsageError as error:
     give_up(error)
+
+for name in () if workflow.remote_exec else DATASET_FILES:
+    advice = detport_shards.advice(IMAGES[name], DATASETS[name]["shards"])
+    if advice:
+        print(f"detport: warning: datasets.{name}.shards: {advice}", file=sys.stderr)
 
 detport_engine.limit(workflow, "scratch_mb", BUDGET.scratch_mb)
 CORES = detport_engine.cores(workflow) or 1  # for stages that run alone on the machine
@@ -105,8 +112,8 @@ SCRIPTS = os.path.relpath(ROOT / "scripts")
 # Packages of conda's environments are those of the lock; else jobs run with this Python. A prefix replaces Snakemake's
 # own, which is bash's strict mode.
 PINNED = any(str(method) == "conda" for method in workflow.deployment_settings.deployment_method)
-if not PINNED:
-    shell.prefix(f"set -euo pipefail; export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; ")
+OWN_PYTHON = "" if PINNED else f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; "
+shell.prefix(f"set -euo pipefail; {ON_KILL}{OWN_PYTHON}")
 # The command line is for the report's provenance only. A job of a cluster reads this file again and keeps the command
 # that it was given.
 if not workflow.remote_exec:

@@ -18,7 +18,7 @@ rule index_dataset:
     params:
         config=lambda wildcards: DATASET_FILES[wildcards.dataset],
         models=scored_models,
-        sample=f"--sample {SETTINGS['sample']}" if SETTINGS["sample"] else "",
+        sample=sample_flag,
         on_bad_image=SETTINGS["on_bad_image"],
         expect=expect,
     shell:

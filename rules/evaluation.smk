@@ -22,7 +22,8 @@ rule evaluate:
         expect=expect,
     shell:
         "python {SCRIPTS:q}/evaluate.py --expect {params.expect} --model {params.model:q} --index {input.index:q} {params.cross_check}"
-        " --dataset-config {params.config:q} --dataset {params.dataset:q} --detections {input.detections:q} --output {output:q} 2> {log:q}"
+        " --dataset-config {params.config:q} --dataset {params.dataset:q} --detections {input.detections:q}"
+        " --output {output:q} 2> {log:q}"
 
 
 rule comp4:

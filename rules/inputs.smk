@@ -11,6 +11,7 @@ def required(*needs: tuple[str, str, str]) -> None:
     problems = [(path, problem(Path(path), kind), what) for path, kind, what in needs]
     lines = [f"  {path}  {found}  ({what})" for path, found, what in problems if found]
     if lines:
+        reports_are_stale()
         give_up(
             "files are missing or cannot be used. Put them there, or correct their paths:\n"
             + "\n".join(lines)
@@ -46,7 +47,7 @@ def dataset_files(name: str) -> list[tuple[str, str, str]]:
         "image_set": ("file", "list of images"),
     }
     return [
-        (DATASETS[name][key], kind, f"{text}, config/config.yaml: datasets.{name}.{key}")
+        (DATASETS[name][key], kind, f"{text}, {', '.join(DATASET_FILES[name])}: datasets.{name}.{key}")
         for key, (kind, text) in what.items()
         if key in DATASETS[name]
     ]
@@ -144,8 +145,9 @@ def source_flag(what: str):
 
 
 def runner_env(wildcards) -> str:
-    """Only eager PyTorch needs torch to run a model."""
-    return "../envs/export.yaml" if BACKENDS[wildcards.backend]["runs"] == "checkpoint" else "../envs/run.yaml"
+    """The environment that a family runs models in."""
+    family = detport_schemas.plugin("backends", BACKENDS[wildcards.backend]["family"])
+    return f"../envs/{family.get('environment', 'run')}.yaml"
 
 
 def shards_of(form: str):
@@ -162,6 +164,11 @@ def scored_models(wildcards) -> list[str]:
     return [model_file(name) for name, model in MODELS.items() if model["dataset"] == wildcards.dataset]
 
 
+def sample_flag(wildcards) -> str:
+    """Parameter: how many images of the dataset, if not all."""
+    return f"--sample {SETTINGS['sample']}" if SETTINGS["sample"] else ""
+
+
 def image_set(wildcards) -> str:
     """Name of the dataset's list of images."""
     return Path(dataset_of(wildcards).get("image_set", "test")).stem
@@ -169,7 +176,8 @@ def image_set(wildcards) -> str:
 
 def result_files(wildcards) -> list[str]:
     """Folders of VOC's result files that belong to a report, if the configuration asks for them."""
-    if not SETTINGS["comp4"] or MODELS[wildcards.model]["metric"]["kind"] != "voc":
+    kind = MODELS[wildcards.model]["metric"]["kind"]
+    if not SETTINGS["comp4"] or not detport_schemas.plugin("metrics", kind).get("result_files"):
         return []
     return [f"results/{wildcards.model}/{backend}/comp4" for backend in BACKENDS]
 

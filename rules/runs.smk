@@ -1,8 +1,10 @@
 # The beginning and the end of a run: one at a time in a folder, and nothing there that it is going to replace. Only code.
 
 from detport import files as detport_files
+from detport import processes as detport_processes
 from detport import runs as detport_runs
 from detport import stale as detport_stale
+from detport import stopped as detport_stopped
 
 
 @functools.cache
@@ -28,6 +30,7 @@ def begin() -> None:
 def claim() -> list[str]:
     """Be the only run here, and clear away what earlier ones left; what was done, one line each."""
     said = detport_runs.claim(Path())
+    detport_stopped.watch(os.environ[detport_processes.VARIABLE])
     if warning := detport_engine.untried():
         said.append(warning)
     kept = {
@@ -68,6 +71,12 @@ def stale_files() -> dict[str, str]:
     made += detport_lineage.of_all(MODELS, PINNED) * (models == list(MODELS))
     found = detport_stale.find(made, detport_engine.cores(workflow))
     return {f"{path}/made.json" if Path(path).is_dir() else path: reason for path, reason in found.items()}
+
+
+def reports_are_stale() -> None:
+    """Before a real run stops for want of a file: reports of what it was about do not count any more."""
+    if detport_engine.is_real_run(workflow):
+        detport_stale.invalidate(f"reports/{name}.txt" for name in targeted())
 
 
 def check_again() -> None:

@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     truth_options = parser.add_mutually_exclusive_group(required=True)
     truth_options.add_argument("--annotations", type=Path, help="the ground truth: COCO's file, or VOC's folder")
     truth_options.add_argument("--dataset", help="name of the dataset in --dataset-config")
-    parser.add_argument("--dataset-config", type=Path, help="workflow configuration with the dataset")
+    parser.add_argument("--dataset-config", type=Path, nargs="+", help="workflow configuration with the dataset")
     parser.add_argument("--detections", type=Path, nargs="+", required=True, help="detections of every shard")
     parser.add_argument("--cross-check", action="store_true", help="a second evaluator must agree on every number")
     parser.add_argument("--output", type=Path, help="accuracy.json")

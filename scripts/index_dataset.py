@@ -22,7 +22,13 @@ from detport.errors import Failure, UsageError
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = cli.parser(__doc__)
-    parser.add_argument("--dataset-config", type=Path, required=True, help="workflow configuration with the dataset")
+    parser.add_argument(
+        "--dataset-config",
+        type=Path,
+        nargs="+",
+        required=True,
+        help="workflow configuration with the dataset; further files change it",
+    )
     parser.add_argument("--dataset", required=True, help="name of the dataset in it")
     parser.add_argument("--on-bad-image", choices=["fail", "skip"], default="fail")
     parser.add_argument("--model", type=Path, nargs="+", default=[], help="yaml of every model that is scored on it")
@@ -42,8 +48,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     rows = kind.index_rows(dataset)
     if dataset["count"] not in (None, len(rows)):
         raise UsageError(
-            f"{args.dataset_config}: datasets.{args.dataset}.count: {dataset['count']} is not the {len(rows)} images"
-            f" that {dataset.get('annotations', folder)} lists; correct it, or fetch them again"
+            f"{args.dataset_config[-1]}: datasets.{args.dataset}.count: {dataset['count']} is not the {len(rows)}"
+            f" images that {dataset.get('annotations', folder)} lists; correct it, or fetch them again"
         )
     refuse_shared_stems(rows)
     ground_truth = kind.truth(dataset, rows) if args.model or args.sample else None

@@ -40,6 +40,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--shard", type=Path, required=True, help="folder of the shard")
     parser.add_argument("--threads", type=cli.positive, default=1)
     parser.add_argument("--output", type=Path, required=True, help="folder of the outputs")
+    parser.add_argument("--scratch", action="store_true", help=cli.SCRATCH)
     args = parser.parse_args(argv)
 
     backend = config.load_backend(args.backend)
@@ -50,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         record = made.begin(
             recipe, {"shard": args.shard, "compiled": args.compiled}, expect=args.expect, threads=args.threads
         )
-    with atomic(args.output, directory=True) as folder:
+    with atomic(args.output, directory=True, durable=not args.scratch) as folder:
 
         def write(image: dict, arrays: list[np.ndarray]) -> None:
             stem = Path(image["bin"]).stem

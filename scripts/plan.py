@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from detport import cli, config, datasets, disk, outputs
+from detport import cli, config, datasets, disk, outputs, shards
 from detport.disk import GB
 from detport.errors import UsageError
 
@@ -40,24 +40,28 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--outputs", nargs="*", default=[], metavar="RULE=N", help="rules with several outputs")
     parser.add_argument("--model", type=Path, nargs="+", required=True, help="yaml of every model")
     parser.add_argument(
-        "--dataset-config", type=Path, nargs="+", required=True, help="for each model, the configuration of its dataset"
+        "--dataset-config",
+        type=Path,
+        nargs="+",
+        required=True,
+        help="workflow configuration with the datasets; further files change it",
     )
     parser.add_argument("--backend", type=Path, nargs="+", required=True, help="yaml of every backend")
+    parser.add_argument(
+        "--sample", type=cli.positive, help="images of each dataset, where not all of them are asked for"
+    )
     parser.add_argument("--cores", type=cli.positive, default=1, help="jobs at once")
     parser.add_argument("--disk-limit-gb", type=gigabytes, required=True, help="most that shards and outputs may take")
     parser.add_argument("--keep-outputs-gb", type=gigabytes, required=True, help="outputs up to this size are kept")
     parser.add_argument("--results", type=Path, default=Path("results"), help="of earlier runs, for sizes")
     parser.add_argument("--benchmarks", type=Path, default=Path("benchmarks"), help="of earlier runs, for times")
     args = parser.parse_args(argv)
-    if len(args.model) != len(args.dataset_config):
-        raise UsageError("--model and --dataset-config need equally many files, in the same order")
 
     models = {path.stem: config.load(path, "model") for path in args.model}
-    known = {
-        model["dataset"]: config.load_dataset(path, model["dataset"])
-        for model, path in zip(models.values(), args.dataset_config, strict=True)
-    }
+    known = {model["dataset"]: config.load_dataset(args.dataset_config, model["dataset"]) for model in models.values()}
     images = {name: count(name, dataset) for name, dataset in known.items()}
+    for name, dataset in known.items():
+        images[name], dataset["shards"] = shards.sizes(dataset, images[name], args.sample)
     backends = {path.stem: config.load_backend(path) for path in args.backend}
     settings = {"disk_limit_gb": args.disk_limit_gb, "keep_outputs_gb": args.keep_outputs_gb}
     budget = disk.budget(models, images, known, backends, settings)
@@ -144,7 +148,7 @@ def detection_bytes(name: str, model: dict, backend: str, images: int, results: 
     there = list((results / name / backend / "detections").glob("*.json.gz"))
     if there:
         return sum(path.stat().st_size for path in there)
-    masks = "segm" in model["metric"].get("iou_types", [])
+    masks = config.scored_masks(model["metric"])
     return images * model["decode"].get("max_detections", MOST_ROWS) * (ROW_WITH_MASK if masks else ROW)
 
 

@@ -26,6 +26,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--shard", required=True, help="K/N: part K (from 0) of N")
     parser.add_argument("--on-bad-image", choices=["fail", "skip"], default="fail")
     parser.add_argument("--output", type=Path, required=True, help="folder of the shard")
+    parser.add_argument("--scratch", action="store_true", help=cli.SCRATCH)
     args = parser.parse_args(argv)
 
     model = config.load_model(args.model, "preprocess")
@@ -33,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     rows = shards.part(shards.read_index(args.index), shard, count)
     recipe = lineage.stage_recipe("preprocess", model, shard=args.shard, on_bad_image=args.on_bad_image)
     record = made.begin(recipe, {"index": args.index}, expect=args.expect)
-    with atomic(args.output, directory=True) as folder:
+    with atomic(args.output, directory=True, durable=not args.scratch) as folder:
         done, bad, turned = [], [], []
         for row in rows:
             identity = {"image_id": row["image_id"], "file": row["file"]}

@@ -35,7 +35,7 @@ def detect(network: nn.Module, decode: Decode, settings: dict, images: Iterable[
 
 def evaluate(network: nn.Module, decode: Decode, settings: dict, data: Path, kinds: Sequence[str]) -> None:
     """As print_coco, of a network's detections."""
-    listed = json.loads((data / "annotations" / "instances.json").read_text())["images"]
+    listed = json.loads((data / "annotations" / "instances.json").read_text(encoding="utf-8"))["images"]
     images = [(entry["id"], data / "images" / entry["file_name"]) for entry in listed]
     print_coco(detect(network, decode, settings, images), data, kinds)
 

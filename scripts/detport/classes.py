@@ -8,7 +8,7 @@ from detport import yamlfile
 from detport.errors import UsageError
 
 
-def read_text(path: Path) -> str:
+def text_of(path: Path) -> str:
     """A small text file in UTF-8."""
     try:
         return path.read_text(encoding="utf-8-sig")
@@ -36,7 +36,7 @@ def read_names(path: Path) -> list[str]:
                 raise UsageError(f"{path}: names: there is no class {missing[0]}; number them from 0 without gaps")
             names = [numbered[str(i)] for i in range(len(numbered))]
     else:
-        names = [line.strip() for line in read_text(path).rstrip().split("\n")]
+        names = [line.strip() for line in text_of(path).rstrip().split("\n")]
     if not isinstance(names, list) or not names:
         raise UsageError(f"{path}: names: expected a list of names, or a table of number: name")
     for i, name in enumerate(names):

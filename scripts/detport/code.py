@@ -15,19 +15,27 @@ from pathlib import Path
 
 SCRIPTS = Path(__file__).resolve().parents[1]
 PLUMBING = {
-    f"detport.{name}" for name in ("cli", "code", "config", "errors", "lineage", "made", "processes", "yamlfile")
+    f"detport.{name}"
+    for name in ("cli", "code", "config", "errors", "lineage", "made", "processes", "schemas", "utf8", "yamlfile")
 }
 # Packages whose name is not that of what is imported.
 PACKAGES = {
     "cv2": ("opencv-python-headless", "opencv-python"),
     "google": ("protobuf",),
     "PIL": ("pillow",),
-    "yaml": ("pyyaml",),
+    "ruamel": ("ruamel.yaml",),
 }
 # A string, or else a comment, which no string contains.
 STRING_OR_COMMENT = re.compile(
     r"""("{3}(?:\\.|[^\\])*?"{3}|'{3}(?:\\.|[^\\])*?'{3}|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*')|\#[^\n]*""", re.DOTALL
 )
+
+
+@functools.cache
+def of(script: str, plugins: tuple[str, ...], pinned: bool = False) -> tuple[str, dict[str, str]]:
+    """Digest of the code that scripts/SCRIPT runs with these plugins, and the versions of its packages."""
+    files = closure(script, plugins)
+    return digest(files), versions(files, pinned)
 
 
 def digest(files: Iterable[Path]) -> str:

@@ -4,6 +4,7 @@ Tried with Snakemake OLDEST to NEWEST; tests/workflow/test_engine.py fails where
 """
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import snakemake
@@ -65,6 +66,17 @@ def several_outputs(workflow: Any) -> list[str]:
 def limit(workflow: Any, resource: str, amount: int) -> None:
     """Set how much of a resource all jobs of this machine may take together, unless the command line does."""
     workflow.resource_settings.resources.setdefault(resource, amount)
+
+
+def started_in(workflow: Any) -> str:
+    """The folder in which the command was given, which is that of --directory no more."""
+    return workflow.rundir
+
+
+def configuration_files(workflow: Any, own: Path) -> list[Path]:
+    """The files of the configuration, each over the one before it: the workflow's own, then those of --configfile."""
+    given = list(workflow.overwrite_configfiles)
+    return given if given and workflow.config_settings.replace_workflow_config else [own, *given]
 
 
 def leave_locks_alone(workflow: Any) -> None:

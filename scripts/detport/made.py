@@ -28,13 +28,9 @@ Entry = list  # of a file: size, time of its last change in ns, sha256 (None whe
 
 def recipe(stage: str, settings: Mapping, plugins: Iterable[str] = (), pinned: bool = False) -> dict:
     """What a stage does to its inputs: its settings, and the digest of its code and versions of its packages."""
-    files = code.closure(f"{stage}.py", plugins)
-    return {
-        "stage": stage,
-        "settings": json.loads(json.dumps(settings)),  # as it will be read back: lists for tuples
-        "code": code.digest(files),
-        "versions": code.versions(files, pinned),
-    }
+    digest, versions = code.of(f"{stage}.py", tuple(plugins), pinned)
+    plain = json.loads(json.dumps(settings))  # as it will be read back: lists for tuples
+    return {"stage": stage, "settings": plain, "code": digest, "versions": versions}
 
 
 def identity(made_by: dict, inputs: Mapping[str, Sequence[str]]) -> str:

@@ -136,9 +136,9 @@ def is_dead(run: dict, exclusive: bool) -> bool:
     return run["host"] == here["host"]
 
 
-def orphans(wanted: str) -> list[int]:
+def orphans(wanted: str, variable: str = VARIABLE) -> list[int]:
     """Living processes that inherited this identity."""
-    entry = f"{VARIABLE}={wanted}".encode()
+    entry = f"{variable}={wanted}".encode()
     found = []
     for path in Path("/proc").glob("[0-9]*/environ"):
         try:

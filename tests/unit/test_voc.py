@@ -315,12 +315,12 @@ def test_figures_that_are_not_defined_are_said_to_be_so() -> None:
         "voc07": {"mAP": 0.25, "per_class": {"dog": 0.5, "person": 0.0}},
         "voc_area": {"mAP": None, "per_class": {"dog": 0.5, "person": None}},
     }
-    lines = metric.text(figures, SETTINGS)
-    assert [line.split("=")[-1] for line in lines[:2]] == [" 0.2500", " -"]
-    assert "@[ IoU=0.50 ]" in lines[0] and lines[2].endswith("(metric.rounding: files)")
-    assert not any("rounding" in line for line in metric.text(figures, SETTINGS | {"rounding": "none"}))
-    assert any(line.split() == ["person", "0.000", "-"] for line in lines)
-    assert lines[-1].startswith("-: not defined")
+    means, per_class = metric.tables(figures, SETTINGS)
+    assert [row[-2:] for row in means["rows"]] == [["0.50", 0.25], ["0.50", None]]
+    assert means["notes"][0].endswith("(metric.rounding: files)")
+    assert "notes" not in metric.tables(figures, SETTINGS | {"rounding": "none"})[0]
+    assert per_class["rows"] == [["dog", 0.5, 0.5], ["person", 0.0, None]]
+    assert per_class["notes"][0].startswith("-: not defined")
 
 
 def test_files_of_the_ground_truth(config: dict) -> None:

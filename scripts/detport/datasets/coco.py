@@ -10,7 +10,7 @@ from pathlib import Path
 
 from detport.datasets import annotations, listing
 from detport.errors import UsageError
-from detport.files import sha256
+from detport.files import sha256, stand_in
 
 log = logging.getLogger("detport")
 
@@ -25,7 +25,7 @@ def read(path: Path) -> dict:
     except FileNotFoundError as error:
         raise UsageError(f"{path}: no such file; put the annotations there or correct the path") from error
     except (ValueError, RecursionError) as error:
-        raise UsageError(f"{path}: not valid JSON ({error})") from error
+        raise UsageError(f"{path}: is {stand_in(path) or f'not valid JSON ({error})'}") from error
     if not isinstance(truth, dict):
         raise UsageError(f"{path}: expected an object with images, annotations and categories")
     for key in ("images", "annotations", "categories"):

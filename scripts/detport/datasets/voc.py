@@ -12,7 +12,7 @@ from xml.parsers import expat
 
 from detport.datasets import annotations, listing
 from detport.errors import UsageError
-from detport.files import sha256
+from detport.files import sha256, stand_in
 
 ANNOTATIONS = "folder"
 TURNED = False  # VOC's are about the stored pixels
@@ -137,7 +137,11 @@ def image_names(path: Path) -> list[str]:
     seen = set()
     for name in names:
         if Path(name).name != name or "\0" in name:
-            raise UsageError(f"{path}: {name!r} is not the name of an image; use names without folder and extension")
+            reason = stand_in(path)
+            raise UsageError(
+                f"{path}: {name!r} is not the name of an image; use names without folder and extension"
+                + (f". The file is {reason}" if reason else "")
+            )
         if name in seen:
             raise UsageError(f"{path}: {name!r} is there twice; remove one")
         seen.add(name)
@@ -202,5 +206,6 @@ def parse(path: Path) -> ElementTree.Element:
     except FileNotFoundError as error:
         raise UsageError(f"{path}: no such file; add the annotation or take the image out of the set") from error
     except (expat.ExpatError, ValueError, LookupError) as error:  # the last two: an encoding it cannot read
-        raise UsageError(f"{path}: not well-formed XML ({error}); replace the file") from error
+        reason = stand_in(path) or f"not well-formed XML ({error}); replace the file"
+        raise UsageError(f"{path}: is {reason}") from error
     return builder.close()

@@ -106,7 +106,7 @@ def images_at(place: Path, folder: Path, described: Path) -> list[str]:
 def listed(path: Path, folder: Path) -> list[str]:
     """The images that a file lists, one path per line, relative to the file or to the folder of the images."""
     names = []
-    for number, line in enumerate(classes.read_text(path).split("\n"), start=1):
+    for number, line in enumerate(classes.text_of(path).split("\n"), start=1):
         if line.strip():
             paths = [top / line.strip() for top in (path.parent, folder)]
             inside = [listing.relative(each, folder) for each in paths if each.is_file()]
@@ -149,7 +149,7 @@ def labels(path: Path, count: int) -> list[tuple[float, ...]]:
         return []
     found = [
         label(f"{path}:{number}", line.split(), count)
-        for number, line in enumerate(classes.read_text(path).split("\n"), start=1)
+        for number, line in enumerate(classes.text_of(path).split("\n"), start=1)
         if line.strip()
     ]
     return list(dict.fromkeys(found))

@@ -1,0 +1,34 @@
+"""How many boxes an image has."""
+
+SECOND_EVALUATOR = None
+
+
+def check(truth: dict, image_ids: list, categories: list, settings: dict) -> list[str]:
+    return []
+
+
+def categories(truth: dict, settings: dict) -> list[dict]:
+    return truth["categories"]
+
+
+def counted(truth: dict, image_ids: list, settings: dict) -> list:
+    return image_ids
+
+
+def which_images(settings: dict) -> str:
+    return "all"
+
+
+def evaluate(truth: dict, image_ids: list, rows: list[dict], settings: dict, cross_check: bool) -> dict:
+    mean = len(rows) / len(image_ids)
+    return {"boxes": {"mean": mean, "times": mean * settings["factor"], "per_class": {}}}
+
+
+def tables(accuracy: dict, settings: dict) -> list[dict]:
+    numbers = accuracy["boxes"]
+    rows = [[name, numbers[name]] for name in ("mean", "times")]
+    return [{"title": "boxes of an image", "columns": ["what", "number"], "rows": rows, "digits": 1}]
+
+
+def evaluators(cross_checked: bool) -> str:
+    return "counted"
