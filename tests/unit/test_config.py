@@ -26,7 +26,7 @@ def edited(tmp_path: Path, old: str, new: str) -> Path:
         ("title:", "titel:", ["titel: unknown key", "did you mean 'title'"]),
         ("  top_k: 1000", "  topk: 1000", ["network.topk: unknown key", "did you mean 'top_k'"]),
         ("architecture: retinamask", "architecture: retinanet", ["network.architecture", "retinamask"]),
-        ("  arithmetic: float64\n", "", ["preprocess: missing key 'arithmetic'"]),
+        ("  std: [1, 1, 1]\n", "", ["preprocess: missing key 'std'"]),
         ("nms_iou: 0.4", "nms_iou: high", ["decode.nms_iou: 'high' is not of type number"]),
         ("nms_iou: 0.4", "nms_iou: 1.5", ["decode.nms_iou: 1.5"]),
         ("decoder: pillow", "decoder: imageio", ["preprocess.decoder", "pillow, opencv"]),
@@ -91,10 +91,10 @@ def test_a_file_over_the_configuration_may_say_as_little_as_one_folder(tmp_path)
             r"overlay\.yaml:2: datasets\.b\.imagess: unknown key; did you mean 'images'",
         ),
         ("modells: [m]\n", r"overlay\.yaml:1: modells: unknown key; did you mean 'models'"),
-        ("models: [m]\nmodels: [m]\n", r"overlay\.yaml:2: models: the key is there twice"),
+        ("models: [m]\nmodels: [m]\n", 'overlay\\.yaml:2: YAML: found duplicate key "models"'),
         ("datasets:\n  c: {images: there}\n", r"overlay\.yaml:2: datasets\.c: missing key 'kind'"),
         ("- models\n", r"overlay\.yaml: expected keys of a configuration"),
-        ("models: [\n", r"overlay\.yaml:2: not valid YAML"),
+        ("models: [\n", r"overlay\.yaml:2: YAML: expected"),
     ],
 )
 def test_a_mistake_in_it_names_the_file(tmp_path, text, expected):

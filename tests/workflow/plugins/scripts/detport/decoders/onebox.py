@@ -2,7 +2,7 @@
 
 import numpy as np
 
-NEEDS = ("width", "height")  # of an image in shard.json
+NEEDS = ("width", "height")
 
 
 def decode(outputs: dict[str, np.ndarray], image: dict, options: dict, categories: list) -> list[dict]:
