@@ -1,6 +1,22 @@
-"""Boxes as x1, y1, x2, y2 in NumPy: overlap and non-maximum suppression."""
+"""Boxes as x1, y1, x2, y2 in NumPy: back to the original image, overlap, non-maximum suppression."""
 
 import numpy as np
+
+
+def to_original(boxes: np.ndarray, image: dict) -> np.ndarray:
+    """Boxes [..., 4] in pixels of the network input as boxes in pixels of the original image, in their own precision.
+
+    `image` is the image's entry of shard.json: `scale`, a number or [x, y], and the padding before the image, `left`
+    and `top`, if there is any.
+    """
+    offset = np.array([image.get("left", 0), image.get("top", 0)] * 2, boxes.dtype)
+    scale = np.broadcast_to(np.array(image["scale"], boxes.dtype), 2)
+    return (boxes - offset) / np.tile(scale, 2)
+
+
+def clip_to_image(boxes: np.ndarray, image: dict) -> np.ndarray:
+    """Boxes [..., 4] in pixels of the original image, cut at its borders."""
+    return boxes.clip(0, np.array([image["width"], image["height"]] * 2, boxes.dtype))
 
 
 def overlaps(box: np.ndarray, boxes: np.ndarray, plus: float) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from detport.boxes import to_original
 from detport.errors import Failure
 
 
@@ -22,7 +23,7 @@ def decode(outputs: dict[str, np.ndarray], image: dict, options: dict, categorie
     valid = (dets[:, 4] > 0) & (labels < len(categories))
     dets, labels = dets[valid], labels[valid]
     # In float32, the original's precision; then float64, so that x + w gives the corner back.
-    boxes = (dets[:, :4] / np.float32(image["scale"])).astype(np.float64)
+    boxes = to_original(dets[:, :4], image).astype(np.float64)
     boxes[:, 2:] -= boxes[:, :2]
     return [
         {

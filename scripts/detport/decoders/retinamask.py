@@ -18,9 +18,7 @@ def decode(outputs: dict[str, np.ndarray], image: dict, options: dict, categorie
             f" decode.categories has 1 to {len(categories)}"
         )
     kept = boxlib.nms(boxes, scores, labels, options["nms_iou"], options["max_detections"], plus=1)
-    original = boxes[kept] / image["scale"]
-    original[:, 0::2] = original[:, 0::2].clip(0, image["width"])
-    original[:, 1::2] = original[:, 1::2].clip(0, image["height"])
+    original = boxlib.clip_to_image(boxlib.to_original(boxes[kept], image), image)
     return [
         {
             "image_id": image["image_id"],

@@ -5,7 +5,7 @@ A box from 0 to 9 is 10 pixels wide. All arithmetic is float32, as the published
 
 import numpy as np
 
-from detport.boxes import below, nms
+from detport.boxes import below, nms, to_original
 
 
 def decode(outputs: dict[str, np.ndarray], image: dict, options: dict, categories: list) -> list[dict]:
@@ -15,7 +15,7 @@ def decode(outputs: dict[str, np.ndarray], image: dict, options: dict, categorie
     """
     rois, scores, deltas = (outputs[name][0] for name in ("rois", "cls_prob", "bbox_pred"))
     boxes = class_boxes(rois[:, 1:], deltas, options["box_stds"])
-    boxes = clip(boxes, *image["resized"]) / np.float32(image["scale"])
+    boxes = to_original(clip(boxes, *image["resized"]), image)
     labels, found_boxes, found_scores = [], [], []
     for label in range(1, len(categories) + 1):  # 0 is the background
         rows = np.flatnonzero(scores[:, label] > np.float32(options["score_above"]))
