@@ -2,6 +2,9 @@
 
 import numpy as np
 
+SMALLEST = np.finfo(np.float32).tiny  # area in place of none, so that nothing divides by zero
+HASTE = 8  # boxes per wanted one that NMS tries first
+
 
 def to_original(boxes: np.ndarray, image: dict) -> np.ndarray:
     """Boxes [..., 4] in pixels of the network input as boxes in pixels of the original image, in their own precision.
@@ -17,6 +20,19 @@ def to_original(boxes: np.ndarray, image: dict) -> np.ndarray:
 def clip_to_image(boxes: np.ndarray, image: dict) -> np.ndarray:
     """Boxes [..., 4] in pixels of the original image, cut at its borders."""
     return boxes.clip(0, np.array([image["width"], image["height"]] * 2, boxes.dtype))
+
+
+def from_deltas(deltas: np.ndarray, centres: np.ndarray, sides: np.ndarray) -> np.ndarray:
+    """Boxes from dx, dy, dw, dh [..., 4]: the centre moves by so many sides, the sides grow by exp(dw), exp(dh)."""
+    middles = deltas[..., :2] * sides + centres
+    halves = exp(deltas[..., 2:]) * sides / 2
+    return np.concatenate([middles - halves, middles + halves], axis=-1)
+
+
+def exp(x: np.ndarray) -> np.ndarray:
+    """float32, but rounded from float64: float32's own exp differs in the last digit between processors."""
+    with np.errstate(over="ignore"):  # a wild code becomes an infinite box
+        return np.exp(x, dtype=np.float64).astype(np.float32)
 
 
 def overlaps(box: np.ndarray, boxes: np.ndarray, plus: float) -> np.ndarray:
@@ -41,23 +57,73 @@ def below(threshold: float) -> np.float32:
 
 
 def nms(
-    boxes: np.ndarray, scores: np.ndarray, classes: np.ndarray, threshold: float, limit: int, plus: float
+    boxes: np.ndarray, scores: np.ndarray, classes: np.ndarray, threshold: float, limit: int | None, plus: float
 ) -> np.ndarray:
     """Rows that survive, best first, at most `limit` over all classes.
 
     A box removes the later ones of its class that overlap it by more than `threshold`. The sort is stable: equal
-    scores, frequent on float16 devices, keep their order.
+    scores, frequent on float16 devices, keep their order. The search ends with the last row that is wanted.
     """
-    order = np.argsort(-scores, kind="stable")
-    boxes, classes = boxes[order], classes[order]
+    best = np.argsort(-scores, kind="stable")
+    if limit is not None and len(best) > HASTE * limit:  # worse boxes change nothing if these are enough
+        first = best[: HASTE * limit]
+        found = first[nms(boxes[first], scores[first], classes[first], threshold, limit, plus)]
+        if len(found) == limit:
+            return found
+    order, _, ends = by_class(classes[best])
+    geometry = grouped(boxes[best], order, plus)
     alive = np.ones(len(order), bool)
     kept: list[int] = []
-    for i in range(len(order)):
-        if not alive[i]:
-            continue
-        kept.append(i)
+    for place in np.argsort(order).tolist():
         if len(kept) == limit:
             break
-        rivals = np.flatnonzero(alive[i + 1 :] & (classes[i + 1 :] == classes[i])) + i + 1
-        alive[rivals[overlaps(boxes[i], boxes[rivals], plus) > threshold]] = False
-    return order[kept]
+        if alive[place]:
+            kept.append(place)
+            rivals = slice(place + 1, ends[place])
+            if rivals.start < rivals.stop:
+                alive[rivals] &= shares(*geometry, place, rivals, plus) <= threshold
+    return best[order[kept]]
+
+
+def soft_nms(
+    boxes: np.ndarray, scores: np.ndarray, classes: np.ndarray, sigma: float, floor: float, limit: int | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rows and their new scores: each lowers the scores of its class by exp(-IoU² / sigma), down to `floor`."""
+    order, starts, ends = by_class(classes)
+    geometry = grouped(boxes, order, plus=0)
+    left = scores[order]
+    kept: list[int] = []
+    new: list[np.float32] = []
+    while len(kept) < len(boxes) and len(kept) != limit:
+        place = int(left.argmax())
+        if left[place] < floor or left[place] <= 0:
+            break
+        kept.append(place)
+        new.append(left[place])
+        left[place] = 0
+        rivals = slice(starts[place], ends[place])
+        left[rivals] *= np.exp(-(shares(*geometry, place, rivals, 0) ** 2) / np.float32(sigma))
+    return order[kept], np.array(new, np.float32)
+
+
+def by_class(classes: np.ndarray) -> tuple[np.ndarray, list[int], list[int]]:
+    """The order that puts every class together, and for every place in it where its class starts and ends."""
+    order = np.argsort(classes, kind="stable")
+    together = classes[order]
+    starts, ends = (np.searchsorted(together, together, side) for side in ("left", "right"))
+    return order, starts.tolist(), ends.tolist()
+
+
+def grouped(boxes: np.ndarray, order: np.ndarray, plus: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Boxes in an order as rows x1, y1 and x2, y2, and their areas."""
+    low, high = np.ascontiguousarray(boxes[order].T).reshape(2, 2, -1)
+    width, height = high - low + plus
+    return low, high, width * height
+
+
+def shares(low: np.ndarray, high: np.ndarray, areas: np.ndarray, one: int, others: slice, plus: float) -> np.ndarray:
+    """IoU of one box with others; 0 where they share nothing."""
+    sides = np.minimum(high[:, others], high[:, one : one + 1]) - np.maximum(low[:, others], low[:, one : one + 1])
+    width, height = np.maximum(sides + plus, 0)
+    shared = width * height
+    return shared / np.maximum(areas[others] + areas[one] - shared, SMALLEST)

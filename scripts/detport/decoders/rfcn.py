@@ -5,7 +5,7 @@ A box from 0 to 9 is 10 pixels wide. All arithmetic is float32, as the published
 
 import numpy as np
 
-from detport.boxes import below, nms, to_original
+from detport.boxes import below, from_deltas, nms, to_original
 
 
 def decode(outputs: dict[str, np.ndarray], image: dict, options: dict, categories: list) -> list[dict]:
@@ -42,10 +42,7 @@ def class_boxes(rois: np.ndarray, deltas: np.ndarray, stds: list[float]) -> np.n
     """
     deltas = deltas.reshape(len(rois), -1, 4) * np.float32(stds)
     sides = rois[:, None, 2:] - rois[:, None, :2] + np.float32(1)
-    centres = rois[:, None, :2] + np.float32(0.5) * sides
-    centres = deltas[..., :2] * sides + centres
-    halves = np.float32(0.5) * (np.exp(deltas[..., 2:]) * sides)
-    return np.concatenate([centres - halves, centres + halves], axis=2)
+    return from_deltas(deltas, rois[:, None, :2] + np.float32(0.5) * sides, sides)
 
 
 def clip(boxes: np.ndarray, width: int, height: int) -> np.ndarray:
