@@ -1,4 +1,4 @@
-"""Exit status 0 only if the verdict of every report is PASS.
+"""Exit status 0 only if the verdict of every report is PASS, or NO GATES: a model that asks for nothing.
 
 Example: python scripts/accept.py --reports reports/MODEL.json
 """
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from detport import cli, results
 from detport.errors import Failure
-from detport.report.gates import PASS
+from detport.report.gates import NO_GATES, PASS
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -19,10 +19,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     verdicts = {path.stem: results.read(path, "report")["verdict"] for path in args.reports}
     for model, verdict in verdicts.items():
         print(f"{verdict:<13}{model}")
-    refused = [model for model, verdict in verdicts.items() if verdict != PASS]
+    unasked = [model for model, verdict in verdicts.items() if verdict == NO_GATES]
+    if unasked:
+        cli.log.warning("no gates are declared for %s, so nothing of it was judged", ", ".join(unasked))
+    refused = [model for model, verdict in verdicts.items() if verdict not in (PASS, NO_GATES)]
     if refused:
         files = ", ".join(f"reports/{model}.txt" for model in refused)
-        raise Failure(f"not accepted: {', '.join(refused)}; the gates are in {files} (without one nothing is accepted)")
+        raise Failure(f"not accepted: {', '.join(refused)}; the gates are in {files}")
 
 
 if __name__ == "__main__":

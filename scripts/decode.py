@@ -7,10 +7,12 @@ Example: python scripts/decode.py --model config/models/MODEL.yaml --shard resul
              --output results/MODEL/onnxruntime/detections/0000.json.gz
 """
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
 from detport import cli, config, decoders, detections, outputs, shards
+from detport.errors import Failure
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -25,17 +27,29 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     model = config.load_model(args.model, "decode")
     settings = model["decode"]
-    decode = decoders.load(settings["kind"]).decode
+    decoder = decoders.load(settings["kind"])
     categories = decoders.categories(settings["categories"])
-    shard = shards.read_shard(args.shard, needed=("width", "height", "scale"))
+    shard = shards.read_shard(args.shard, needed=decoder.NEEDS)
     stems = [Path(image["bin"]).stem for image in shard["images"]]
     naming = outputs.naming(args.outputs, stems, model["outputs"])
     rows = []
     for image, stem in zip(shard["images"], stems, strict=True):
         arrays = outputs.read(args.outputs, stem, naming, model["outputs"], image["file"])
-        rows += decode(arrays, image, settings, categories)
+        found = decoder.decode(arrays, image, settings, categories)
+        require_finite(found, image["file"])
+        rows += found
     detections.write(args.output, shard["images"], shard["skipped"], rows, outputs.simulated(args.outputs))
     cli.log.info("%d detections in %d images", len(rows), len(shard["images"]))
+
+
+def require_finite(rows: list[dict], file: str) -> None:
+    """Refuse detections that are no numbers, whatever the decoder: nobody could score them."""
+    for i, row in enumerate(rows):
+        if not all(map(math.isfinite, (*row["bbox"], row["score"]))):
+            raise Failure(
+                f"{file!r}: detection {i}, of category {row['category_id']}, has box {row['bbox']} and score"
+                f" {row['score']}; compare the earlier stages on this image"
+            )
 
 
 if __name__ == "__main__":

@@ -100,10 +100,11 @@ def judged(model: dict, measured: dict[str, dict], trusted: dict[str, bool]) -> 
         if gates.asked(gate, name, list(measured))
     ]
     asked = {row["name"] for row in rows}
+    not_asked = [gate for gate in model["gates"] if gate["name"] not in asked]
     return {
-        "verdict": gates.verdict(rows),
+        "verdict": gates.verdict(rows, not_asked),
         "gates": rows,
-        "gates_not_asked": [gate for gate in model["gates"] if gate["name"] not in asked],
+        "gates_not_asked": not_asked,
         "references": [described(reference) for reference in model["references"]],
         "published": gates.published(model["gates"], model["references"]),
     }

@@ -32,7 +32,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def overall(verdicts: set[str]) -> str:
-    """One word for the verdicts of several models."""
+    """One word for the verdicts of several models; one without gates has no part in it unless no model has any."""
+    verdicts = verdicts - {gates.NO_GATES} or {gates.NO_GATES}
     if gates.FAIL in verdicts:
         return gates.FAIL
     return verdicts.pop() if len(verdicts) == 1 else gates.UNDECIDED
@@ -60,7 +61,8 @@ def rows_of(report: dict) -> list[dict]:
 
 def headline(accuracy: dict) -> dict[str, float | None]:
     """The first figure of every group, which is the one that a metric is known by: bbox.AP, voc07.mAP."""
-    return {f"{group}.{(first := next(iter(numbers)))}": numbers[first] for group, numbers in accuracy.items()}
+    found = {f"{group}.{(first := next(iter(numbers)))}": numbers[first] for group, numbers in accuracy.items()}
+    return {name: value if gates.is_figure(value) else None for name, value in found.items()}
 
 
 def render(summary: dict) -> str:

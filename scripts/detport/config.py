@@ -203,7 +203,7 @@ def check_contract(model: dict, source: str, places: Places) -> None:
 def check_decoded(model: dict, source: str, places: Places) -> None:
     """The outputs have what the decoder reads, by name and shape; and it makes what the metric scores."""
     kind = model["decode"]["kind"]
-    read = schema_of(f"decode/{kind}").get("outputs", {})
+    read = decoder_reads(model["decode"])
     declared = {output["name"]: output["shape"] for output in model["outputs"]}
     sizes: dict[str, int] = {}
     for name, expected in read.items():
@@ -216,11 +216,20 @@ def check_decoded(model: dict, source: str, places: Places) -> None:
             wanted = ", ".join(f"{name} [{', '.join(map(str, shape))}]" for name, shape in read.items())
             raise UsageError(
                 f"{position(source, places, ('outputs',))}: outputs: decoder {kind} reads {wanted}; declared are"
-                f" {', '.join(f'{name} {shape}' for name, shape in declared.items())}; correct outputs or decode.kind"
+                f" {', '.join(f'{name} {shape}' for name, shape in declared.items())}; correct outputs, decode.kind or"
+                " decode.categories"
             )
     if "segm" in model["metric"].get("iou_types", []) and "masks" not in read:
         where = position(source, places, ("metric", "iou_types"))
         raise UsageError(f"{where}: metric.iou_types: decoder {kind} makes no masks; leave segm out")
+
+
+def decoder_reads(decode: dict) -> dict[str, list]:
+    """Name and shape of what a decoder reads. C of its schema is the number of classes, background included; any other
+    letter stands for some number, the same everywhere."""
+    read = schema_of(f"decode/{decode['kind']}").get("outputs", {})
+    count = len(decoders.classes(decoders.categories(decode["categories"]), decode["background"]))
+    return {name: [{"C": count, "4C": 4 * count}.get(size, size) for size in shape] for name, shape in read.items()}
 
 
 def signature(outputs: list[dict]) -> str:

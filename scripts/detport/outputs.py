@@ -40,8 +40,7 @@ def write(folder: Path, stem: str, arrays: list[np.ndarray], contract: list[dict
                 f"{file!r}: output {name} is {array.dtype} {list(array.shape)};"
                 f" the model's yaml declares {declared['dtype']} {declared['shape']}"
             )
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
-            raise Failure(f"{file!r}: output {name} holds NaN or infinity; compare the earlier stages on this image")
+        require_finite(array, f"{file!r}: output {name}")
         (folder / NAMINGS[0].format(stem=stem, i=i)).write_bytes(array.tobytes())  # tofile hides why a write fails
 
 
@@ -162,6 +161,13 @@ def converted(values: np.ndarray, declared: dict, source: str) -> np.ndarray:
             raise Failure(f"{source}: {declared['name']} holds {values[~whole][0]}, no {dtype} number; {REMEDY}")
     with np.errstate(over="ignore"):  # what overflows becomes infinite and is refused below
         result = values.astype(dtype)
-    if dtype.kind == "f" and not np.isfinite(result).all():
-        raise Failure(f"{source}: {declared['name']} holds NaN or infinity; compare the earlier stages on this image")
-    return result.reshape(declared["shape"])
+    result = result.reshape(declared["shape"])
+    require_finite(result, f"{source}: {declared['name']}")
+    return result
+
+
+def require_finite(array: np.ndarray, source: str) -> None:
+    """Refuse NaN and infinity, by the place of the first one."""
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        place = np.argwhere(~np.isfinite(array))[0].tolist()
+        raise Failure(f"{source} holds NaN or infinity, first at {place}; compare the earlier stages on this image")

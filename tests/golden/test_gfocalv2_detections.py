@@ -104,14 +104,15 @@ def test_decode(folder: Path, postprocessed, array: str, number: str | None) -> 
     case, golden = postprocessed
     known = json.loads(part(folder, "annotations.json").read_text())["categories"]
     assert [category["id"] for category in known] == case["category_ids"]
+    settings = config.load_model(MODEL_YAML, "decode")["decode"]
     rows = []
     for image in case["images"]:
         if number and image["id"] not in case["evaluated_image_ids_upstream"]:
             continue
         dets, labels = (golden[f"{name}_{image['id']}"] for name in ("dets", "labels"))
         dets = dets if number is None else through_text(dets, number)
-        entry = {"image_id": image["id"], "scale": image["scale"]}
-        rows += decode({"dets": dets, "labels": labels}, entry, {}, case["category_ids"])
+        entry = {"image_id": image["id"], "file": f"{image['id']}.jpg", "scale": image["scale"]}
+        rows += decode({"dets": dets, "labels": labels}, entry, settings, case["category_ids"])
     check_rows(golden, array, rows)
 
 

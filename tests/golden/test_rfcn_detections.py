@@ -22,6 +22,7 @@ def detections(case_folder: Callable[[str], Path]) -> tuple[dict, dict[str, np.n
 def options(case: dict) -> dict:
     rules = case["rules"]
     return {
+        "background": "first",
         "box_stds": rules["std"],
         "score_above": 0.0,
         "nms_iou": rules["nms"],
@@ -35,7 +36,7 @@ def decoded(detections: tuple[dict, dict[str, np.ndarray]]) -> dict[str, list[di
     rows = {}
     for name, entry in case["images"].items():
         image = {key: entry[key] for key in ("width", "height", "scale")}
-        image |= {"image_id": name, "resized": entry["resized_wh"]}
+        image |= {"image_id": name, "file": f"{name}.jpg", "resized": entry["resized_wh"]}
         outputs = {key: golden[f"{name}_{key}"] for key in OUTPUTS}
         rows[name] = decoder.decode(outputs, image, options(case), list(range(1, len(case["classes"]))))
     return rows

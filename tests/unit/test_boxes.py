@@ -111,7 +111,9 @@ def test_soft_nms_is_its_definition(crowd: list, limit: int) -> None:
         assert abs(own.get(box, score) - score) < 1e-5
 
 
-def test_soft_nms_ends_where_scores_are_zero() -> None:
-    boxes = np.float32([[0, 0, 10, 10]] * 3)
-    kept, new = soft_nms(boxes, np.float32([0.5, 0.4, 0.0]), np.zeros(3, int), 1e-3, 0, None)
-    assert (kept.tolist(), new.tolist()) == ([0], [0.5])
+def test_soft_nms_ends_at_a_score_of_zero() -> None:
+    """Without a floor nothing is found twice, and what never had a score is not found at all."""
+    boxes = np.float32([[0, 0, 10, 10], [0, 0, 10, 10], [50, 50, 60, 60]])
+    kept, scores = soft_nms(boxes, np.float32([0.5, 0.4, 0]), np.zeros(3, int), 0.5, 0, None)
+    assert kept.tolist() == [0, 1]
+    assert scores.tolist() == pytest.approx([0.5, 0.4 * np.exp(-1 / 0.5)])

@@ -123,6 +123,16 @@ def test_unknown_category_is_refused(tmp_path):
         coco.evaluate(written(tmp_path, truth), [1], rows, SETTINGS, cross_check=False)
 
 
+def test_categories_of_one_name_are_told_apart(tmp_path):
+    """Each keeps its own figure; under the bare name one would hide the other."""
+    truth, rows = scene(0)
+    for category, name in zip(truth["categories"], ("fish", "fish", "fish (id 4)"), strict=True):
+        category["name"] = name
+    figures = coco.evaluate(written(tmp_path, truth), list(range(1, 13)), rows, SETTINGS, cross_check=True)["bbox"]
+    assert list(figures["per_class"]) == ["fish (id 1)", "fish (id 4) (id 4)", "fish (id 4) (id 9)"]
+    assert len(set(figures["per_class"].values())) == 3
+
+
 def test_lines_are_those_of_the_coco_tools(tmp_path):
     truth, rows = scene(0)
     figures = coco.evaluate(written(tmp_path, truth), [1, 2], rows, SETTINGS, cross_check=False)["bbox"]

@@ -327,6 +327,7 @@ def test_endless_nesting_is_refused_at_once(tmp_path, bracket):
             r"metric\.iou_types: decoder gfocalv2 makes no masks",
         ),
         ("rfcn", "name: rois", "name: boxes", r"decoder rfcn reads rois \[1, N, 5\]"),
+        ("rfcn", "shape: [1, 300, 84]", "shape: [1, 300, 80]", r"cls_prob \[1, N, 21\], bbox_pred \[1, N, 84\]; decl"),
     ],
 )
 def test_the_outputs_are_those_that_the_decoder_reads(tmp_path, name, right, wrong, expected):

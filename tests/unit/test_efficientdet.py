@@ -30,6 +30,7 @@ NARROW = {
 }
 OPTIONS = {
     "anchor_scale": 4.0,
+    "background": "none",
     "candidates": 50,
     "nms": "hard",
     "nms_iou": 0.5,
@@ -257,3 +258,40 @@ def test_rows_end_at_the_lowest_score() -> None:
     assert decode(one(-7.0, [0, 0, 0, 0]), IMAGE, OPTIONS, CATEGORIES) == []
     assert decode(one(-7.0, [0, 0, 0, 0]), IMAGE, OPTIONS | {"nms": "soft"}, CATEGORIES) == []
     assert len(decode(one(-6.9, [0, 0, 0, 0]), IMAGE, OPTIONS, CATEGORIES)) == 1
+
+
+@pytest.mark.parametrize("raw", [False, True])
+def test_codes_that_give_no_box_are_named(raw: bool) -> None:
+    """A wild code alone becomes an infinite box and is clipped; two can cancel to NaN, which no clipping removes."""
+    outputs = with_classes(3)
+    outputs["box_codes"][0, 1] = [1e38, 0, 1e38, 0]
+    row = "row 1 of box_codes"
+    if raw:
+        outputs = random_maps(2)
+        outputs["class_0"][0, 0, 0, 0] = 99  # anchor 0
+        outputs["box_0"][0, :4, 0, 0] = [1e38, 0, 1e38, 0]
+        row = "row 0 of the box maps, by anchor,"
+    with np.errstate(all="ignore"), pytest.raises(Failure, match=rf"'9\.jpg': {row} becomes the box \[.*nan"):
+        decode(outputs, IMAGE, OPTIONS, CATEGORIES)
+
+
+def with_classes(count: int) -> dict[str, np.ndarray]:
+    """One detection of every class of the first anchor of a network with so many classes."""
+    return {
+        "logits": np.zeros((1, count), np.float32),
+        "box_codes": np.zeros((1, count, 4), np.float32),
+        "index": np.arange(count, dtype=np.int32)[None],
+    }
+
+
+@pytest.mark.parametrize(("background", "expected"), [("none", [5, 7, 90]), ("first", [5, 7]), ("last", [5, 7])])
+def test_pairs_of_the_background_are_no_detections(background: str, expected: list[int]) -> None:
+    rows = decode(with_classes(3), IMAGE, OPTIONS | {"background": background}, expected)
+    assert [row["category_id"] for row in rows] == expected
+
+
+def test_raw_maps_count_the_background() -> None:
+    maps = random_maps(2)
+    assert decode(maps, IMAGE, OPTIONS | {"background": "last"}, [5, 7])
+    with pytest.raises(UsageError, match=r"\[1, 27, 16, 32\]: neither a class map of 2 classes nor"):
+        decode(maps, IMAGE, OPTIONS, [5, 7])

@@ -190,12 +190,19 @@ def test_broken_text_names_the_image(tmp_path, damage, expected):
         (lambda path: np.full(ROWS, 0.5, np.float32).tofile(path), "labels holds 0.5, no int64 number"),
         (lambda path: np.full(ROWS, np.nan, np.float32).tofile(path), "labels holds nan, no int64 number"),
         (lambda path: np.full((ROWS, 5), np.inf, np.float32).tofile(path.with_name(f"{STEM}_0.bin")), "dets holds NaN"),
+        (lambda path: nan_at(path.with_name(f"{STEM}_0.bin"), 17), "dets holds NaN or infinity, first at [3, 2]"),
     ],
 )
 def test_broken_bytes_name_the_image(tmp_path, damage, expected):
     put(tmp_path, "{stem}_{i}.bin", STEM, arrays())
     damage(tmp_path / f"{STEM}_1.bin")
     refused(tmp_path, expected)
+
+
+def nan_at(path: Path, place: int) -> None:
+    values = np.fromfile(path, np.float32)
+    values[place] = np.nan
+    values.tofile(path)
 
 
 def refused(folder: Path, expected: str) -> None:

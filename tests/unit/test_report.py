@@ -118,11 +118,38 @@ def test_accuracy_over_too_few_images_is_not_measured_but_speed_is():
         (["PASS", "FAIL", "NOT MEASURED"], "FAIL"),
         (["PASS", "NOT MEASURED"], "UNDECIDED"),
         (["NOT MEASURED"], "NOT MEASURED"),
-        ([], "NOT MEASURED"),
+        ([], "NO GATES"),
     ],
 )
 def test_verdict(verdicts, expected):
     assert gates.verdict([{"verdict": verdict} for verdict in verdicts]) == expected
+
+
+def test_gates_of_other_backends_only_are_not_no_gates():
+    """The model asks for something; this run could not tell."""
+    model = {"gates": [GATE | {"backends": ["ascend310"]}], "references": REFERENCES}
+    found = report.judged(model, {"onnxruntime": {"bbox.AP": 0.9}}, {"onnxruntime": True})
+    assert (found["verdict"], found["gates"]) == ("NOT MEASURED", [])
+    assert report.judged(model | {"gates": []}, {"onnxruntime": {}}, {"onnxruntime": True})["verdict"] == "NO GATES"
+
+
+@pytest.mark.parametrize("minus", [0.003, 5.0])
+def test_nothing_to_find_is_not_measured(minus):
+    """Where the ground truth has no large object, COCO's tools give -1 for APl; with minus: 5 that would pass."""
+    figures = gates.figures({"accuracy": {"bbox": {"AP": 0.28, "APl": -1.0, "per_class": {"cat": -1.0}}}}, None)
+    assert figures == {"bbox.AP": 0.28}
+    gate = GATE | {"measure": "bbox.APl", "minus": minus}
+    references = [REFERENCES[0] | {"values": {"bbox.APl": 0.4}}]
+    row = gates.judge(gate, "onnxruntime", {"onnxruntime": figures}, references, trusted=True)
+    assert (row["measured"], row["ratio"], row["verdict"]) == (None, None, "NOT MEASURED")
+
+
+def test_a_reference_with_nothing_to_find_is_refused(tmp_path):
+    path = tmp_path / "gfocalv2.yaml"
+    published = (config.ROOT / "config" / "models" / "gfocalv2.yaml").read_text()
+    path.write_text(published.replace("{bbox.AP: 0.406}", "{bbox.AP: 0.406, bbox.APl: -1}"))
+    with pytest.raises(UsageError, match=r"references\.1\.values\.bbox\.APl: -1 is less than .* \(a figure"):
+        config.load(path, "model")
 
 
 def test_a_gate_must_name_a_reference_that_holds_its_figure():

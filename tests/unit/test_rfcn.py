@@ -13,7 +13,7 @@ from torch import Tensor
 
 from detport import config, networks
 from detport.decoders.rfcn import decode
-from detport.errors import UsageError
+from detport.errors import Failure, UsageError
 from detport.graph import contract, patches
 from detport.graph.export import export as to_onnx
 from detport.graph.int64 import int64_to_int32
@@ -38,6 +38,7 @@ SMALL = {
 CANVAS = (48, 80)
 OUTPUTS = ["rois", "cls_prob", "bbox_pred"]
 RULES = {"box_stds": [0.1, 0.1, 0.2, 0.2], "score_above": 0.0, "nms_iou": 0.3, "max_detections": 4}
+RULES |= {"background": "first"}
 
 
 @pytest.fixture
@@ -180,7 +181,7 @@ def outputs(boxes: list[list[float]], scores: list[list[float]]) -> dict[str, np
     }
 
 
-ENTRY = {"image_id": "000001", "width": 100, "height": 50, "resized": [200, 100], "scale": 2.0}
+ENTRY = {"image_id": "000001", "file": "000001.jpg", "width": 100, "height": 50, "resized": [200, 100], "scale": 2.0}
 
 
 def test_decode_rows() -> None:
@@ -190,6 +191,30 @@ def test_decode_rows() -> None:
         {"image_id": "000001", "category_id": "a", "bbox": [5.0, 10.0, 9.5, 9.5], "score": 0.25},
         {"image_id": "000001", "category_id": "b", "bbox": [5.0, 10.0, 9.5, 9.5], "score": 0.5},
     ]
+
+
+def test_decode_takes_the_background_for_another_class() -> None:
+    """`outputs` puts a column of zeros before the given ones."""
+    rois, scores = [[10, 20, 28, 38]], [[0.25, 0.5]]
+    last = decode(outputs(rois, scores), ENTRY, RULES | {"background": "last"}, ["a", "b"])
+    assert [(row["category_id"], row["score"]) for row in last] == [("b", 0.25)]
+    none = decode(outputs(rois, scores), ENTRY, RULES | {"background": "none"}, ["a", "b", "c"])
+    assert [(row["category_id"], row["score"]) for row in none] == [("b", 0.25), ("c", 0.5)]
+
+
+def test_deltas_that_give_no_box_are_named() -> None:
+    """dx so large that the centre is infinite, and dw, too: infinity less infinity."""
+    found = outputs([[0, 0, 9, 9], [10, 20, 28, 38]], [[0.5], [0.5]])
+    found["bbox_pred"][0, 1, 4:] = [3e38, 0, 1e3, 0]
+    with np.errstate(all="ignore"), pytest.raises(Failure, match=r"'000001\.jpg': row 1 of bbox_pred becomes the box"):
+        decode(found, ENTRY, RULES, [1])
+
+
+@pytest.mark.parametrize("categories", [["a"], ["a", "b", "c"]])
+def test_decode_refuses_another_number_of_classes(categories: list[str]) -> None:
+    message = rf"'000001\.jpg': cls_prob has 3 classes, .* there are {len(categories) + 1} classes"
+    with pytest.raises(UsageError, match=message):
+        decode(outputs([[10, 20, 28, 38]], [[0.25, 0.5]]), ENTRY, RULES, categories)
 
 
 def test_decode_clips_to_the_resized_image() -> None:

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
+import accept
 import summary
+from detport.errors import Failure
 
 
 def report(model: str, verdicts: dict[str, list[str]], accuracy: dict) -> dict:
@@ -57,7 +59,7 @@ def test_a_row_per_model_and_backend(written):
     assert [(row["model"], row["backend"], row["verdict"]) for row in found["rows"]] == [
         ("a", "onnxruntime", "FAIL"),
         ("a", "pytorch", "PASS"),
-        ("longer_name", "onnxruntime", "NOT MEASURED"),
+        ("longer_name", "onnxruntime", "NO GATES"),
     ]
     assert found["rows"][0]["gates"] == {"PASS": 2, "FAIL": 1}
     assert found["rows"][0]["accuracy"] == {"bbox.AP": 0.25, "segm.AP": 0.125}
@@ -72,6 +74,9 @@ def test_a_row_per_model_and_backend(written):
         (["PASS", "NOT MEASURED"], "UNDECIDED"),
         (["UNDECIDED"], "UNDECIDED"),
         (["NOT MEASURED"], "NOT MEASURED"),
+        (["NO GATES"], "NO GATES"),
+        (["PASS", "NO GATES"], "PASS"),
+        (["NOT MEASURED", "NO GATES"], "NOT MEASURED"),
     ],
 )
 def test_overall_verdict(verdicts, expected):
@@ -85,3 +90,30 @@ def test_text(written):
     assert "2 PASS, 1 FAIL" in a and "bbox.AP 0.2500, segm.AP 0.1250" in a
     assert "voc07.mAP 0.5000, voc_area.mAP -" in c
     assert a.index("4.25") == b.index("4.25") == c.index("4.25"), "columns are aligned"
+
+
+def test_an_accuracy_that_could_not_be_measured_is_no_number():
+    nothing = {"bbox": {"AP": -1.0, "per_class": {}}}
+    (row,) = summary.rows_of(report("a", {"onnxruntime": []}, nothing))
+    assert row["accuracy"] == {"bbox.AP": None}
+    assert summary.cells(row)["accuracy"] == "bbox.AP -"
+
+
+def accepted(folder: Path, verdicts: list[str]) -> None:
+    """Run accept over reports with these verdicts."""
+    files = [folder / f"model{i}.json" for i in range(len(verdicts))]
+    for path, verdict in zip(files, verdicts, strict=True):
+        path.write_text(json.dumps(report(path.stem, {}, {}) | {"verdict": verdict}))
+    accept.main(["--reports", *map(str, files)])
+
+
+def test_a_model_without_gates_does_not_keep_others_from_acceptance(tmp_path, capsys, caplog):
+    accepted(tmp_path, ["PASS", "NO GATES"])
+    assert capsys.readouterr().out.splitlines() == ["PASS         model0", "NO GATES     model1"]
+    assert caplog.messages == ["no gates are declared for model1, so nothing of it was judged"]
+
+
+@pytest.mark.parametrize("verdict", ["FAIL", "UNDECIDED", "NOT MEASURED"])
+def test_any_other_verdict_is_not_accepted(tmp_path, verdict):
+    with pytest.raises(Failure, match=r"not accepted: model1; the gates are in reports/model1\.txt"):
+        accepted(tmp_path, ["PASS", verdict, "NO GATES"])

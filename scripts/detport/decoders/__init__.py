@@ -3,6 +3,10 @@
 import importlib
 from types import ModuleType
 
+import numpy as np
+
+from detport.errors import Failure
+
 CATEGORIES = {
     # networks with one class per category, in the order of COCO's ids, which have gaps
     "coco80": [i for i in range(1, 91) if i not in (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)],
@@ -12,10 +16,44 @@ CATEGORIES = {
 
 
 def load(kind: str) -> ModuleType:
-    """The module of a kind; it has decode(outputs, image, options, categories)."""
+    """The module of a kind.
+
+    It has decode(outputs, image, options, categories), and NEEDS, what decode reads of an image's entry in shard.json.
+    """
     return importlib.import_module(f"detport.decoders.{kind}")
 
 
 def categories(declared: str | list) -> list:
-    """Category id of every class of the network, in its order."""
+    """Category id of every object class of the network, in its order."""
     return CATEGORIES[declared] if isinstance(declared, str) else declared
+
+
+def classes(categories: list, background: str) -> list:
+    """Category id of every class of the network, None for the one that decode.background says is none of an object."""
+    return {"none": categories, "first": [None, *categories], "last": [*categories, None]}[background]
+
+
+def require_finite(boxes: np.ndarray, rows: np.ndarray, output: str, image: dict) -> None:
+    """Refuse boxes [N, 4] that are no numbers, although the output that they come from is; `rows` are theirs in it."""
+    strange = np.flatnonzero(~np.isfinite(boxes).all(axis=1))
+    if strange.size:
+        raise Failure(
+            f"{image['file']!r}: row {rows[strange[0]]} of {output} becomes the box {boxes[strange[0]].tolist()};"
+            " compare the earlier stages on this image"
+        )
+
+
+def known(labels: np.ndarray, first: int, count: int, image: dict) -> np.ndarray:
+    """The class, counted from 0, of every label. `first` is the label of the first of `count` classes.
+
+    A label beyond them is a Failure: dropped, it would only make the accuracy a little lower.
+    """
+    found = labels.astype(np.int64) - first
+    strange = np.flatnonzero((found < 0) | (found >= count) | (found + first != labels))
+    if strange.size:
+        raise Failure(
+            f"{image['file']!r}: row {strange[0]} of labels is {labels[strange[0]]}; by decode.categories and"
+            f" decode.background they are {first} to {first + count - 1}. Correct categories, or say which class is the"
+            " background (background: first or last)"
+        )
+    return found

@@ -7,9 +7,12 @@ the order of a compiled model's outputs depends on the version of its compiler.
 
 import numpy as np
 
+from detport import decoders
 from detport.boxes import exp, from_deltas, nms, soft_nms
 from detport.efficientdet import ANCHORS, ASPECTS, CODES, COMPACT, OCTAVES, STRIDES, anchor_count
 from detport.errors import Failure, UsageError
+
+NEEDS = ("width", "height", "resized", "pad", "scale")
 
 
 def decode(outputs: dict[str, np.ndarray], image: dict, options: dict, categories: list) -> list[dict]:
@@ -18,7 +21,8 @@ def decode(outputs: dict[str, np.ndarray], image: dict, options: dict, categorie
     Everything in float32, the original's precision. A box outside the image is clipped to zero area before NMS
     and stays; NMS is per class, the limit of detections over all classes.
     """
-    classes = len(categories)
+    known = decoders.classes(categories, options["background"])
+    classes = len(known)
     if "index" in outputs:
         logits, codes, index = (outputs[name][0] for name in COMPACT)
         require_pairs(index, image, classes)
@@ -28,12 +32,16 @@ def decode(outputs: dict[str, np.ndarray], image: dict, options: dict, categorie
     # In the order of the scores, whatever the order of equal ones in the outputs was; the rest never becomes a row.
     order = np.lexsort((index, -logits))
     order = order[scores[order] >= options["min_score"]]
+    if None in known:
+        order = order[index[order] % classes != known.index(None)]
     scores, codes, anchor, label = scores[order], codes[order], index[order] // classes, index[order] % classes
 
     scale = np.float32(1 / image["scale"])  # network pixels to original ones
     boxes = decode_boxes(codes, anchors(anchor, canvas(image), options["anchor_scale"]))
     limits = np.array([image["width"], image["height"]] * 2, np.float32) / scale
     boxes = np.clip(boxes, 0, limits)
+    rows, output = (order, "box_codes") if "index" in outputs else (anchor, "the box maps, by anchor,")
+    decoders.require_finite(boxes, rows, output, image)
     if options["nms"] == "soft":
         settings = (options["soft_sigma"], options["min_score"], options["max_detections"])
         kept, scores = soft_nms(boxes, scores, label, *settings)
@@ -43,7 +51,7 @@ def decode(outputs: dict[str, np.ndarray], image: dict, options: dict, categorie
     boxes = boxes[kept] * scale
     boxes[:, 2:] -= boxes[:, :2]
     return [
-        {"image_id": image["image_id"], "category_id": categories[label], "bbox": box, "score": score}
+        {"image_id": image["image_id"], "category_id": known[label], "bbox": box, "score": score}
         for label, box, score in zip(label[kept].tolist(), boxes.tolist(), scores.tolist(), strict=True)
     ]
 

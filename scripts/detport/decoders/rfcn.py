@@ -5,7 +5,11 @@ A box from 0 to 9 is 10 pixels wide. All arithmetic is float32, as the published
 
 import numpy as np
 
+from detport import decoders
 from detport.boxes import below, from_deltas, nms, to_original
+from detport.errors import UsageError
+
+NEEDS = ("resized", "scale")
 
 
 def decode(outputs: dict[str, np.ndarray], image: dict, options: dict, categories: list) -> list[dict]:
@@ -14,10 +18,17 @@ def decode(outputs: dict[str, np.ndarray], image: dict, options: dict, categorie
     Rois of zeros, where there were too few proposals, are treated as any other: the published figure has them.
     """
     rois, scores, deltas = (outputs[name][0] for name in ("rois", "cls_prob", "bbox_pred"))
+    classes = decoders.classes(categories, options["background"])
+    if scores.shape[1] != len(classes) or deltas.shape[1] != 4 * len(classes):
+        raise UsageError(
+            f"{image['file']!r}: cls_prob has {scores.shape[1]} classes, bbox_pred {deltas.shape[1]} deltas; correct"
+            f" decode.categories or decode.background, by which there are {len(classes)} classes with 4 deltas each"
+        )
     boxes = class_boxes(rois[:, 1:], deltas, options["box_stds"])
     boxes = to_original(clip(boxes, *image["resized"]), image)
+    decoders.require_finite(boxes.reshape(len(rois), -1), np.arange(len(rois)), "bbox_pred", image)
     labels, found_boxes, found_scores = [], [], []
-    for label in range(1, len(categories) + 1):  # 0 is the background
+    for label in (label for label, category in enumerate(classes) if category is not None):
         rows = np.flatnonzero(scores[:, label] > np.float32(options["score_above"]))
         own, own_scores = boxes[rows, label], scores[rows, label]
         # R-FCN removes boxes at exactly the threshold too, `nms` only above it.
@@ -30,7 +41,7 @@ def decode(outputs: dict[str, np.ndarray], image: dict, options: dict, categorie
     corners = boxes[chosen].astype(np.float64)  # exact differences: x + w gives x2 back
     corners[:, 2:] -= corners[:, :2]
     return [
-        {"image_id": image["image_id"], "category_id": categories[label - 1], "bbox": box, "score": score}
+        {"image_id": image["image_id"], "category_id": classes[label], "bbox": box, "score": score}
         for label, box, score in zip(labels[chosen], corners.tolist(), scores[chosen].tolist(), strict=True)
     ]
 

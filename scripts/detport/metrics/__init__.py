@@ -3,6 +3,8 @@
 import importlib
 from types import ModuleType
 
+NOTHING_TO_FIND = -1.0  # COCO's mark in place of a figure: the ground truth has nothing of the kind
+
 
 def load(kind: str) -> ModuleType:
     """The module of a metric. It has

@@ -5,6 +5,7 @@ Both fill the same arrays of precision and recall; the twelve numbers are read f
 
 import contextlib
 import io
+from collections import Counter
 from pathlib import Path
 from types import ModuleType
 
@@ -18,6 +19,7 @@ from detport.datasets import annotations as annotation_checks
 from detport.datasets import coco
 from detport.errors import Failure, UsageError
 from detport.files import sha256
+from detport.metrics import NOTHING_TO_FIND
 
 SECOND_EVALUATOR = "pycocotools"
 AREAS = ("all", "small", "medium", "large")  # COCO's area ranges, in the order of its arrays
@@ -59,7 +61,7 @@ def counted(annotations: Path, image_ids: list[int], settings: dict) -> list[int
 def score(library: ModuleType, truth: dict, image_ids: list[int], rows: list[dict], settings: dict) -> dict:
     """The figures of one evaluator."""
     figures = {}
-    names = {category["id"]: category["name"] for category in truth["categories"]}
+    names = distinct_names(truth["categories"])
     for iou_type in settings["iou_types"]:
         results = rows
         if iou_type == "segm" and settings["mask_area"] == "mask":
@@ -73,6 +75,18 @@ def score(library: ModuleType, truth: dict, image_ids: list[int], rows: list[dic
             for k, category in enumerate(categories)
         }
     return figures
+
+
+def distinct_names(categories: list[dict]) -> dict[int, str]:
+    """The name of every category by its id; names that several share are told apart by their ids.
+
+    Files in the wild do share them (some exporters add a parent category named like its child), and figures that are
+    filed under one name would hide each other.
+    """
+    names = {category["id"]: category["name"] for category in categories}
+    while shared := {name for name, count in Counter(names.values()).items() if count > 1}:
+        names = {key: f"{name} (id {key})" if name in shared else name for key, name in names.items()}
+    return names
 
 
 def arrays(
@@ -186,9 +200,9 @@ def lines(figures: dict[str, float], max_detections: list[int]) -> list[str]:
 
 
 def mean(values: np.ndarray) -> float:
-    """Mean of the entries that exist; -1 marks those that do not."""
-    present = values[values > -1]
-    return float(present.mean()) if present.size else -1.0
+    """Mean of the entries that exist; those that do not have the mark that the mean of none has."""
+    present = values[values > NOTHING_TO_FIND]
+    return float(present.mean()) if present.size else NOTHING_TO_FIND
 
 
 def pycocotools_module() -> ModuleType:

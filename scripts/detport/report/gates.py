@@ -1,13 +1,19 @@
 """Gates: conditions on measured numbers, and the verdict that follows from them. What published numbers alone say."""
 
+from detport import metrics
+
 PASS, FAIL, NOT_MEASURED, UNDECIDED = "PASS", "FAIL", "NOT MEASURED", "UNDECIDED"
+NO_GATES = "NO GATES"  # nothing was asked for, so there is nothing to judge
 
 
 def figures(accuracy: dict | None, performance: dict | None) -> dict[str, float]:
-    """Every measured number of a backend under the name that gates and references use, as bbox.AP or fps."""
+    """Every measured number of a backend under the name that gates and references use, as bbox.AP or fps.
+
+    What could not be measured, because the ground truth has nothing to find, is left out.
+    """
     found = {}
     for group, numbers in (accuracy or {}).get("accuracy", {}).items():
-        found |= {f"{group}.{name}": value for name, value in numbers.items() if isinstance(value, float)}
+        found |= {f"{group}.{name}": value for name, value in numbers.items() if is_figure(value)}
     if performance:
         found["fps"] = performance["fps"]
         found |= {f"latency_ms.{name}": value for name, value in performance["latency_ms"].items()}
@@ -115,12 +121,19 @@ def of_backend(references: list[dict], backend: str, measure: str) -> dict | Non
     return next(found, None)
 
 
+def is_figure(value: object) -> bool:
+    """Whether an entry of accuracy.json is a measured number: not a table, not undefined, not COCO's mark."""
+    return isinstance(value, float) and value != metrics.NOTHING_TO_FIND
+
+
 def is_accuracy(measure: str) -> bool:
     return not measure.startswith(("fps", "latency_ms"))
 
 
-def verdict(rows: list[dict]) -> str:
-    """One word for all gates of a report."""
+def verdict(rows: list[dict], not_asked: list[dict] | None = None) -> str:
+    """One word for all gates of a report; `not_asked` are those declared whose backends were not in the run."""
+    if not rows and not not_asked:
+        return NO_GATES
     verdicts = {row["verdict"] for row in rows}
     if FAIL in verdicts:
         return FAIL

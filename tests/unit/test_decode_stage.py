@@ -1,0 +1,100 @@
+"""The decode stage: what it asks of shard.json, and what it says of outputs that cannot be detections."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import decode as stage
+from detport import config, decoders, detections
+from detport.decoders.retinamask import decode as retinamask
+from detport.errors import Failure
+
+MODEL = config.ROOT / "demo" / "config" / "models" / "gfocalv2.yaml"  # categories 1 2 4 5 7 8 11, background last
+ENTRY = {"image_id": 7, "file": "a b.jpg", "width": 8, "height": 8, "scale": 1.0, "bin": "a.bin"}
+
+
+def decoded(folder: Path, dets: np.ndarray, labels: list[int], entry: dict = ENTRY) -> list[dict]:
+    """Detections of one image whose first rows are these."""
+    for i, (rows, shape, dtype) in enumerate(((dets, (100, 5), np.float32), (labels, (100,), np.int64))):
+        array = np.zeros(shape, dtype)
+        array[: len(rows)] = rows
+        array.tofile(folder / f"a_{i}.bin")
+    (folder / "shard.json").write_text(json.dumps({"images": [entry], "skipped": []}))
+    target = folder / "detections.json.gz"
+    stage.main(list(map(str, ["--model", MODEL, "--shard", folder, "--outputs", folder, "--output", target])))
+    return detections.read(target)["detections"]
+
+
+DETS = np.array([[0, 0, 4, 4, 0.75], [1, 1, 3, 3, 0.5]], np.float32)
+
+
+def test_labels_become_categories_and_the_background_nothing(tmp_path):
+    found = decoded(tmp_path, DETS, [6, 7])
+    assert [(row["category_id"], row["score"]) for row in found] == [(11, 0.75)]
+
+
+def test_a_label_beyond_the_background_names_image_and_row(tmp_path):
+    with pytest.raises(Failure, match=r"^'a b\.jpg': row 1 of labels is 8; .* they are 0 to 7\. Correct categories"):
+        decoded(tmp_path, DETS, [6, 8])
+
+
+def test_a_box_that_is_none_names_image_output_and_place(tmp_path):
+    dets = DETS.copy()
+    dets[1, 2] = np.nan
+    with pytest.raises(Failure, match=r"^'a b\.jpg': .*a_0\.bin: dets holds NaN or infinity, first at \[1, 2\]"):
+        decoded(tmp_path, dets, [0, 0])
+
+
+def test_detections_that_are_no_numbers_are_refused_whoever_made_them():
+    rows = [{"category_id": 3, "bbox": [0.0, 1.0, 2.0, 3.0], "score": score} for score in (0.5, float("nan"))]
+    with pytest.raises(Failure, match=r"'a\.jpg': detection 1, of category 3, has box \[0\.0, .*\] and score nan"):
+        stage.require_finite(rows, "a.jpg")
+
+
+def test_what_the_decoder_needs_is_asked_of_the_shard(tmp_path):
+    entry = {key: value for key, value in ENTRY.items() if key != "scale"}
+    with pytest.raises(Failure, match=r"shard\.json: 'a b\.jpg' has no scale; make the shard again"):
+        decoded(tmp_path, DETS, [0, 0], entry)
+
+
+WRITTEN = {"image_id", "file", "width", "height", "canvas", "resized", "scale", "pad", "bin", "bytes"}
+
+
+@pytest.mark.parametrize("kind", ["efficientdet", "gfocalv2", "retinamask", "rfcn"])
+def test_decoders_need_what_preprocess_writes(kind):
+    assert set(decoders.load(kind).NEEDS) <= WRITTEN
+
+
+def masked(labels: list[int]) -> dict[str, np.ndarray]:
+    """RetinaMask's outputs: boxes that do not overlap, with these labels."""
+    count = len(labels)
+    return {
+        "bboxs": np.arange(count, dtype=np.float32)[:, None] * 20 + np.array([1, 1, 10, 10], np.float32),
+        "labels": np.array(labels, np.int32),
+        "scores": np.linspace(0.9, 0.5, count, dtype=np.float32),
+        "masks": np.ones((count, 1, 4, 4), np.float32),
+    }
+
+
+RULES = {"nms_iou": 0.4, "max_detections": 2, "mask_threshold": 0.5}
+IMAGE = ENTRY | {"width": 99, "height": 99}
+
+
+@pytest.mark.parametrize(
+    ("background", "labels", "expected"),
+    [("none", [1, 2], [5, 9]), ("first", [0, 2, 1], [9, 5]), ("last", [3, 3, 1, 2], [5, 9])],
+)
+def test_masks_of_the_background_take_no_place_among_the_detections(background, labels, expected):
+    rows = retinamask(masked(labels), IMAGE, RULES | {"background": background}, [5, 9])
+    assert [row["category_id"] for row in rows] == expected
+
+
+@pytest.mark.parametrize(
+    ("background", "label", "first", "last"),
+    [("none", 0, 1, 2), ("none", 3, 1, 2), ("first", 3, 0, 2), ("last", 0, 1, 3), ("last", -1, 1, 3)],
+)
+def test_a_label_of_masks_that_no_category_has_is_named(background, label, first, last):
+    with pytest.raises(Failure, match=rf"'a b\.jpg': row 1 of labels is {label}; .* they are {first} to {last}\."):
+        retinamask(masked([1, label]), IMAGE, RULES | {"background": background}, [5, 9])
