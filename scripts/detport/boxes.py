@@ -1,6 +1,9 @@
-"""Boxes as x1, y1, x2, y2 in NumPy: back to the original image, overlap, non-maximum suppression."""
+"""Boxes as x1, y1, x2, y2 in NumPy: forms, back to the original image, overlap, non-maximum suppression."""
 
 import numpy as np
+
+from detport import canvases
+from detport.activations import exp
 
 SMALLEST = np.finfo(np.float32).tiny  # area in place of none, so that nothing divides by zero
 HASTE = 8  # boxes per wanted one that NMS tries first
@@ -22,17 +25,35 @@ def clip_to_image(boxes: np.ndarray, image: dict) -> np.ndarray:
     return boxes.clip(0, np.array([image["width"], image["height"]] * 2, boxes.dtype))
 
 
+def clip_to_placed(boxes: np.ndarray, image: dict) -> np.ndarray:
+    """Boxes [..., 4] in pixels of the network input, cut at the borders of the image on it."""
+    low = np.array([image.get("left", 0), image.get("top", 0)], boxes.dtype)
+    high = low + np.array([image["width"], image["height"]], boxes.dtype) * np.array(image["scale"], boxes.dtype)
+    return boxes.clip(np.tile(low, 2), np.tile(high, 2))
+
+
+def to_corners(boxes: np.ndarray, form: str) -> np.ndarray:
+    """Boxes [N, 4] as x1 y1 x2 y2, from xyxy, yxyx, xywh (the corner and sides) or cxcywh (the centre and sides)."""
+    if form in ("xyxy", "yxyx"):
+        return boxes if form == "xyxy" else boxes[:, [1, 0, 3, 2]]
+    place, sides = boxes[:, :2], boxes[:, 2:]
+    low = place if form == "xywh" else place - sides / 2
+    return np.concatenate([low, low + sides if form == "xywh" else place + sides / 2], axis=1)
+
+
+def to_pixels(boxes: np.ndarray, image: dict, coordinates: str) -> np.ndarray:
+    """Boxes x1 y1 x2 y2 whose coordinates are pixels, or `normalised`: fractions of the network input's sides."""
+    if coordinates != "normalised":
+        return boxes
+    height, width = canvases.size(image["canvas"])
+    return boxes * np.array([width, height] * 2, boxes.dtype)
+
+
 def from_deltas(deltas: np.ndarray, centres: np.ndarray, sides: np.ndarray) -> np.ndarray:
     """Boxes from dx, dy, dw, dh [..., 4]: the centre moves by so many sides, the sides grow by exp(dw), exp(dh)."""
     middles = deltas[..., :2] * sides + centres
     halves = exp(deltas[..., 2:]) * sides / 2
     return np.concatenate([middles - halves, middles + halves], axis=-1)
-
-
-def exp(x: np.ndarray) -> np.ndarray:
-    """float32, but rounded from float64: float32's own exp differs in the last digit between processors."""
-    with np.errstate(over="ignore"):  # a wild code becomes an infinite box
-        return np.exp(x, dtype=np.float64).astype(np.float32)
 
 
 def overlaps(box: np.ndarray, boxes: np.ndarray, plus: float) -> np.ndarray:

@@ -13,6 +13,12 @@ def by_name(settings: dict) -> dict[str, dict]:
     return {f"{canvas['height']}x{canvas['width']}": canvas for canvas in (settings, *settings["canvases"])}
 
 
+def size(name: str) -> tuple[int, int]:
+    """Height and width of a canvas."""
+    height, width = map(int, name.split("x"))
+    return height, width
+
+
 def select(model: dict, name: str | None) -> dict:
     """The model with one canvas only: that of this name, or the default."""
     known = by_name(model["input"])

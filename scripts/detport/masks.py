@@ -1,8 +1,14 @@
-"""Masks: pasting a small mask into the image, run-length encoding."""
+"""Masks: of each box or from prototypes, pasted into the image; run-length encoding."""
+
+import math
 
 import cv2
 import numpy as np
 from pycocotools import mask as coco_mask
+
+from detport import canvases
+from detport.activations import sigmoid
+from detport.errors import UsageError
 
 BORDER = 1  # zero pixels around a small mask before it is enlarged
 
@@ -34,3 +40,67 @@ def encode(mask: np.ndarray) -> dict:
     """COCO's compressed run-length encoding, as text that JSON can hold."""
     rle = coco_mask.encode(np.asfortranarray(mask))
     return {"size": [int(side) for side in rle["size"]], "counts": rle["counts"].decode("ascii")}
+
+
+def find(shapes: dict[str, tuple[int, ...]], options: dict) -> str | None:
+    """The name of the output with masks or prototypes: what `decode.tensors` says, or else the only one that is maps."""
+    said = options["tensors"].get("masks")
+    maps = [said] if said else [name for name, shape in shapes.items() if len(shape) - leading_ones(shape) > 2]
+    if options["masks"] is None:
+        return None
+    if len(maps) != 1 or maps[0] not in shapes:
+        declared = ", ".join(f"{name} {list(shape)}" for name, shape in shapes.items())
+        raise UsageError(f"decode.masks: which of {declared} are they? Say it in decode.tensors.masks")
+    return maps[0]
+
+
+def leading_ones(shape: tuple[int, ...]) -> int:
+    """Axes of one element at the front."""
+    return next((i for i, size in enumerate(shape) if size != 1), len(shape))
+
+
+def encoded(
+    own: np.ndarray, coefficients: np.ndarray | None, boxes: np.ndarray, image: dict, settings: dict
+) -> list[dict]:
+    """The masks of detections, whose boxes are in the original image.
+
+    `own` are the maps: one for each detection that fills its box (form: boxes) or the network input (canvas), or
+    prototypes that every detection mixes by its coefficients.
+    """
+    if coefficients is not None:
+        own = (coefficients @ own.reshape(len(own), -1)).reshape(-1, *own.shape[1:])
+    if settings["activation"] == "sigmoid":
+        own = sigmoid(own)
+    height, width, threshold = image["height"], image["width"], settings["threshold"]
+    if settings["form"] == "boxes":
+        return [encode(paste(mask, box, width, height, threshold)) for mask, box in zip(own, boxes, strict=True)]
+    found = ((enlarge(mask, image) > threshold).astype(np.uint8) for mask in own)
+    if settings["form"] == "prototypes":
+        found = (crop(mask, box) for mask, box in zip(found, boxes, strict=True))
+    return [encode(mask) for mask in found]
+
+
+def enlarge(mask: np.ndarray, image: dict) -> np.ndarray:
+    """A map of the whole network input as one of the original image [height, width].
+
+    Padding is cut off in whole cells of the map, a half of one belongs to the image; published figures hold that.
+    """
+    (height, width), scale = canvases.size(image["canvas"]), np.broadcast_to(image["scale"], 2).tolist()
+    rows = placed(mask.shape[0], image.get("top", 0), image["height"] * scale[1], height)
+    columns = placed(mask.shape[1], image.get("left", 0), image["width"] * scale[0], width)
+    return cv2.resize(mask[rows][:, columns], (image["width"], image["height"]), interpolation=cv2.INTER_LINEAR)
+
+
+def placed(cells: int, before: float, length: float, canvas: int) -> np.ndarray:
+    """The cells of a map on which the image lies along one axis; its border repeats where the image goes beyond it."""
+    start = round(before * cells / canvas - 0.1)
+    end = cells - round((canvas - before - length) * cells / canvas + 0.1)
+    return np.arange(start, max(end, start + 1)).clip(0, cells - 1)
+
+
+def crop(mask: np.ndarray, box: np.ndarray) -> np.ndarray:
+    """Zero outside the box: a pixel is inside from x1 to below x2."""
+    x1, y1, x2, y2 = (max(math.ceil(side), 0) for side in box)
+    inside = np.zeros_like(mask)
+    inside[y1:y2, x1:x2] = mask[y1:y2, x1:x2]
+    return inside

@@ -8,7 +8,8 @@ the order of a compiled model's outputs depends on the version of its compiler.
 import numpy as np
 
 from detport import decoders
-from detport.boxes import exp, from_deltas, nms, soft_nms
+from detport.activations import sigmoid
+from detport.boxes import from_deltas, nms, soft_nms
 from detport.efficientdet import ANCHORS, ASPECTS, CODES, COMPACT, OCTAVES, STRIDES, anchor_count
 from detport.errors import Failure, UsageError
 
@@ -28,7 +29,7 @@ def decode(outputs: dict[str, np.ndarray], image: dict, options: dict, categorie
         require_pairs(index, image, classes)
     else:
         logits, codes, index = best_pairs(*pair_maps(outputs, classes), options["candidates"])
-    scores = 1 / (1 + exp(-logits))
+    scores = sigmoid(logits)
     # In the order of the scores, whatever the order of equal ones in the outputs was; the rest never becomes a row.
     order = np.lexsort((index, -logits))
     order = order[scores[order] >= options["min_score"]]
