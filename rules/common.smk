@@ -14,6 +14,7 @@ from detport import compilers as detport_compilers
 from detport import datasets as detport_datasets
 from detport import disk as detport_disk
 from detport import runs as detport_runs
+from detport import schemas as detport_schemas
 from detport import yamlfile as detport_yaml
 from detport.report import gates as detport_gates
 

@@ -100,7 +100,8 @@ def detections_of(wildcards) -> list[str]:
 
 def result_files(wildcards) -> list[str]:
     """Folders of VOC's result files that belong to a report, if the configuration asks for them."""
-    if not SETTINGS["comp4"] or MODELS[wildcards.model]["metric"]["kind"] != "voc":
+    kind = MODELS[wildcards.model]["metric"]["kind"]
+    if not SETTINGS["comp4"] or not detport_schemas.plugin("metrics", kind).get("result_files"):
         return []
     return [f"results/{wildcards.model}/{backend}/comp4" for backend in BACKENDS]
 
@@ -116,7 +117,7 @@ def masks_flag(wildcards) -> UserString:
     The index is the same either way. Snakemake does not record parameters of a class of its own, so nothing reruns.
     """
     metrics = [model["metric"] for model in MODELS.values() if model["dataset"] == wildcards.dataset]
-    return UserString("--masks" if any("segm" in metric.get("iou_types", []) for metric in metrics) else "")
+    return UserString("--masks" if any(map(detport_config.scored_masks, metrics)) else "")
 
 
 def images_signature(wildcards) -> str:
@@ -191,8 +192,9 @@ def devices(wildcards) -> int:
 
 
 def runner_env(wildcards) -> str:
-    """Only eager PyTorch needs torch to run a model."""
-    return "../envs/export.yaml" if BACKENDS[wildcards.backend]["runs"] == "checkpoint" else "../envs/run.yaml"
+    """The environment that a family runs models in."""
+    family = detport_schemas.plugin("backends", BACKENDS[wildcards.backend]["family"])
+    return f"../envs/{family.get('environment', 'run')}.yaml"
 
 
 def patch_files(wildcards) -> list[str]:

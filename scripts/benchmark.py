@@ -19,8 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from detport import backends, canvases, cli, config
-from detport.ascend import logs
-from detport.errors import Failure
+from detport.errors import Failure, UsageError
 from detport.files import sha256, write_json
 
 
@@ -57,7 +56,12 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def read_log(path: Path, backend: dict) -> dict:
     """Figures of a log that was brought from elsewhere."""
-    found = logs.performance(path.read_text(encoding="utf-8", errors="replace"), backend)
+    family = backends.load(backend["family"])
+    if not hasattr(family, "read_log"):
+        raise UsageError(
+            f"--from-log: backend {backend['name']} is of the family {backend['family']}, which has no logs"
+        )
+    found = family.read_log(path.read_text(encoding="utf-8", errors="replace"), backend)
     if found is None:
         raise Failure(
             f"{path}: has no line with the speed of ais_bench, msame, benchmark or validate.py; bring all that the"
@@ -66,18 +70,11 @@ def read_log(path: Path, backend: dict) -> dict:
     return found | {
         "canvas": "as in the log",
         "other_canvases": [],
-        "machine": {"processor": "not this machine: from a log", "cores": "unknown"} | declared_chip(backend),
+        "machine": {"processor": "not this machine: from a log", "cores": "unknown"} | found.get("machine", {}),
         "log": {"file": path.name, "sha256": sha256(path)},
-        "versions": {"CANN by the yaml": backend["cann"]} if "cann" in backend else {},
+        "versions": found.get("versions", {}),
         "date": stamp(path.stat().st_mtime),
     }
-
-
-def declared_chip(backend: dict) -> dict[str, str]:
-    """The chip by the backend's yaml; a log does not tell it."""
-    chip = backend.get("soc_version")
-    chip = backend.get("chip") if chip == "auto" else chip
-    return {"chip": f"{chip} by the yaml"} if chip else {}
 
 
 def stamp(seconds: float) -> str:

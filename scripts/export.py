@@ -16,7 +16,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = cli.parser(__doc__)
     parser.add_argument("--model", type=Path, required=True, help="the model's yaml")
     parser.add_argument("--weights", type=Path, required=True, help="converted weights, or the yaml's .onnx")
-    parser.add_argument("--flavour", choices=["standard", "ascend"], default="standard", help="operators of the graph")
+    parser.add_argument("--flavour", choices=config.flavours(), default="standard", help="operators of the graph")
     parser.add_argument("--canvas", help="HEIGHTxWIDTH of one of the model's canvases (default: the first)")
     parser.add_argument("--output", type=Path, required=True, help="the exported graph, .onnx")
     args = parser.parse_args(argv)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import onnx
 
-from detport import canvases, cli, config
+from detport import canvases, cli, config, schemas
 from detport.files import atomic, write_json
 from detport.graph import compare, contract, patches, running
 from detport.timing import random_image
@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     graph = contract.read(args.onnx)
     done = []
     for patch in declared:
-        before = copy.deepcopy(graph) if patch["name"] in patches.LOSSY else None
+        before = copy.deepcopy(graph) if schemas.plugin(config.PATCHES, patch["name"]).get("lossy") else None
         changes = patches.apply(graph, patch)
         cost = None if before is None else effect(before, graph, model, args.threads)
         done.append({"name": patch["name"], "matches": changes.matches, "changed": changes.changed, "effect": cost})

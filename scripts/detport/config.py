@@ -5,42 +5,35 @@ exactly these sections changes: what a script can read and what makes it rerun c
 """
 
 import copy
-import functools
 import json
-import math
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-import jsonschema
-import yaml
-
-from detport import decoders, efficientdet
+from detport import decoders, schemas
 from detport.errors import UsageError
+from detport.schemas import ROOT, schema_of, validate
 from detport.yamlfile import (
     Places,
     dotted,
     expectation,
     listing,
     position,
-    read_places,
     read_with_base,
+    read_yaml,
     require_text_keys,
 )
 
-ROOT = Path(__file__).resolve().parents[2]
-SCHEMAS = ROOT / "config" / "schemas"
+__all__ = ["ROOT", "schema_of", "validate"]  # of detport.schemas, for those who read configuration
 
-# Sections that are checked by a schema of their own, named by one of their keys.
-PLUGINS = {"network": "architecture", "decode": "kind", "metric": "kind"}
-
-
-# Sections with the options of a compiler, and the schema that lists them.
-COMPILERS = {"backend": {("atc",): "atc"}, "model": {("compile", "ascend"): "atc"}}
+# Sections of a model that a plugin describes, by the key that names it; and its room.
+PLUGINS = {"network": ("architecture", "networks"), "decode": ("kind", "decoders"), "metric": ("kind", "metrics")}
+PATCHES = "graph/patches"
 
 
 class Stage(NamedTuple):
-    """What a stage reads: sections of the model's yaml and keys of the backend's."""
+    """What a stage reads: sections of the model's yaml and keys of every backend's; its family may add further ones."""
 
     sections: tuple[str, ...]
     backend: tuple[str, ...] = ()
@@ -48,9 +41,7 @@ class Stage(NamedTuple):
 
 # Where a stage finds the module of a family of backends.
 FAMILY_ROOMS = {"compile": "compilers", "infer": "backends", "benchmark": "backends"}
-# Keys of a backend that decide what a model computes; which devices it may use does not, unless they tell the chip.
-RUNNING = ("family", "flavour", "runs", "session", "runner")
-COMPILING = ("family", "flavour", "session", "soc_version", "chip", "cann", "atc", "operators")
+RUNNING = ("family", "flavour", "runs")  # keys of every backend that decide what a model computes
 
 
 STAGES = {
@@ -59,14 +50,11 @@ STAGES = {
     "export": Stage(("onnx", "network", "input", "outputs", "export")),
     "simplify": Stage(("input", "outputs", "simplify")),
     "patch": Stage(("patches", "input", "outputs", "simplify"), backend=("family",)),
-    "compile": Stage(("input", "preprocess", "outputs", "compile"), COMPILING),
+    "compile": Stage(("input", "preprocess", "outputs", "compile"), ("family", "flavour")),
     "infer": Stage(("network", "input", "preprocess", "outputs"), RUNNING),
     "decode": Stage(("outputs", "decode")),
     "evaluate": Stage(("metric",)),
-    "benchmark": Stage(
-        ("network", "input", "preprocess", "outputs", "benchmark"),
-        (*RUNNING, "loop", "devices", "devices_per_card", "soc_version", "chip", "cann"),
-    ),
+    "benchmark": Stage(("network", "input", "preprocess", "outputs", "benchmark"), RUNNING),
     "report": Stage(("title", "dataset", "metric", "allowed_skips", "references", "gates")),
 }
 
@@ -100,17 +88,14 @@ def visible(model: dict, stage: str, backend: dict | None) -> dict:
 
 def load_backend(path: Path) -> dict:
     """A backend's yaml, checked and with defaults; `name` is the file's stem."""
-    value, places = read_places(path)
-    if isinstance(value, dict) and "family" in value:  # first, because the other keys depend on it
-        validate(value["family"], schema_of("backend")["properties"]["family"], str(path), places, ("family",))
+    value, places = read_yaml(path)
     return {"name": path.stem} | check(value, "backend", str(path), places)
 
 
 def check_backend_names(path: Path, known: set[str]) -> None:
     """Refuse a model's yaml with the name of a backend that nobody has: a gate of it would never be asked."""
     model, places = read_with_base(path)
-    families = schema_of("backend")["properties"]["family"]["enum"]
-    named = [(("patches", name), name, known.union(families)) for name in model.get("patches", {})]
+    named = [(("patches", name), name, known.union(schemas.kinds("backends"))) for name in model.get("patches", {})]
     for i, reference in enumerate(model.get("references", [])):
         named.append((("references", i, "backend"), reference.get("backend"), known))
     for i, gate in enumerate(model.get("gates", [])):
@@ -123,17 +108,18 @@ def check_backend_names(path: Path, known: set[str]) -> None:
 
 
 def check_patches(path: Path, backends: Iterable[dict]) -> None:
-    """Refuse a patch that a backend would undo."""
+    """Refuse a patch that is not for a backend's family."""
     model, places = read_with_base(path)
     declared = model.get("patches", {})
     for backend in backends:
         key = backend["name"] if backend["name"] in declared else backend["family"]
         for i, patch in enumerate(declared.get(key, [])):
-            if patch["name"] == "pad_maxpool_with_zero" and backend["family"] != "ascend":
+            about = schemas.plugin(PATCHES, patch["name"])
+            if backend["family"] not in about.get("families", [backend["family"]]):
                 where = position(str(path), places, ("patches", key, i))
                 raise UsageError(
-                    f"{where}: patches.{key}.{i}: pad_maxpool_with_zero is for Ascend: ONNX Runtime turns such a Pad"
-                    " back into MaxPool's own in silence; declare it under ascend, or use fuse_pad_into_maxpool"
+                    f"{where}: patches.{key}.{i}: {patch['name']} is for the family {listing(about['families'])} alone:"
+                    f" {about['elsewhere']}; declare it there"
                 )
 
 
@@ -147,27 +133,62 @@ def load_dataset(path: Path, name: str) -> dict:
 
 def load(path: Path, schema: str) -> dict:
     """Read and check one yaml file; a model's is read with its base."""
-    value, places = read_with_base(path) if schema == "model" else read_places(path)
+    value, places = read_with_base(path) if schema == "model" else read_yaml(path)
     return check(value, schema, str(path), places)
 
 
 def check(value: object, schema: str, source: str, places: Places | None = None) -> dict:
     """Check `value` against config/schemas/SCHEMA.yaml and fill in defaults; the first error names file and key."""
-    value = copy.deepcopy(value)
-    require_text_keys(value, source, places or {})
-    validate(value, schema_of(schema), source, places or {}, ())
+    value, places = copy.deepcopy(value), places or {}
+    require_text_keys(value, source, places)
+    whole = backend_schema(value, source, places) if schema == "backend" else schema_of(schema)
+    validate(value, whole, source, places, ())
     if schema == "model":
-        for section, selector in PLUGINS.items():
-            if section in value:
-                check_plugin(value, section, selector, source, places or {})
-        for check_part in (check_classes, check_contract, check_decoded, check_canvases, check_on_device):
-            check_part(value, source, places or {})
-    for path, part in COMPILERS[schema].items() if schema in COMPILERS else ():
-        options = value
-        for key in path:
-            options = options.get(key, {})
-        validate(options, schema_of(part), source, places or {}, path)
+        check_plugins(value, source, places)
+        for check_part in (check_classes, check_decoded, check_measures, check_canvases, check_on_device):
+            check_part(value, source, places)
     return value
+
+
+def flavours() -> list[str]:
+    """Of graphs, by the operators that they may have: those of all families."""
+    common = schema_of("backend")["properties"]["flavour"]["const"]
+    families = [schemas.plugin("backends", family)["properties"] for family in schemas.kinds("backends")]
+    return sorted({common, *(each for keys in families for each in keys.get("flavour", {}).get("enum", []))})
+
+
+def backend_schema(value: object, source: str, places: Places) -> dict:
+    """The keys of every backend and those of its family, which may say more of the common ones."""
+    common = schema_of("backend")
+    if not isinstance(value, dict) or not isinstance(value.get("family"), str):
+        return common | {"additionalProperties": True}  # other keys depend on the one that is wrong
+    schemas.require_kind(value["family"], "backends", source, places, ("family",))
+    family = schemas.plugin("backends", value["family"])
+    return common | {
+        "properties": common["properties"] | family["properties"],
+        "required": common["required"] + family.get("required", []),
+    }
+
+
+def check_plugins(model: dict, source: str, places: Places) -> None:
+    """Check every section and option that a plugin describes against its schema, then by its own check."""
+    chosen = {section: (room, model[section][key]) for section, (key, room) in PLUGINS.items() if section in model}
+    for section, (room, kind) in chosen.items():
+        schemas.require_kind(kind, room, source, places, (section, PLUGINS[section][0]))
+        validate(model[section], schemas.plugin(room, kind), source, places, (section,))
+    for key, declared in model["patches"].items():
+        for i, patch in enumerate(declared):
+            schemas.require_kind(patch["name"], PATCHES, source, places, ("patches", key, i, "name"))
+            schema = schemas.plugin(PATCHES, patch["name"])
+            validate(patch["options"], schema, source, places, ("patches", key, i, "options"))
+    for family, options in model["compile"].items():
+        schemas.require_kind(family, "compilers", source, places, ("compile", family))
+        validate(options, schemas.plugin("compilers", family), source, places, ("compile", family))
+    for room, kind in chosen.values():
+        found = schemas.own_problem(room, kind, model)
+        if found:
+            key, text = found
+            raise UsageError(f"{position(source, places, key)}: {dotted(key)}: {text}")
 
 
 def check_classes(model: dict, source: str, places: Places) -> None:
@@ -182,27 +203,10 @@ def check_classes(model: dict, source: str, places: Places) -> None:
         raise UsageError(f"{where}: decode.categories: has {count} categories, network.classes is {classes}")
 
 
-def check_contract(model: dict, source: str, places: Places) -> None:
-    """The outputs are those of network.contract on every canvas, where an architecture has several contracts."""
-    network = model.get("network", {})
-    if network.get("architecture") != "efficientdet":
-        return
-    declared = model["outputs"]
-    for canvas in (model["input"], *model["input"]["canvases"]):
-        expected = efficientdet.outputs(network, canvas["height"], canvas["width"])
-        # A name that a contract leaves open may be any.
-        found = [{key: output[key] for key in expected[0]} for output in declared]
-        if found != expected:
-            where = position(source, places, ("outputs",))
-            raise UsageError(
-                f"{where}: outputs: network.contract {network['contract']} at {canvas['height']}x{canvas['width']} has"
-                f" {signature(expected)}; declared are {signature(declared)}; correct outputs or network.contract"
-            )
-
-
 def check_decoded(model: dict, source: str, places: Places) -> None:
     """The outputs have what the decoder reads, by name and shape; and it makes what the metric scores."""
     kind = model["decode"]["kind"]
+    decoder = schemas.plugin("decoders", kind)
     read = decoder_reads(model["decode"])
     declared = {output["name"]: output["shape"] for output in model["outputs"]}
     sizes: dict[str, int] = {}
@@ -219,32 +223,37 @@ def check_decoded(model: dict, source: str, places: Places) -> None:
                 f" {', '.join(f'{name} {shape}' for name, shape in declared.items())}; correct outputs, decode.kind or"
                 " decode.categories"
             )
-    if "segm" in model["metric"].get("iou_types", []) and "masks" not in read:
-        where = position(source, places, ("metric", "iou_types"))
-        raise UsageError(f"{where}: metric.iou_types: decoder {kind} makes no masks; leave segm out")
+    for key, value in scored_masks(model["metric"]):
+        if not decoder.get("masks"):
+            where = position(source, places, ("metric", key))
+            raise UsageError(f"{where}: metric.{key}: decoder {kind} makes no masks; leave {value} out")
 
 
 def decoder_reads(decode: dict) -> dict[str, list]:
     """Name and shape of what a decoder reads. C of its schema is the number of classes, background included; any other
     letter stands for some number, the same everywhere."""
-    read = schema_of(f"decode/{decode['kind']}").get("outputs", {})
+    read = schemas.plugin("decoders", decode["kind"]).get("outputs", {})
     count = len(decoders.classes(decoders.categories(decode["categories"]), decode["background"]))
     return {name: [{"C": count, "4C": 4 * count}.get(size, size) for size in shape] for name, shape in read.items()}
 
 
-def signature(outputs: list[dict]) -> str:
-    """Name, type and shape of outputs."""
-    return ", ".join(f"{o.get('name', '(any name)')} {o['dtype']} {o['shape']}" for o in outputs)
+def scored_masks(metric: dict) -> list[tuple[str, str]]:
+    """What in the settings of a metric makes it score masks, as key and value; nothing if it scores none."""
+    masks = schemas.plugin("metrics", metric["kind"]).get("masks", {})
+    return [(key, value) for key, value in masks.items() if value in metric[key]]
 
 
-def check_plugin(model: dict, section: str, selector: str, source: str, places: Places) -> None:
-    """Check a section against the schema that its selector names, network/ARCHITECTURE.yaml."""
-    kind = model[section][selector]
-    known = sorted(path.stem for path in (SCHEMAS / section).glob("*.yaml"))
-    if kind not in known:
-        where = position(source, places, (section, selector))
-        raise UsageError(f"{where}: {section}.{selector}: unknown value {kind!r}; expected one of {listing(known)}")
-    validate(model[section], schema_of(f"{section}/{kind}"), source, places, (section,))
+def check_measures(model: dict, source: str, places: Places) -> None:
+    """Every gate is on a figure of speed or of the metric: any other would never be measured."""
+    kind, speed = model["metric"]["kind"], schema_of("model")["properties"]["gates"]["speed"]
+    own = schemas.plugin("metrics", kind)["figures"]
+    for i, gate in enumerate(model["gates"]):
+        if not any(re.fullmatch(pattern, gate["measure"]) for pattern in (speed, own)):
+            key = ("gates", i, "measure")
+            raise UsageError(
+                f"{position(source, places, key)}: {dotted(key)}: {gate['measure']!r} is neither a figure of metric"
+                f" {kind} ({own}) nor one of speed ({speed})"
+            )
 
 
 def check_on_device(model: dict, source: str, places: Places) -> None:
@@ -270,92 +279,16 @@ def check_canvases(model: dict, source: str, places: Places) -> None:
         )
 
 
-@functools.cache
-def schema_of(name: str) -> dict:
-    return yaml.safe_load((SCHEMAS / f"{name}.yaml").read_text())
-
-
-def finite(_: object, value: object) -> bool:
-    """YAML's .nan and .inf are no numbers to us: nothing can be compared with them."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-Validator = jsonschema.validators.extend(
-    jsonschema.Draft202012Validator,
-    type_checker=jsonschema.Draft202012Validator.TYPE_CHECKER.redefine("number", finite),
-)
-
-
-def validate(value: object, schema: dict, source: str, places: Places, base: tuple) -> None:
-    """Raise UsageError for the first error in reading order; fill in defaults."""
-    validator = Validator(schema)
-
-    def reading_order(error: jsonschema.ValidationError) -> tuple[bool, int]:
-        file, line = places.get(base + tuple(error.absolute_path), (source, 0))
-        return file != source, line
-
-    errors = sorted(validator.iter_errors(value), key=reading_order)
-    if errors:
-        raise UsageError(explain(errors[0], source, places, base))
-    fill_defaults(value, schema)
-
-
-def fill_defaults(value: object, schema: dict) -> None:
-    """Write the schema's defaults into objects, nested ones and lists of objects included."""
-    if isinstance(value, list):
-        for item in value:
-            fill_defaults(item, schema.get("items", {}))
-    if not isinstance(value, dict):
-        return
-    for key, part in schema.get("properties", {}).items():
-        if key not in value and "default" in part:
-            value[key] = copy.deepcopy(part["default"])
-        if key in value:
-            fill_defaults(value[key], part)
-    extra = schema.get("additionalProperties")
-    if isinstance(extra, dict):
-        for key in value.keys() - schema.get("properties", {}).keys():
-            fill_defaults(value[key], extra)
-
-
-def explain(error: jsonschema.ValidationError, source: str, places: Places, base: tuple) -> str:
-    """One line: file and line, key, what is wrong and what was expected."""
-    path = base + tuple(error.absolute_path)
-    if error.validator == "additionalProperties" and isinstance(error.instance, dict):
-        known = list(error.schema.get("properties", {}))
-        unknown = next(key for key in error.instance if key not in known)
-        path += (unknown,)
-        message = f"unknown key; {expectation(unknown, known)}"
-    elif error.validator == "required":
-        missing = next(key for key in error.validator_value if key not in error.instance)
-        description = error.schema.get("properties", {}).get(missing, {}).get("description", "")
-        message = f"missing key {missing!r}" + (f" ({description})" if description else "")
-    elif error.validator == "enum":
-        message = f"{error.instance!r} is not known; expected one of {listing(error.validator_value)}"
-    elif error.validator == "type":
-        message = f"{error.instance!r} is not of type {listing(error.validator_value)}"
-    elif error.validator == "oneOf":
-        forms = [form.get("description") or json.dumps(form) for form in error.validator_value]
-        message = f"expected one of: {'; '.join(forms)}"
-    elif error.validator == "not":
-        message = "not allowed"
-    elif error.schema is False:
-        message = "not allowed for this family"
-    else:
-        message = error.message
-    description = error.schema.get("description") if isinstance(error.schema, dict) else None
-    if description and error.validator not in ("additionalProperties", "required"):
-        message += f" ({description})"
-    return f"{position(source, places, path)}: {dotted(path) or 'file'}: {message}"
-
-
 def plugins(model: dict, backend: dict | None, stage: str) -> list[str]:
-    """Modules that a stage imports by a name in its settings: the room and the value of the selector."""
-    rooms = {"network": "networks", "decode": "decoders", "metric": "metrics"}
+    """Modules that a stage imports by a name in its settings."""
     sections = visible(model, stage, backend)
-    names = [f"detport.{room}.{sections[key][PLUGINS[key]]}" for key, room in rooms.items() if key in sections]
-    if stage in FAMILY_ROOMS and backend is not None:
-        names.append(f"detport.{FAMILY_ROOMS[stage]}.{backend['family']}")
+    names = [
+        schemas.module(room, sections[section][key]) for section, (key, room) in PLUGINS.items() if section in sections
+    ]
+    if backend is not None:
+        if stage in FAMILY_ROOMS:
+            names.append(schemas.module(FAMILY_ROOMS[stage], backend["family"]))
+        names += {schemas.module(PATCHES, patch["name"]): None for patch in sections.get("patches", [])}
     return names
 
 
@@ -363,8 +296,16 @@ def settings_text(model: dict, backend: dict | None, stage: str) -> str:
     """The settings of a stage as one stable text, for the workflow to compare between runs."""
     selected = visible(model, stage, backend)
     if STAGES[stage].backend and backend is not None:
-        keys = STAGES[stage].backend
-        if "soc_version" in keys and backend.get("soc_version") == "auto":
-            keys += ("devices",)  # the chip is theirs
-        selected["backend"] = {key: backend[key] for key in keys if key in backend}
+        selected["backend"] = {key: backend[key] for key in backend_keys(backend, stage) if key in backend}
     return json.dumps(selected, sort_keys=True)
+
+
+def backend_keys(backend: dict, stage: str) -> list[str]:
+    """Keys of a backend that a stage reads: those of every family, and those that its own marks with the stage.
+
+    A value that another key tells, such as the chip of the devices, is marked with that key under `told_by`.
+    """
+    own = schemas.plugin("backends", backend["family"])["properties"]
+    keys = [*STAGES[stage].backend, *(key for key, part in own.items() if stage in part.get("stages", []))]
+    told = [(backend.get(key), own[key]["told_by"]) for key in keys if "told_by" in own.get(key, {})]
+    return keys + [by[value] for value, by in told if value in by]

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from detport import canvases, disk, outputs
+from detport import canvases, config, disk, outputs
 from detport.disk import GB
 
 # Bytes that one detection takes in a detections file, with and without a mask, where no earlier run tells.
@@ -49,7 +49,7 @@ def detection_bytes(name: str, model: dict, backend: str, images: int, results: 
     there = list((results / name / backend / "detections").glob("*.json.gz"))
     if there:
         return sum(path.stat().st_size for path in there)
-    masks = "segm" in model["metric"].get("iou_types", [])
+    masks = config.scored_masks(model["metric"])
     return images * model["decode"].get("max_detections", MOST_ROWS) * (ROW_WITH_MASK if masks else ROW)
 
 

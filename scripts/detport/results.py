@@ -5,7 +5,7 @@ from pathlib import Path
 
 import jsonschema
 
-from detport import config, yamlfile
+from detport import schemas, yamlfile
 from detport.errors import Failure
 
 SHOWN = 200  # characters of a complaint, which may quote the whole file
@@ -17,7 +17,7 @@ def read(path: Path, kind: str) -> dict:
         value = json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse)
     except (ValueError, RecursionError) as error:
         raise Failure(f"{path}: not valid JSON ({error}); delete it and run its stage again") from error
-    errors = jsonschema.Draft202012Validator(config.schema_of(f"measured/{kind}")).iter_errors(value)
+    errors = jsonschema.Draft202012Validator(schemas.schema_of(f"measured/{kind}")).iter_errors(value)
     for error in errors:
         key = yamlfile.dotted(tuple(error.absolute_path)) or "file"
         raise Failure(f"{path}: {key}: {error.message[:SHOWN]}; delete it and run its stage again")

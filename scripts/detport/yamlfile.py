@@ -8,11 +8,17 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-import yaml
+from ruamel.yaml import YAML
+from ruamel.yaml.composer import Composer
+from ruamel.yaml.constructor import SafeConstructor
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.events import AliasEvent
+from ruamel.yaml.nodes import MappingNode, Node, SequenceNode
 
 from detport.errors import UsageError
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")  # of a model
+AMBIGUOUS = re.compile(r"[-+]?0[0-9_]+")
 DEEPEST = 50  # sections within sections; the deepest of ours is below 10
 
 Places = dict[tuple, tuple[str, int]]  # file and line of every key and list entry
@@ -44,16 +50,10 @@ def listing(values: object) -> str:
     return ", ".join(str(value) for value in values)  # type: ignore[attr-defined]
 
 
-def read_places(path: Path) -> tuple[object, Places]:
-    """The value of a yaml file, and where each of its keys is."""
-    value, lines = read_yaml(path)
-    return value, {key: (str(path), line) for key, line in lines.items()}
-
-
 def read_with_base(path: Path, above: tuple[Path, ...] = ()) -> tuple[object, Places]:
     """A model's yaml over the one that it names as its `base`: sections are merged key by key, all other values and
     lists replace those of the base. `above` are the files that led here."""
-    value, places = read_places(path)
+    value, places = read_yaml(path)
     if not isinstance(value, dict) or "base" not in value:
         return value, places
     base = base_file(path, value["base"], position(str(path), places, ("base",)), (*above, path))
@@ -92,67 +92,64 @@ def merge(base: dict, own: dict, path: tuple = ()) -> tuple[dict, list[tuple]]:
     return result, replaced
 
 
-def read_yaml(path: Path) -> tuple[object, dict[tuple, int]]:
-    """The value of a yaml file and the line of every key in it; the same key twice is refused."""
+def read_yaml(path: Path) -> tuple[object, Places]:
+    """The value of a yaml file, and where each of its keys is."""
     try:
-        text = path.read_text(encoding="utf-8")
+        return parse_yaml(path.read_text(encoding="utf-8"), str(path))
     except FileNotFoundError as error:
         raise UsageError(f"{path}: no such file; expected a configuration in YAML") from error
     except (UnicodeDecodeError, IsADirectoryError) as error:
         raise UsageError(f"{path}: not a text file in UTF-8 ({error})") from error
-    value, node = parse_yaml(text, str(path))
-    lines: dict[tuple, int] = {}
-    for key_path, line in walk(node, ()):
-        if key_path in lines:
-            first = lines[key_path]
-            raise UsageError(f"{path}:{line}: {dotted(key_path)}: the key is there twice (first at line {first})")
-        lines[key_path] = line
-    return value, lines
 
 
-def parse_yaml(text: str, source: str) -> tuple[object, yaml.Node | None]:
-    """The value of YAML text, and the node that it was made from."""
+def parse_yaml(text: str, source: str) -> tuple[object, Places]:
+    """The value of YAML 1.2 text, and where each of its keys is."""
+    reader = YAML(typ="safe", pure=True)
+    reader.Composer, reader.Constructor = PlainComposer, PlainConstructor
     try:
-        refuse_tricks(text, source)
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        require_values(node, source)
-        return None if node is None else yaml.SafeLoader("").construct_document(node), node
-    except yaml.YAMLError as error:
+        node = reader.compose(text)
+        value = None if node is None else reader.constructor.construct_document(node)
+    except YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"{source}:{mark.line + 1}" if mark else source
-        raise UsageError(
-            f"{where}: not valid YAML: {getattr(error, 'problem', None) or str(error).splitlines()[0]}"
-        ) from error
+        problem = (getattr(error, "problem", None) or str(error)).splitlines()[0]
+        raise UsageError(f"{where}: YAML: {problem.partition(' with value')[0]}") from error  # which may be long
+    return value, {key: (source, line) for key, line in walk(node, ())}
 
 
-def refuse_tricks(text: str, source: str) -> None:
-    """Refuse what costs far more than it says: aliases, which can stand for gigabytes, and nesting without end."""
+class PlainComposer(Composer):
+    """Refuses what is no plain value: aliases, which can stand for gigabytes, nesting without end, and tags."""
+
     depth = 0
-    for event in yaml.parse(text, Loader=yaml.SafeLoader):
-        if isinstance(event, yaml.AliasEvent):
-            line = event.start_mark.line + 1
-            raise UsageError(f"{source}:{line}: *{event.anchor}: aliases are not allowed here; write the value out")
-        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        if depth > DEEPEST:
-            raise UsageError(
-                f"{source}:{event.start_mark.line + 1}: nested more than {DEEPEST} deep; this is no setting"
-            )
+
+    def compose_node(self, parent: Node | None, index: object) -> Node:
+        event, problem = self.parser.peek_event(), None
+        if isinstance(event, AliasEvent):
+            problem = f"*{event.anchor}: aliases are not allowed here; write the value out"
+        elif event.tag is not None:
+            problem = f"{event.tag}: tags are not allowed here; leave it out"
+        elif self.depth == DEEPEST:
+            problem = f"nested more than {DEEPEST} deep; this is no setting"
+        if problem:
+            raise MarkedYAMLError(problem=problem, problem_mark=event.start_mark)
+        self.depth += 1
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
 
 
-def require_values(node: yaml.Node | None, source: str) -> None:
-    """Refuse values that look like a number, a date or a truth value and are none."""
-    if isinstance(node, yaml.ScalarNode):
+class PlainConstructor(SafeConstructor):
+    """Refuses values that look like a number, a date or a truth value and are none."""
+
+    def construct_object(self, node: Node, deep: bool = False) -> object:
         try:
-            yaml.SafeLoader("").construct_object(node)
-        except (ValueError, KeyError, AttributeError, IndexError, OverflowError, TypeError) as error:
+            if node.tag.endswith(":int") and AMBIGUOUS.fullmatch(node.value):
+                raise ValueError("octal in YAML 1.1, which Snakemake reads, and decimal in 1.2")
+            return super().construct_object(node, deep)
+        except ValueError as error:
             shown = node.value if len(node.value) <= 60 else f"{node.value[:60]}…"
-            kind = node.tag.rpartition(":")[2]
-            where = f"{source}:{node.start_mark.line + 1}"
-            raise UsageError(f"{where}: {shown!r} looks like {kind} to YAML and is none; quote it") from error
-    elif node is not None:
-        for part in node.value:
-            for each in part if isinstance(part, tuple) else (part,):
-                require_values(each, source)
+            problem = f"{shown!r} looks like {str(node.tag).rpartition(':')[2]} to YAML and is none; quote it"
+            raise MarkedYAMLError(problem=problem, problem_mark=node.start_mark) from error
 
 
 def require_text_keys(value: object, source: str, places: Places, path: tuple = ()) -> None:
@@ -164,13 +161,14 @@ def require_text_keys(value: object, source: str, places: Places, path: tuple = 
         require_text_keys(part, source, places, (*path, key))
 
 
-def walk(node: yaml.Node | None, path: tuple) -> Iterator[tuple[tuple, int]]:
+def walk(node: Node | None, path: tuple) -> Iterator[tuple[tuple, int]]:
     """Path and line (from 1) of every key and list entry below a YAML node."""
-    if isinstance(node, yaml.MappingNode):
+    if isinstance(node, MappingNode):
         for key, value in node.value:
-            yield (*path, key.value), key.start_mark.line + 1
-            yield from walk(value, (*path, key.value))
-    elif isinstance(node, yaml.SequenceNode):
+            name = str(key.value)  # of a list that is a key, nobody's
+            yield (*path, name), key.start_mark.line + 1
+            yield from walk(value, (*path, name))
+    elif isinstance(node, SequenceNode):
         for i, value in enumerate(node.value):
             yield (*path, i), value.start_mark.line + 1
             yield from walk(value, (*path, i))

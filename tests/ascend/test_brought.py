@@ -103,6 +103,11 @@ def test_chip_and_toolkit_of_a_log_are_the_yamls(place):
     assert found["versions"] == {"CANN by the yaml": "5.0.4"}
 
 
+def test_a_family_without_logs_says_so(place):
+    with pytest.raises(UsageError, match="backend onnxruntime is of the family onnxruntime, which has no logs"):
+        speed(place, GPU, config.ROOT / "config" / "backends" / "onnxruntime.yaml")
+
+
 def test_a_gpus_speed_is_no_cards(place):
     """The four chips of a 310 card multiply an Ascend's speed, never a GPU's; that has a backend of its own."""
     with pytest.raises(UsageError, match=r"validate\.py on a GPU, backend ascend310 is an Ascend: .*family: pytorch"):

@@ -17,7 +17,8 @@ import weights
 from detport import config
 from detport.decoders.efficientdet import anchors, best_pairs, decode, pair_maps
 from detport.efficientdet import COMPACT
-from detport.graph.pools import fuse_pad_into_maxpool, pad_maxpool_with_zero
+from detport.graph.patches.fuse_pad_into_maxpool import edit as fuse_pad_into_maxpool
+from detport.graph.patches.pad_maxpool_with_zero import edit as pad_maxpool_with_zero
 from detport.networks.efficientdet import EfficientDet, build
 from graphs import export, run_onnx
 from parity import OWN_CASES, difference, generated_state, random_input, read_case

@@ -133,15 +133,21 @@ def test_categories_of_one_name_are_told_apart(tmp_path):
     assert len(set(figures["per_class"].values())) == 3
 
 
-def test_lines_are_those_of_the_coco_tools(tmp_path):
+def test_tables_have_the_conditions_of_every_figure(tmp_path):
     truth, rows = scene(0)
-    figures = coco.evaluate(written(tmp_path, truth), [1, 2], rows, SETTINGS, cross_check=False)["bbox"]
-    lines = coco.lines(figures, SETTINGS["max_detections"])
-    assert lines[0].startswith("Average Precision (AP) @[ IoU=0.50:0.95 | area=all | maxDets=100 ] ")
-    assert lines[0].endswith(f" = {figures['AP']:.3f}")
-    assert lines[6].startswith("Average Recall    (AR) @[ IoU=0.50:0.95 | area=all | maxDets=1 ] ")
-    assert len(lines) == 12
-    assert len({line.rindex("=") for line in lines}) == 1
+    figures = coco.evaluate(written(tmp_path, truth), [1, 2], rows, SETTINGS, cross_check=False)
+    figures["bbox"]["APs"] = -1.0  # nothing to find
+    twelve, segm, per_class = coco.tables(figures, SETTINGS)
+    assert twelve["columns"] == ["figure", "IoU", "area", "detections", "value"]
+    found = {row[0]: row[1:] for row in twelve["rows"]}
+    assert found["AP"] == ["0.50:0.95", "all", 100, figures["bbox"]["AP"]]
+    assert found["AP75"] == ["0.75", "all", 100, figures["bbox"]["AP75"]]
+    assert found["APs"] == ["0.50:0.95", "small", 100, None]
+    assert found["AR1"] == ["0.50:0.95", "all", 1, figures["bbox"]["AR1"]]
+    assert len(found) == 12
+    assert "by the area of their box" in segm["notes"][0]
+    assert per_class["columns"] == ["class", "bbox", "segm"]
+    assert [row[0] for row in per_class["rows"]] == list(figures["bbox"]["per_class"])
 
 
 def test_images_without_annotation_or_too_small_are_left_out_on_request(tmp_path):

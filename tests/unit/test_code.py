@@ -36,7 +36,11 @@ def own_scripts(tmp_path, monkeypatch):
         ("detport/shards.py", {"preprocess", "infer", "decode", "evaluate"}),
         ("detport/metrics/coco.py", {"evaluate", "report"}),
         ("detport/backends/onnxruntime.py", {"compile", "infer", "benchmark", "simplify", "patch"}),
-        ("detport/graph/patches.py", {"patch"}),
+        ("detport/graph/patches/__init__.py", {"patch"}),
+        ("detport/graph/patches/cast_roi_concat_to_float16.py", set()),
+        ("detport/efficientdet.py", set()),
+        ("detport/ascend/logs.py", set()),
+        ("detport/networks/efficientdet_check.py", set()),
         ("detport/files.py", set(config.STAGES)),
     ],
 )
@@ -46,6 +50,12 @@ def test_edit_changes_the_digest_of_its_users(own_scripts, edited, stages):
         file.write("\n# edited\n")
     after = digests()
     assert {stage for stage in before if before[stage] != after[stage]} == stages
+
+
+def test_a_patch_is_of_the_models_and_backends_that_declare_it():
+    backend = config.load_backend(config.ROOT / "config" / "backends" / "ascend310p.yaml")
+    assert config.plugins(MODEL, backend, "patch") == ["detport.graph.patches.cast_roi_concat_to_float16"]
+    assert config.plugins(MODEL, BACKEND, "patch") == []
 
 
 def test_eager_pytorch_tracks_the_network():

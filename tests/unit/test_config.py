@@ -33,11 +33,20 @@ def edited(tmp_path: Path, old: str, new: str) -> Path:
         ("opset: 11", "opset: 20", ["export.opset: 20"]),
         ("mean: [102.9801,", "mean: [102.9801, 3,", ["preprocess.mean"]),
         ("checkpoint:", "onnx: model.onnx\ncheckpoint:", ["checkpoint and network, without onnx"]),
-        ("title:", "title: x\ntitle:", ["title: the key is there twice"]),
+        ("title:", "title: x\ntitle:", ['model.yaml:3: YAML: found duplicate key "title"']),
         ("categories: coco80", "categories: coco81", ["decode.categories"]),
         ("rule: fit", "rule: short_side", ["preprocess.resize: missing key 'size'"]),
         ("rule: fit", "rule: fit, size: 5", ["preprocess.resize", "size and too_large belong to rule short_side"]),
         ("  mean:", "  normalise: before_resize\n  mean:", ["preprocess.resize.library: 'opencv' was expected"]),
+        (
+            "cast_roi_concat_to_float16",
+            "cast_roi",
+            ["patches.ascend.0.name: unknown value 'cast_roi'"],
+        ),
+        ("matches: 1\n", "matches: 1\n      options: {x: 1}\n", ["patches.ascend.0.options.x: unknown key"]),
+        ("ascend: {log: error}", "ascent: {log: error}", ["compile.ascent: unknown value 'ascent'", "'ascend'"]),
+        ("ascend: {log: error}", "ascend: {log: errors}", ["compile.ascend.log: 'errors' is not known"]),
+        ("measure: bbox.AP", "measure: voc07.mAP", ["gates.0.measure: 'voc07.mAP' is neither a figure of metric coco"]),
     ],
 )
 def test_mistakes_are_named(tmp_path, old, new, expected):
@@ -155,7 +164,7 @@ def test_a_model_says_only_what_differs_from_its_base(tmp_path):
         ("base: [whole]", ["model.yaml:1: base: ['whole'] is no name of a model"]),
         ("base:", ["model.yaml:1: base: None is no name of a model"]),
         ("base: empty", ["empty.yaml: expected the sections of a model"]),
-        ("base: torn", ["torn.yaml:", "not valid YAML"]),
+        ("base: torn", ["torn.yaml:", "YAML: expected"]),
     ],
 )
 def test_mistakes_in_a_base_are_named_in_the_right_file(tmp_path, text, expected):
@@ -226,7 +235,7 @@ def test_a_patch_that_its_backend_undoes_is_refused(tmp_path, key):
     patch = "{name: pad_maxpool_with_zero, matches: 34, before: {}, after: {Pad: 34}}"
     path.write_text(f"title: x\npatches:\n  ascend: [{patch}]\n  {key}:\n    - {patch}\n")
     config.check_patches(path, [{"name": "ascend310", "family": "ascend"}])
-    message = rf"model.yaml:5: patches.{key}.0: pad_maxpool_with_zero is for Ascend: ONNX Runtime turns"
+    message = rf"model.yaml:5: patches.{key}.0: pad_maxpool_with_zero is for the family ascend alone: ONNX Runtime"
     with pytest.raises(UsageError, match=message):
         config.check_patches(path, [{"name": "mine", "family": "onnxruntime"}])
 
@@ -288,6 +297,31 @@ def test_values_that_yaml_stumbles_over_are_named_with_their_line(tmp_path, valu
     assert len(str(refusal.value)) < 300
 
 
+def test_values_are_those_of_yaml_1_2(tmp_path):
+    path = tmp_path / "x.yaml"
+    path.write_text("{a: 1e-4, b: yes, c: off, d: 0x10, e: true, f: 12:30, g: ~}")
+    assert yamlfile.read_yaml(path)[0] == dict(
+        zip("abcdefg", (1e-4, "yes", "off", 16, True, "12:30", None), strict=True)
+    )
+
+
+@pytest.mark.parametrize("number", ["010", "-07", "00", "0_8"])
+def test_a_number_that_is_another_one_to_snakemake_is_refused(tmp_path, number):
+    path = tmp_path / "x.yaml"
+    path.write_text(f"a: 1\nshards: {number}")
+    with pytest.raises(UsageError, match=rf"x\.yaml:2: YAML: '{number}' looks like int to YAML and is none"):
+        yamlfile.read_yaml(path)
+    path.write_text(f"shards: '{number}'")
+    assert yamlfile.read_yaml(path)[0] == {"shards": number}
+
+
+def test_an_alias_is_refused_with_its_line(tmp_path):
+    path = tmp_path / "x.yaml"
+    path.write_text("a: &many [1, 2]\nb: *many")
+    with pytest.raises(UsageError, match=r"x\.yaml:2: YAML: \*many: aliases are not allowed here"):
+        yamlfile.read_yaml(path)
+
+
 @pytest.mark.parametrize("name", ["2017", "null", "~", "true", "1.5", "2001-01-01"])
 def test_names_that_yaml_does_not_take_for_text(tmp_path, name):
     path = tmp_path / "config.yaml"
@@ -305,7 +339,7 @@ def test_endless_nesting_is_refused_at_once(tmp_path, bracket):
     """A parser that follows it takes quadratic time."""
     path = tmp_path / "config.yaml"
     path.write_text(f"models: {bracket * 9000}\n")
-    with pytest.raises(UsageError, match=r"config\.yaml:1: nested more than 50 deep"):
+    with pytest.raises(UsageError, match=r"config\.yaml:1: YAML: nested more than 50 deep"):
         config.load(path, "config")
 
 
@@ -345,5 +379,48 @@ def test_a_family_that_is_not_known_is_named_before_what_depends_on_it(tmp_path)
     path.write_text(
         (config.ROOT / "config/backends/ascend310p.yaml").read_text().replace("family: ascend", "family: ascent")
     )
-    with pytest.raises(UsageError, match=r"b\.yaml:\d+: family: 'ascent' is not known; expected one of onnxruntime"):
+    with pytest.raises(UsageError, match=r"b\.yaml:\d+: family: unknown value 'ascent'; did you mean 'ascend'"):
         config.load_backend(path)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("{log: error}", "{log: errors}", "atc.log: 'errors' is not known; expected one of debug, info"),
+        ("{log: error}", "{lag: error}", "atc.lag: unknown key; did you mean 'log'?"),
+        ("cann: ", "can: ", "can: unknown key; did you mean 'cann'?"),
+        ("devices: [0]", "devices: [0]\nsession: {}", "session: unknown key"),
+        ("family: ascend", "family: ascend\nruns: checkpoint", "runs: 'compiled' was expected"),
+        ("family: ascend", "family: onnxruntime", "soc_version: unknown key"),
+        ("family: ascend\n", "", "missing key 'family'"),
+    ],
+)
+def test_keys_of_a_backend_are_those_of_its_family(tmp_path, old, new, expected):
+    text = (config.ROOT / "config/backends/ascend310p.yaml").read_text()
+    assert old in text
+    path = tmp_path / "b.yaml"
+    path.write_text(text.replace(old, new, 1))
+    with pytest.raises(UsageError) as refusal:
+        config.load_backend(path)
+    assert str(refusal.value).startswith(f"{path}")
+    assert expected in str(refusal.value)
+
+
+def test_a_family_marks_which_stage_reads_which_of_its_keys():
+    model = config.load(MODEL, "model")
+    backend = config.load_backend(config.ROOT / "config/backends/ascend310p.yaml")
+    changed = {
+        key: {
+            stage
+            for stage in config.STAGES
+            if config.settings_text(model, backend, stage) != config.settings_text(model, backend | {key: "x"}, stage)
+        }
+        for key in ("title", "atc", "runner", "loop", "cann")
+    }
+    assert changed == {
+        "title": set(),
+        "atc": {"compile"},
+        "runner": {"infer", "benchmark"},
+        "loop": {"benchmark"},
+        "cann": {"compile", "benchmark"},
+    }

@@ -8,7 +8,7 @@ from importlib import metadata
 import pytest
 import yaml
 
-from detport import code, config
+from detport import code, config, schemas
 
 ENVS = config.ROOT / "envs"
 
@@ -43,16 +43,18 @@ def test_no_registry_is_named():
             assert "--index" not in path.read_text(), path
 
 
+FAMILIES = [name for name in schemas.kinds("backends") if "environment" not in schemas.plugin("backends", name)]
+
 # The stages that a machine without torch runs, and the modules that the configuration may select for them.
 WITHOUT_TORCH = {
     "index_dataset.py": ["datasets.coco", "datasets.voc"],
     "preprocess.py": [],
-    "compile.py": ["compilers.onnxruntime", "compilers.ascend"],
-    "infer.py": ["backends.onnxruntime", "backends.ascend"],
-    "decode.py": [f"decoders.{path.stem}" for path in (code.SCRIPTS / "detport" / "decoders").glob("[!_]*.py")],
-    "evaluate.py": ["metrics.coco", "metrics.voc"],
-    "benchmark.py": ["backends.onnxruntime", "backends.ascend"],
-    "report.py": ["metrics.coco", "metrics.voc"],
+    "compile.py": [f"compilers.{family}" for family in FAMILIES],
+    "infer.py": [f"backends.{family}" for family in FAMILIES],
+    "decode.py": [f"decoders.{kind}" for kind in schemas.kinds("decoders")],
+    "evaluate.py": [f"metrics.{kind}" for kind in schemas.kinds("metrics")],
+    "benchmark.py": [f"backends.{family}" for family in FAMILIES],
+    "report.py": [f"metrics.{kind}" for kind in schemas.kinds("metrics")],
     "summary.py": [],
     "accept.py": [],
     "plan.py": ["datasets.coco", "datasets.voc"],

@@ -6,7 +6,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper, parser
 
-from detport.graph.int64 import int64_to_int32
+from detport.graph.patches.int64_to_int32 import int64_to_int32
 
 NONE = {"Cast": 0, "Shape": 0, "ConstantOfShape": 0, "Constant": 0, "initializer": 0, "beyond_int32": []}
 X = np.arange(24, dtype=np.float32).reshape(2, 3, 4)

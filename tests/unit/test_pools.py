@@ -15,7 +15,8 @@ import torch.nn.functional as F
 from onnx import helper, numpy_helper
 
 from detport.errors import Failure
-from detport.graph.pools import fuse_pad_into_maxpool, pad_maxpool_with_zero
+from detport.graph.patches.fuse_pad_into_maxpool import edit as fuse_pad_into_maxpool
+from detport.graph.patches.pad_maxpool_with_zero import edit as pad_maxpool_with_zero
 
 SAME = [0, 0, 0, 0, 0, 0, 1, 1]  # one cell below and to the right
 LOWEST = -np.inf

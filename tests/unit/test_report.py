@@ -259,6 +259,18 @@ def written_report(speeds: dict[str, float], accuracy_simulated: bool = False) -
     return found, text.render(found, PUBLISHED["metric"] | {"images": "annotated"})
 
 
+def test_a_table_has_words_to_the_left_and_numbers_to_the_right():
+    rows = [["disc", 0.5, 7], ["a long name", None, 1000]]
+    table = {"title": "t", "columns": ["class", "AP", "count"], "rows": rows, "digits": 2, "notes": ["n"]}
+    assert text.table_lines(table) == [
+        "t",
+        "  class          AP  count",
+        "  disc         0.50      7",
+        "  a long name     -   1000",
+        "n",
+    ]
+
+
 def test_a_simulators_accuracy_is_marked_beside_a_devices_speed():
     """Outputs of a simulator and a log of a device: the head names the backend, and the mark is at the accuracy."""
     _, lines = written_report({"ascend310": 17.92}, accuracy_simulated=True)
@@ -274,7 +286,7 @@ def test_report_of_a_run_without_the_guides_backends():
     assert [row["name"] for row in found["gates"]] == ["box AP"]
     assert [gate["name"] for gate in found["gates_not_asked"]] == ["310P against 310", "310P against T4"]
     for part in (
-        "Average Precision (AP) @[ IoU=0.50:0.95 | area=all | maxDets=100 ] ",
+        "    figure  IoU        area    detections  value\n    AP      0.50:0.95  all            100  0.406\n",
         "images that count: 4952, without those that have no annotation or a side under 32 px (metric.images: anno",
         "guide 310: 17.92 fps = 4 x 1000/223.21  (the factor 4 is arithmetic: one of 4 devices was timed)",
         "guide 310P: 34.49 fps = 1000/28.99\n",

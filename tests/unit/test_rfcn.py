@@ -16,7 +16,7 @@ from detport.decoders.rfcn import decode
 from detport.errors import Failure, UsageError
 from detport.graph import contract, patches
 from detport.graph.export import export as to_onnx
-from detport.graph.int64 import int64_to_int32
+from detport.graph.patches.int64_to_int32 import int64_to_int32
 from detport.networks import rfcn
 from detport.networks.ascend_ops import PSROIPooling
 from detport.networks.psroi import psroi_pool, round_half_away

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from detport import config, detections, shards
+from detport import config, detections, schemas, shards
 
 SCRIPTS = sorted(path for path in (config.ROOT / "scripts").glob("*.py"))
 MODEL = config.ROOT / "config" / "models" / "retinamask.yaml"
@@ -35,8 +35,7 @@ def test_wrong_usage(path):
 
 def test_stages_know_no_model():
     """What is special about a model stands in its yaml and in modules that its yaml names."""
-    networks = (path.stem for path in (config.ROOT / "config" / "schemas" / "network").iterdir())
-    names = {*networks, *(path.stem for path in (config.ROOT / "config" / "models").iterdir())}
+    names = {*schemas.kinds("networks"), *(path.stem for path in (config.ROOT / "config" / "models").iterdir())}
     assert {"retinamask", "gfocalv2", "efficientdet", "rfcn"} <= names
     for path in (config.ROOT / "Snakefile", *(config.ROOT / "rules").iterdir(), *SCRIPTS):
         found = [name for name in names if name in path.read_text().lower()]

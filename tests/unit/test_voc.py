@@ -276,10 +276,10 @@ def test_figures_that_are_not_defined_are_said_to_be_so() -> None:
         "voc07": {"mAP": 0.25, "per_class": {"dog": 0.5, "person": 0.0}},
         "voc_area": {"mAP": None, "per_class": {"dog": 0.5, "person": None}},
     }
-    lines = metric.text(figures, SETTINGS)
-    assert [line.split("=")[-1] for line in lines[:2]] == [" 0.2500", " -"]
-    assert any(line.split() == ["person", "0.000", "-"] for line in lines)
-    assert lines[-1].startswith("-: not defined")
+    means, per_class = metric.tables(figures, SETTINGS)
+    assert [row[-1] for row in means["rows"]] == [0.25, None]
+    assert per_class["rows"] == [["dog", 0.5, 0.5], ["person", 0.0, None]]
+    assert per_class["notes"][0].startswith("-: not defined")
 
 
 def test_what_changes_the_signatures(config: dict) -> None:

@@ -62,7 +62,7 @@ def test_both_reports(finished):
     assert other["fps"] > 0
     text = (finished / "reports" / "gfocalv2_portrait.txt").read_text()
     for part in (
-        "Average Precision (AP) @[ IoU=0.50:0.95 | area=all | maxDets=100 ]",
+        "AP      0.50:0.95  all            100  0.",
         "all, also those without an annotation",
         f"canvas {PORTRAIT}: ",
         "landscape canvas alone",

@@ -183,7 +183,7 @@ def test_a_typo_in_the_yaml_is_named(tmp_path):
     ("content", "expected"),
     [
         ("models: [retinamask]\nbackend: []\n", "config.yaml:2: backend: unknown key; did you mean 'backends'?"),
-        ("models: [retinamask\n", "config.yaml:2: not valid YAML"),
+        ("models: [retinamask\n", "config.yaml:2: YAML: "),
         ("- retinamask\n", "config.yaml: file: ['retinamask'] is not of type object"),
         ("", "config.yaml: file: None is not of type object"),
         (None, "config.yaml: not in "),
@@ -204,7 +204,7 @@ def test_what_is_wrong_with_the_configuration_is_named(tmp_path, content, expect
     ("option", "expected"),
     [
         ("backends=[onnxruntme]", "no file config/backends/onnxruntme.yaml; did you mean 'onnxruntime'?"),
-        ("backends=[onnxruntime", "--config: backends:1: not valid YAML: expected ',' or ']'"),
+        ("backends=[onnxruntime", "--config: backends:1: YAML: expected ',' or ']'"),
         ("models=[nosuch]", "config/models/nosuch.yaml: no such file"),
         ("brought={ascend31: {}}", "brought.ascend31: there is no 'ascend31'; did you mean 'ascend310'?"),
         (

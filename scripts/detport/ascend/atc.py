@@ -9,7 +9,7 @@ from pathlib import Path
 
 import onnx
 
-from detport import config
+from detport import schemas
 from detport.errors import Failure, UsageError
 from detport.files import atomic, scratch
 
@@ -72,7 +72,7 @@ def merged(model: dict, backend: dict) -> dict:
     common, own = backend.get("atc", {}), model.get("compile", {})
     options = common | own
     options["extra"] = common.get("extra", []) + own.get("extra", [])
-    keys = config.schema_of("atc")["properties"]
+    keys = schemas.plugin("compilers", "ascend")["properties"]
     for option in options["extra"]:
         name = option_name(option)
         remedy = ELSEWHERE.get(name, f"use the key {name}" if name in keys else None)

@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 
 from detport.ascend.atc import option_name
-from detport.graph import patches
+from detport.graph.patches import cast_roi_concat_to_float16
 from detport.graph.view import View, attribute
 
 SHOWN = 5  # nodes in a complaint
@@ -233,7 +233,7 @@ def same_bytes(model: dict, options: dict) -> list[str]:
 def foreign_patches(graph: onnx.ModelProto, chip: str) -> list[str]:
     """The patches that Ascend needs are there, and none that only another chip's toolchain wants."""
     found = []
-    if any(patches.is_roi_concat(graph.graph, node) for node in graph.graph.node):
+    if any(cast_roi_concat_to_float16.is_roi_concat(graph.graph, node) for node in graph.graph.node):
         found.append(
             "the rois of RoiAlign join a constant and boxes, which atc makes float16 and float32 and then refuses:"
             " declare cast_roi_concat_to_float16 under patches.ascend, and compile patched.onnx, not simplified.onnx"

@@ -1,9 +1,14 @@
 """Families of backends, one module each.
 
+The yaml beside it has the keys that a backend of the family has in addition, each with the `stages` that read it: these
+run again when it changes. `suffix` there is what the name of a compiled model ends in, `environment` the one of envs
+that runs models, run unless given.
+
 A module has infer(compiled, model, backend, inputs, write, place, threads), which runs every image of `inputs`, pairs
 of its entry in shard.json and its .bin, hands its outputs to write(image, arrays), may work in the folder `place`, and
-says whether a simulator did it; measure(compiled, model, backend, threads), which gives the speed; and
-versions(compiled).
+says whether a simulator did it; measure(compiled, model, backend, threads), which gives the speed;
+versions(compiled); and, where its tools run on other machines too, read_log(text, backend), the speed that a log
+states.
 """
 
 import importlib

@@ -95,6 +95,14 @@ def speed(arguments: list[str], status: int, said: str) -> dict:
     return found
 
 
+def read_log(text: str, backend: dict) -> dict | None:
+    """The speed that a tool's log states, if it does; chip and CANN, which it does not tell, are the yaml's."""
+    found = logs.performance(text, backend)
+    chip = backend.get("chip") if backend["soc_version"] == "auto" else backend["soc_version"]
+    stated = {"machine": {"chip": f"{chip} by the yaml"} if chip else {}}
+    return found and found | stated | {"versions": {"CANN by the yaml": backend["cann"]}}
+
+
 def built_for(compiled: Path) -> dict:
     """Chip and CANN of a compiled model, from what the compile stage has left beside it."""
     beside = atc.description(compiled)

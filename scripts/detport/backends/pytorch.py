@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from detport import checkpoints, networks
+from detport.ascend import logs
 from detport.backends import local
 
 
@@ -44,6 +45,11 @@ def normalised(pixels: np.ndarray, settings: dict) -> np.ndarray:
         pixels = pixels[..., ::-1]
     mean, std = (np.array(settings[key], np.float32) for key in ("mean", "std"))
     return np.ascontiguousarray(((pixels - mean) / std).transpose(0, 3, 1, 2))
+
+
+def read_log(text: str, backend: dict) -> dict | None:
+    """The speed that a log of a GPU states, if it does."""
+    return logs.performance(text, backend)
 
 
 def versions(weights: Path) -> dict[str, str]:

@@ -1,13 +1,14 @@
 """From a patched graph to what a family of backends opens: one module per family that runs compiled graphs.
 
-A module has compile_model(onnx, model, backend, output). Apart from detport.backends, so that a change of how models
+A module has compile_model(onnx, model, backend, output). The yaml beside it, where there is one, is the schema of a
+model's options for it, compile.FAMILY. Apart from detport.backends, so that a change of how models
 are run compiles nothing again.
 """
 
 import importlib
 from types import ModuleType
 
-SUFFIXES = {"ascend": "om"}
+from detport import schemas
 
 
 def load(family: str) -> ModuleType:
@@ -17,4 +18,4 @@ def load(family: str) -> ModuleType:
 
 def suffix(family: str) -> str:
     """What the name of a compiled model ends in."""
-    return SUFFIXES.get(family, "onnx")
+    return schemas.plugin("backends", family)["suffix"]

@@ -1,4 +1,4 @@
-"""Padding of max-pools: exact (inside MaxPool, where padded cells never win) or the guide's zeros (lossy).
+"""What the two patches of padded max-pools share: fuse_pad_into_maxpool (exact) and pad_maxpool_with_zero (lossy).
 
 PyTorch exports a pool with TensorFlow's 'same' padding as Pad(-inf) -> MaxPool. A float16 accelerator wants no
 -inf, so there are two edits. Both find their pools by pattern, whether the graph still has the pairs (pads as
@@ -9,73 +9,12 @@ in the wanted form afterwards.
 
 import numpy as np
 import onnx
-from onnx import numpy_helper
 
 from detport.errors import Failure
 from detport.graph.view import View, attribute, static_shapes, used_names
 
 FIRST_OPSET = 11  # Pad takes pads and value as inputs
 BATCH_AND_CHANNEL = 2
-ZERO = "pool_padding_zero"
-
-
-def fuse_pad_into_maxpool(model: onnx.ModelProto) -> int:
-    """Lossless: moves the pads of Pad(-inf) -> MaxPool into MaxPool, which may have different ones on each side.
-
-    Counts these pools and those that have uneven pads already, explicit or by auto_pad. A pair that MaxPool can't
-    express (pads that depend on the input, on other axes, as wide as the kernel, ceil_mode, indices) stays, is exact
-    and isn't counted.
-    """
-    require_opset(model)
-    view = seen(model)
-    replaced = []
-    count = 0
-    for pool in view.nodes("MaxPool"):
-        pad = pad_before(view, pool)
-        if pad is not None and is_lowest(pad_value(view, pad)):
-            pads = spatial_pads(view, pad, len(attribute(pool, "kernel_shape")))
-            if pads is not None and can_hold(view, pool, pads):
-                set_pads(pool, own_pads(view, pool) + pads)
-                replaced.append(pool.input[0])
-                pool.input[0] = pad.input[0]
-                count += 1
-        elif is_uneven(view, pool):
-            count += 1
-    prune(model.graph, replaced)
-    return count
-
-
-def pad_maxpool_with_zero(model: onnx.ModelProto) -> int:
-    """The guide's edit: Pad(0) -> MaxPool with one shared initializer 0.0.
-
-    Not neutral: wherever all real cells of a window at the border are negative, the zero wins. Uneven pads inside
-    MaxPool become a Pad again. ONNX Runtime's optimiser folds such pairs back into MaxPool, which undoes the edit
-    in silence: compare and run with its optimisations disabled. Counts these pools, pairs with a zero included.
-    """
-    require_opset(model)
-    view = seen(model)
-    zeroed = {}  # output of a Pad: its value
-    uneven = {}  # output of a pool: its pads
-    count = 0
-    for pool in view.nodes("MaxPool"):
-        pad = pad_before(view, pool)
-        if pad is None:
-            if is_uneven(view, pool):
-                uneven[pool.output[0]] = own_pads(view, pool)
-                count += 1
-        elif feeds_only_pools(view, pad):
-            value = pad_value(view, pad)
-            if is_lowest(value):
-                zeroed[pad.output[0]] = value
-            count += is_lowest(value) or value == 0
-    replaced = []
-    for name, value in zeroed.items():
-        pad = view.producers[name]
-        replaced.append(pad.input[2])
-        pad.input[2] = shared(model.graph, ZERO, np.zeros((), value.dtype))
-    split(model, uneven)
-    prune(model.graph, replaced)
-    return count
 
 
 def seen(model: onnx.ModelProto) -> View:
@@ -91,11 +30,6 @@ def pad_before(view: View, pool: onnx.NodeProto) -> onnx.NodeProto | None:
     if pad is None or pad.op_type != "Pad" or attribute(pad, "mode", b"constant") != b"constant":
         return None
     return pad
-
-
-def feeds_only_pools(view: View, pad: onnx.NodeProto) -> bool:
-    name = pad.output[0]
-    return view.uses[name] == sum(list(pool.input).count(name) for pool in view.nodes("MaxPool"))
 
 
 def pad_value(view: View, pad: onnx.NodeProto) -> np.ndarray | None:
@@ -172,55 +106,6 @@ def is_uneven(view: View, pool: onnx.NodeProto) -> bool:
     """Different pads at the two ends of an axis: they are those of TensorFlow's 'same', or were a Pad."""
     begins, ends = own_pads(view, pool).reshape(2, -1)
     return bool((begins != ends).any())
-
-
-def can_hold(view: View, pool: onnx.NodeProto, pads: np.ndarray) -> bool:
-    """Whether MaxPool with these pads is exactly Pad -> MaxPool: every window keeps a real cell."""
-    total = (own_pads(view, pool) + pads).reshape(2, -1)
-    return (
-        has_explicit_pads(pool)
-        and len(pool.output) == 1  # its indices would count other cells
-        and not attribute(pool, "ceil_mode", 0)
-        and bool((pads >= 0).all() and (total < np.array(attribute(pool, "kernel_shape"))).all())
-    )
-
-
-def split(model: onnx.ModelProto, pools: dict[str, np.ndarray]) -> None:
-    """Takes the pads out of MaxPool nodes, given by their outputs, into Pad(0) nodes before them."""
-    if not pools:
-        return
-    graph = model.graph
-    inferred = onnx.shape_inference.infer_shapes(model).graph
-    values = (*inferred.value_info, *inferred.input, *inferred.output)
-    types = {value.name: value.type.tensor_type.elem_type for value in values}
-    for i in reversed(range(len(graph.node))):
-        pool = graph.node[i]
-        if pool.output[0] not in pools:
-            continue
-        kind = types.get(pool.input[0], onnx.TensorProto.UNDEFINED)
-        if kind == onnx.TensorProto.UNDEFINED:
-            raise Failure(f"graph {graph.name}: the type of {pool.input[0]!r} can't be inferred")
-        begins, ends = pools[pool.output[0]].reshape(2, -1)
-        outer = np.zeros(BATCH_AND_CHANNEL, np.int64)
-        pads = np.concatenate([outer, begins, outer, ends])
-        zero = np.zeros((), onnx.helper.tensor_dtype_to_np_dtype(kind))
-        name = f"{pool.output[0]}_padded"
-        inputs = [
-            pool.input[0],
-            shared(graph, "pool_pads_" + "_".join(map(str, pads)), pads),
-            shared(graph, ZERO, zero),
-        ]
-        set_pads(pool, np.zeros(begins.size + ends.size, np.int64))
-        pool.input[0] = name
-        graph.node.insert(i, onnx.helper.make_node("Pad", inputs, [name], name=name, mode="constant"))
-
-
-def shared(graph: onnx.GraphProto, name: str, value: np.ndarray) -> str:
-    """The name of the one initializer that has this purpose and type, made on first use."""
-    name = f"{name}_{value.dtype}"
-    if all(x.name != name for x in graph.initializer):
-        graph.initializer.append(numpy_helper.from_array(value, name))
-    return name
 
 
 def prune(graph: onnx.GraphProto, names: list[str]) -> None:

@@ -1,4 +1,8 @@
-"""Metrics, one module each."""
+"""Metrics, one module each.
+
+The yaml beside it is the schema of its settings. `figures` there is the pattern of those that gates may be on, `masks`
+the key and value with which it scores masks, `result_files` is true where it has write_results.
+"""
 
 import importlib
 from types import ModuleType
@@ -12,7 +16,8 @@ def load(kind: str) -> ModuleType:
     counted(annotations, image_ids, settings): those of the scored images that the figures are over;
     which_images(settings): the same in words;
     evaluate(annotations, image_ids, rows, settings, cross_check): the figures;
-    text(figures, settings): the figures in words;
+    tables(figures, settings): the figures as tables, each with a title, the names of its columns and rows of words and
+    numbers, None where there is none; `digits` behind the point are shown (3 unless given), and `notes` below it;
     SECOND_EVALUATOR: who can cross-check them, None if nobody; evaluators(cross_checked): who computed them, in words;
     source(annotations, image_ids): name and digest of the ground truth;
     write_results(folder, image_ids, rows, settings, image_set): the detections in files of the metric's own tools.

@@ -11,7 +11,6 @@ from types import ModuleType
 
 import hotcoco
 import numpy as np
-import pandas as pd
 import pycocotools.coco
 import pycocotools.cocoeval
 
@@ -166,37 +165,39 @@ def evaluators(cross_checked: bool) -> str:
     return f"{SECOND_EVALUATOR} agrees on every number" if cross_checked else "by hotcoco"
 
 
-def text(accuracy: dict, settings: dict) -> list[str]:
-    """The figures in words, and the AP of every class."""
-    found, per_class = [], {}
-    for group, numbers in accuracy.items():
-        found += [group, *(f"  {line}" for line in lines(numbers, settings["max_detections"]))]
-        per_class[group] = numbers["per_class"]
-    if "segm" in accuracy and settings["mask_area"] == "bbox":
-        found.append(
-            "Detected masks count as small, medium or large by the area of their box (metric.mask_area: bbox),"
-        )
-        found.append("as in published figures; this touches only segm APs, APm, APl and ARs, ARm, ARl.")
-    table = pd.DataFrame(per_class).map(lambda value: f"{value:.3f}" if value >= 0 else "-")
-    return [*found, "AP per class", *(f"  {line}" for line in table.to_string().splitlines())]
-
-
-def lines(figures: dict[str, float], max_detections: list[int]) -> list[str]:
-    """The twelve numbers in the words that COCO's own tools print."""
-    most = max_detections[-1]
-    rows = [("AP", "AP", max_detections[headline(max_detections)])]
-    rows += [("AP", name, most) for name in ("AP50", "AP75", "APs", "APm", "APl")]
-    rows += [("AR", f"AR{count}", count) for count in max_detections]
-    rows += [("AR", name, most) for name in ("ARs", "ARm", "ARl")]
-    titles = {"AP": "Average Precision (AP)", "AR": "Average Recall    (AR)"}
-    ious = {"AP50": "0.50     ", "AP75": "0.75     "}
-    areas = {"s": "small", "m": "medium", "l": "large"}
-    texts = [
-        f"{titles[kind]} @[ IoU={ious.get(name, '0.50:0.95')} | area={areas.get(name[-1], 'all')} | maxDets={count} ]"
-        for kind, name, count in rows
+def tables(accuracy: dict, settings: dict) -> list[dict]:
+    """The figures of every IoU type under the conditions that COCO's own tools print, and the AP of every class."""
+    columns = ["figure", "IoU", "area", "detections", "value"]
+    found = [
+        {"title": group, "columns": columns, "rows": conditions(numbers, settings["max_detections"])}
+        for group, numbers in accuracy.items()
     ]
-    width = max(map(len, texts))
-    return [f"{text:<{width}} = {figures[name]:.3f}" for text, (_, name, _) in zip(texts, rows, strict=True)]
+    if "segm" in accuracy and settings["mask_area"] == "bbox":
+        found[-1]["notes"] = [
+            "Detected masks count as small, medium or large by the area of their box (metric.mask_area: bbox),",
+            "as in published figures; this touches only segm APs, APm, APl and ARs, ARm, ARl.",
+        ]
+    classes = next(iter(accuracy.values()))["per_class"]
+    rows = [[name, *(present(numbers["per_class"][name]) for numbers in accuracy.values())] for name in classes]
+    return [*found, {"title": "AP per class", "columns": ["class", *accuracy], "rows": rows}]
+
+
+def conditions(figures: dict[str, float], max_detections: list[int]) -> list[list]:
+    """Each of the twelve numbers with its IoUs, area and detections per image."""
+    most = max_detections[-1]
+    counts = {"AP": max_detections[headline(max_detections)]} | {f"AR{count}": count for count in max_detections}
+    ious = {"AP50": "0.50", "AP75": "0.75"}
+    areas = {"s": "small", "m": "medium", "l": "large"}
+    return [
+        [name, ious.get(name, "0.50:0.95"), areas.get(name[-1], "all"), counts.get(name, most), present(figures[name])]
+        for name in figures
+        if name != "per_class"
+    ]
+
+
+def present(figure: float) -> float | None:
+    """A figure; None where the ground truth has nothing to find."""
+    return figure if figure >= 0 else None
 
 
 def mean(values: np.ndarray) -> float:

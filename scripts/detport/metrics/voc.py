@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from detport.boxes import overlaps
 from detport.datasets import voc
@@ -52,25 +51,22 @@ def evaluators(cross_checked: bool) -> str:
     return "by detport's own VOC evaluation, not cross-checked"
 
 
-def text(accuracy: dict, settings: dict) -> list[str]:
-    """The figures in words, and those of every class."""
-    titles = {
-        "voc07": "mean AP, 11 points (VOC 2007)        ",
-        "voc_area": "mean AP, area under the curve (later)",
-    }
-    lines = [f"{titles[name]} @[ IoU=0.50 ] = {shown(numbers['mAP'], 4)}" for name, numbers in accuracy.items()]
+def tables(accuracy: dict, settings: dict) -> list[dict]:
+    """The mean AP by both rules, and those of every class."""
+    titles = {"voc07": "11 points (VOC 2007)", "voc_area": "area under the curve (later)"}
+    means = [[name, titles[name], f"{MATCH:.2f}", numbers["mAP"]] for name, numbers in accuracy.items()]
+    classes = next(iter(accuracy.values()))["per_class"]
     per_class = {
-        name: {each: shown(value) for each, value in numbers["per_class"].items()} for name, numbers in accuracy.items()
+        "title": "AP per class",
+        "columns": ["class", *accuracy],
+        "rows": [[each, *(numbers["per_class"][each] for numbers in accuracy.values())] for each in classes],
     }
-    lines += ["AP per class", *(f"  {line}" for line in pd.DataFrame(per_class).to_string().splitlines())]
     if any(numbers["mAP"] is None for numbers in accuracy.values()):
-        lines.append("-: not defined, because a class without objects has detections")
-    return lines
-
-
-def shown(value: float | None, digits: int = 3) -> str:
-    """A figure that may not be defined."""
-    return "-" if value is None else f"{value:.{digits}f}"
+        per_class["notes"] = ["-: not defined, because a class without objects has detections"]
+    return [
+        {"title": "mean AP", "columns": ["figure", "by", "IoU", "value"], "rows": means, "digits": 4},
+        per_class,
+    ]
 
 
 def score(ground_truth: dict[str, list[dict]], detections: list[dict], classes: list[str]) -> dict:

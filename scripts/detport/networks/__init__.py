@@ -1,8 +1,16 @@
-"""Architectures, one file each; a model's yaml names its file and gives the sizes."""
+"""Architectures, one module each; a model's yaml names it and gives the sizes, whose schema is beside it.
+
+A module has build(options, canvas, flavour), the untrained network. ARCHITECTURE_check.py, where there is one, has
+problem(model): key and text of what the schema cannot say of a model's yaml, or None; it needs no torch.
+"""
+
+from __future__ import annotations
 
 import importlib
+from typing import TYPE_CHECKING
 
-from torch import nn
+if TYPE_CHECKING:
+    from torch import nn
 
 
 def build(model: dict, flavour: str = "standard") -> nn.Module:

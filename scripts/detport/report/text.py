@@ -53,9 +53,31 @@ def accuracy_lines(name: str, backend: dict, metric: dict) -> list[str]:
         f"ACCURACY on {name}: {images['scored']} of {images['indexed']} images scored;"
         f" {module.evaluators(backend['cross_checked'])}",
         f"  images that count: {backend['images_counted']}, {module.which_images(metric)}",
-        *(f"  {line}" for line in module.text(backend["accuracy"], metric)),
+        *(f"  {line}" for table in module.tables(backend["accuracy"], metric) for line in table_lines(table)),
         *(["  !! FROM A SIMULATOR, NOT FROM A DEVICE: this accuracy"] if backend["simulator"]["accuracy"] else []),
     ]
+
+
+def table_lines(table: dict) -> list[str]:
+    """A metric's table: words to the left, numbers to the right."""
+    cells = [table["columns"], *([cell(value, table.get("digits", 3)) for value in row] for row in table["rows"])]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    words = [any(isinstance(row[i], str) for row in table["rows"]) for i in range(len(widths))]
+    lines = [
+        "  ".join(
+            f"{each:<{width}}" if word else f"{each:>{width}}"
+            for each, width, word in zip(row, widths, words, strict=True)
+        ).rstrip()
+        for row in cells
+    ]
+    return [table["title"], *(f"  {line}" for line in lines), *table.get("notes", [])]
+
+
+def cell(value: str | int | float | None, digits: int) -> str:
+    """A word, a count or a figure as it is shown."""
+    if value is None:
+        return "-"
+    return f"{value:.{digits}f}" if isinstance(value, float) else str(value)
 
 
 def patch_lines(name: str, graphs: list[dict]) -> list[str]:

@@ -10,6 +10,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from detport.graph.patches import Changes
+
 INT32 = np.iinfo(np.int32)
 
 # Groups of inputs and outputs that share one type, as (inputs, outputs); None: every input.
@@ -41,6 +43,15 @@ EITHER_TYPE: dict[str, Groups] = {
 # A tensor by its name; a constant, which can be had in both types, by name, reader (position in the graph) and input.
 Use = str | tuple[str, int, int]
 REQUIRED: Use = ""  # stands for everything that must be int64
+
+
+def edit(model: onnx.ModelProto, keep_required: bool) -> Changes:
+    """Everything int64 that may be int32, or with keep_required false simply everything."""
+    counts = int64_to_int32(model, keep_required)
+    beyond = counts.pop("beyond_int32")
+    changed = {kind: count for kind, count in (counts | {"beyond_int32": len(beyond)}).items() if count}
+    remarks = [f"constant {name} has values beyond int32; they are saturated" for name in beyond]
+    return Changes(sum(counts.values()), changed, remarks)
 
 
 def int64_to_int32(model: onnx.ModelProto, keep_required: bool) -> dict:
