@@ -2,7 +2,6 @@
 
 import numpy as np
 
-from detport import canvases
 from detport.activations import exp
 
 SMALLEST = np.finfo(np.float32).tiny  # area in place of none, so that nothing divides by zero
@@ -41,11 +40,9 @@ def to_corners(boxes: np.ndarray, form: str) -> np.ndarray:
     return np.concatenate([low, low + sides if form == "xywh" else place + sides / 2], axis=1)
 
 
-def to_pixels(boxes: np.ndarray, image: dict, coordinates: str) -> np.ndarray:
-    """Boxes x1 y1 x2 y2 whose coordinates are pixels, or `normalised`: fractions of the network input's sides."""
-    if coordinates != "normalised":
-        return boxes
-    height, width = canvases.size(image["canvas"])
+def to_pixels(boxes: np.ndarray, canvas: tuple[int, int]) -> np.ndarray:
+    """Boxes x1 y1 x2 y2 in pixels of the network input (height, width) from fractions of its sides."""
+    height, width = canvas
     return boxes * np.array([width, height] * 2, boxes.dtype)
 
 

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from detport import decoders, grids
 from detport.errors import UsageError
 
 Shapes = dict[str, tuple[int, ...]]
@@ -62,6 +63,36 @@ class Table(NamedTuple):
     coefficients: np.ndarray | None
 
 
+def expected(options: dict, shapes: Shapes, canvas: tuple[int, int]) -> Layout:
+    """What the settings of a decoder make of outputs of these shapes."""
+    classes = len(decoders.classes(decoders.categories(options["categories"]), options["background"]))
+    layout = Layout(boxes=4 * (options.get("bins") or 1), classes=classes)
+    if "strides" in options:
+        levels, anchor_first = grids.levels(options, canvas), options.get("rows_by") == "anchor"
+        layout = layout._replace(levels=levels, anchor_first=anchor_first)
+    if "bins" in options or "variances" in options:  # kinds whose tensors begin with either
+        layout = layout._replace(orders=(*layout.orders, ("classes", "boxes")))
+    if options["masks"] and options["masks"]["form"] == "prototypes":
+        layout = layout._replace(coefficients=trimmed(shapes[mask_output(shapes, options)])[0])
+    return layout
+
+
+def mask_output(shapes: Shapes, options: dict) -> str | None:
+    """The name of the output with masks or prototypes: the one that the yaml says, or else the only one of maps."""
+    if options["masks"] is None:
+        return None
+    said = options["tensors"].get("masks")
+    maps = [said] if said else [name for name, shape in shapes.items() if len(trimmed(shape)) > 2]
+    if len(maps) != 1 or maps[0] not in shapes:
+        raise UsageError(f"decode.masks: which of {listed(shapes)} are they? Say it in decode.tensors.masks")
+    return maps[0]
+
+
+def listed(shapes: Shapes) -> str:
+    """Outputs for a message."""
+    return ", ".join(f"{name} {list(shape)}" for name, shape in shapes.items())
+
+
 def read(outputs: dict[str, np.ndarray], options: dict, layout: Layout) -> Table:
     """The outputs as rows."""
     reading = find({name: value.shape for name, value in outputs.items()}, options, layout)
@@ -89,7 +120,7 @@ def width(column: str | int, layout: Layout) -> int:
 
 def find(shapes: Shapes, options: dict, layout: Layout) -> Reading:
     """The one way to read outputs of these shapes."""
-    declared = ", ".join(f"{name} {list(shape)}" for name, shape in shapes.items())
+    declared = listed(shapes)
     for part, names in named(options).items():
         if unknown := [name for name in names if name not in shapes]:
             raise UsageError(f"decode.tensors.{part}: no output is called {unknown[0]!r}; there are {declared}")
@@ -99,7 +130,7 @@ def find(shapes: Shapes, options: dict, layout: Layout) -> Reading:
         raise UsageError(f"there is more than one way to read {declared}; say in decode which: {ways}")
     if not found:
         raise UsageError(
-            f"the decoder reads {expected(options, layout)}; declared are {declared}; correct outputs,"
+            f"the decoder reads {wanted(options, layout)}; declared are {declared}; correct outputs,"
             " decode.categories or decode.background, or say what they are in decode.tensors and decode.columns"
         )
     return found[0]
@@ -129,8 +160,8 @@ def orders(options: dict, layout: Layout) -> list[tuple]:
     if options["columns"]:
         return [tuple(options["columns"])]
     coefficients = ("coefficients",) if layout.coefficients else ()
-    wanted = options["objectness"]
-    return [(*order, *coefficients) for order in layout.orders if wanted in (None, "objectness" in order)]
+    own = options["objectness"]
+    return [(*order, *coefficients) for order in layout.orders if own in (None, "objectness" in order)]
 
 
 def apart(parts: tuple[str, ...], shapes: Shapes, options: dict, layout: Layout) -> Iterator[dict[str, Cover]]:
@@ -215,6 +246,19 @@ def map_forms(
     return forms
 
 
+def problem(model: dict) -> tuple[tuple, str] | None:
+    """What is wrong with the outputs that a model declares for a decoder of such a layout."""
+    options = model["decode"]
+    shapes = {output["name"]: tuple(output["shape"]) for output in model["outputs"]}
+    try:
+        layout = expected(options, shapes, (model["input"]["height"], model["input"]["width"]))
+        own = mask_output(shapes, options)
+        find({name: shape for name, shape in shapes.items() if name != own}, options, layout)
+    except UsageError as error:
+        return ("outputs",), str(error)
+    return None
+
+
 def trimmed(shape: tuple[int, ...]) -> tuple[int, ...]:
     """Without the axes of one element at the front, as that of the batch."""
     return tuple(itertools.dropwhile(lambda size: size == 1, shape))
@@ -234,7 +278,7 @@ def described(reading: Reading) -> str:
     return text + (f", channels: {channels.pop()}" if len(channels) == 1 else "")
 
 
-def expected(options: dict, layout: Layout) -> str:
+def wanted(options: dict, layout: Layout) -> str:
     """The outputs that would do."""
     kinds = [" + ".join(f"{width(part, layout)} {part}" for part in order) for order in orders(options, layout)]
     total = sum(math.prod(level) for level in layout.levels)

@@ -8,7 +8,6 @@ from pycocotools import mask as coco_mask
 
 from detport import canvases
 from detport.activations import sigmoid
-from detport.errors import UsageError
 
 BORDER = 1  # zero pixels around a small mask before it is enlarged
 
@@ -42,42 +41,33 @@ def encode(mask: np.ndarray) -> dict:
     return {"size": [int(side) for side in rle["size"]], "counts": rle["counts"].decode("ascii")}
 
 
-def find(shapes: dict[str, tuple[int, ...]], options: dict) -> str | None:
-    """The name of the output with masks or prototypes: what `decode.tensors` says, or else the only one that is maps."""
-    said = options["tensors"].get("masks")
-    maps = [said] if said else [name for name, shape in shapes.items() if len(shape) - leading_ones(shape) > 2]
-    if options["masks"] is None:
-        return None
-    if len(maps) != 1 or maps[0] not in shapes:
-        declared = ", ".join(f"{name} {list(shape)}" for name, shape in shapes.items())
-        raise UsageError(f"decode.masks: which of {declared} are they? Say it in decode.tensors.masks")
-    return maps[0]
+def add(
+    results: list[dict],
+    output: np.ndarray,
+    rows: np.ndarray,
+    coefficients: np.ndarray | None,
+    boxes: np.ndarray,
+    image: dict,
+    settings: dict,
+) -> None:
+    """Give detections their masks; `boxes` are theirs in the original image, `rows` theirs in the outputs.
 
-
-def leading_ones(shape: tuple[int, ...]) -> int:
-    """Axes of one element at the front."""
-    return next((i for i, size in enumerate(shape) if size != 1), len(shape))
-
-
-def encoded(
-    own: np.ndarray, coefficients: np.ndarray | None, boxes: np.ndarray, image: dict, settings: dict
-) -> list[dict]:
-    """The masks of detections, whose boxes are in the original image.
-
-    `own` are the maps: one for each detection that fills its box (form: boxes) or the network input (canvas), or
-    prototypes that every detection mixes by its coefficients.
+    The output holds a map for each row, that fills its box (form: boxes) or the network input (canvas); or prototypes,
+    which a row mixes by its coefficients.
     """
-    if coefficients is not None:
-        own = (coefficients @ own.reshape(len(own), -1)).reshape(-1, *own.shape[1:])
-    if settings["activation"] == "sigmoid":
-        own = sigmoid(own)
-    height, width, threshold = image["height"], image["width"], settings["threshold"]
-    if settings["form"] == "boxes":
-        return [encode(paste(mask, box, width, height, threshold)) for mask, box in zip(own, boxes, strict=True)]
-    found = ((enlarge(mask, image) > threshold).astype(np.uint8) for mask in own)
-    if settings["form"] == "prototypes":
-        found = (crop(mask, box) for mask, box in zip(found, boxes, strict=True))
-    return [encode(mask) for mask in found]
+    maps = np.asarray(output, np.float32).reshape(-1, *output.shape[-2:])
+    for i, result in enumerate(results):
+        if settings["form"] == "prototypes":
+            own = (coefficients[rows[i]] @ maps.reshape(len(maps), -1)).reshape(maps.shape[1:])
+        else:
+            own = maps[rows[i]]
+        if settings["activation"] == "sigmoid":
+            own = sigmoid(own)
+        if settings["form"] == "boxes":
+            mask = paste(own, boxes[i], image["width"], image["height"], settings["threshold"])
+        else:
+            mask = (enlarge(own, image) > settings["threshold"]).astype(np.uint8)
+        result["segmentation"] = encode(crop(mask, boxes[i]) if settings["form"] == "prototypes" else mask)
 
 
 def enlarge(mask: np.ndarray, image: dict) -> np.ndarray:

@@ -28,24 +28,30 @@ class Pairs(NamedTuple):
 
 
 def candidates(
-    classes: np.ndarray, objectness: np.ndarray | None, options: dict, image: dict, levels: np.ndarray | None = None
+    table: np.ndarray,
+    objectness: np.ndarray | None,
+    options: dict,
+    classes: list,
+    image: dict,
+    levels: np.ndarray | None = None,
 ) -> Pairs:
     """The pairs whose score is above `score_above`, of too many the best.
 
-    `classes` [N, C] are scores, or logits where there is an `activation`; `objectness` [N] is that of the box itself;
-    `levels` [N] are the groups of `candidates_of: level`. Only the maximum of every box is looked at, all else is
-    computed for the few that pass.
+    `table` [N, C] has the scores of classes, or logits where there is an `activation`; `objectness` [N] is that of the
+    box itself; `classes` are the categories, None where there is none; `levels` [N] are the groups of `candidates_of:
+    level`. Only the maximum of every box is looked at, all else is computed for the few that pass.
     """
     if options["activation"] == "softmax":
-        classes = softmax(classes)
-    classes = classes[:, {"none": slice(None), "first": slice(1, None), "last": slice(-1)}[options["background"]]]
+        table = softmax(table)
+    wanted = np.flatnonzero([category is not None for category in classes])
+    table = table[:, wanted[0] : wanted[-1] + 1] if np.ptp(wanted) < len(wanted) else table[:, wanted]
     with np.errstate(invalid="ignore"):  # a root of a negative number is refused below
         factor = None if objectness is None else activated(objectness, options) ** options["objectness_power"]
         ranked_by = None if options["filter_by"] == "class" else factor
-        best = joined(classes.max(axis=1), ranked_by, options)
+        best = joined(table.max(axis=1), ranked_by, options)
         refuse(~(best <= 1 + ROUNDING), best, np.arange(len(best)), image)
         rows = np.flatnonzero(best > options["score_above"])
-        table = joined(classes[rows], None if ranked_by is None else ranked_by[rows, None], options)
+        table = joined(table[rows], None if ranked_by is None else ranked_by[rows, None], options)
     refuse(table < -ROUNDING, table, rows, image)
     if options["multi_label"]:
         values = table.reshape(-1)
@@ -56,7 +62,7 @@ def candidates(
         values = table[np.arange(rows.size), every]
         chosen = place = above(values, options)
         labels = every[chosen]
-    pairs = best_first(Pairs(rows[place], labels, values[chosen]))
+    pairs = best_first(Pairs(rows[place], wanted[labels], values[chosen]))
     if options["candidates"] and options["candidates_of"] != "all":
         groups = pairs.labels if options["candidates_of"] == "class" else levels[pairs.rows]
         pairs = pairs.take(places_in_groups(groups) < options["candidates"])
@@ -139,11 +145,11 @@ def detections(boxes: np.ndarray, pairs: Pairs, options: dict, image: dict) -> t
     return boxlib.clip_to_image(boxes, image) if options["clip"] == "after_nms" else boxes, pairs
 
 
-def results(boxes: np.ndarray, pairs: Pairs, categories: list, image: dict) -> list[dict]:
-    """COCO result rows from boxes in the original image."""
+def results(boxes: np.ndarray, pairs: Pairs, classes: list, image: dict) -> list[dict]:
+    """COCO result rows from boxes in the original image and the categories of classes."""
     corners = boxes.astype(np.float64)  # exact differences: x + w gives x2 back
     corners[:, 2:] -= corners[:, :2]
     return [
-        {"image_id": image["image_id"], "category_id": categories[label], "bbox": box, "score": score}
+        {"image_id": image["image_id"], "category_id": classes[label], "bbox": box, "score": score}
         for label, box, score in zip(pairs.labels.tolist(), corners.tolist(), pairs.scores.tolist(), strict=True)
     ]
