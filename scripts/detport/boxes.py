@@ -5,7 +5,6 @@ import numpy as np
 from detport.activations import exp
 
 SMALLEST = np.finfo(np.float32).tiny  # area in place of none, so that nothing divides by zero
-HASTE = 8  # boxes per wanted one that NMS tries first
 
 
 def to_original(boxes: np.ndarray, image: dict) -> np.ndarray:
@@ -83,11 +82,6 @@ def nms(
     scores, frequent on float16 devices, keep their order. The search ends with the last row that is wanted.
     """
     best = np.argsort(-scores, kind="stable")
-    if limit is not None and len(best) > HASTE * limit:  # worse boxes change nothing if these are enough
-        first = best[: HASTE * limit]
-        found = first[nms(boxes[first], scores[first], classes[first], threshold, limit, plus)]
-        if len(found) == limit:
-            return found
     order, _, ends = by_class(classes[best])
     geometry = grouped(boxes[best], order, plus)
     alive = np.ones(len(order), bool)

@@ -48,7 +48,7 @@ class Rows(NamedTuple):
 
 def read(outputs: dict[str, np.ndarray], options: dict, classes: int, image: dict) -> Rows:
     """The rows of the outputs."""
-    known = {name: Output(layouts.trimmed(value.shape), value.dtype.kind in "iu") for name, value in outputs.items()}
+    known = {name: Output(without_batch(value.shape), value.dtype.kind in "iu") for name, value in outputs.items()}
     reading = find(known, options, classes)
     found = {role: outputs[name] for role, name in reading.outputs.items()}
     if "indices" in found:
@@ -66,6 +66,11 @@ def read(outputs: dict[str, np.ndarray], options: dict, classes: int, image: dic
     labels = parts["label"] if "label" in parts else found["labels"]
     columns = (parts["box"], scores.reshape(-1), labels.reshape(-1), parts.get("coefficients"))
     return Rows(np.arange(count), *(None if each is None else each[:count] for each in columns))
+
+
+def without_batch(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Without the axes of one element before the last two."""
+    return tuple(itertools.dropwhile(lambda size: size == 1, shape[:-2])) + shape[-2:]
 
 
 def followed(found: dict[str, np.ndarray], shape: tuple[int, ...], classes: int, image: dict) -> Rows:
@@ -117,12 +122,10 @@ def readings(outputs: dict[str, Output], options: dict, classes: int) -> Iterato
     triples = fitting("indices", outputs, options, lambda each: each.integers and each.shape[1:] == (3,))
     for boxes in fitting("boxes", outputs, options, lambda each: len(each.shape) == 2):
         count, numbers = outputs[boxes].shape
-        tables = ((count, classes), (classes, count), *([(count,)] if classes == 1 else []))
+        tables = ((count, classes), (classes, count))
         scores = fitting("scores", outputs, options, lambda each, tables=tables: each.shape in tables)
-        if triples and numbers == 4:
-            for chosen in itertools.product(scores, triples):
-                yield Reading(dict(zip(("boxes", "scores", "indices"), (boxes, *chosen), strict=True)), ("box",))
-            continue
+        for chosen in itertools.product(scores, triples) if numbers == 4 else ():
+            yield Reading(dict(zip(("boxes", "scores", "indices"), (boxes, *chosen), strict=True)), ("box",))
         columns = columns_of(numbers, options)
         if columns:
             yield from with_vectors(boxes, columns, outputs, options)
@@ -171,7 +174,7 @@ def problem(model: dict) -> tuple[tuple, str] | None:
     options = model["decode"]
     shapes = {output["name"]: tuple(output["shape"]) for output in model["outputs"]}
     known = {
-        output["name"]: Output(layouts.trimmed(shapes[output["name"]]), np.dtype(output["dtype"]).kind in "iu")
+        output["name"]: Output(without_batch(shapes[output["name"]]), np.dtype(output["dtype"]).kind in "iu")
         for output in model["outputs"]
     }
     try:

@@ -75,7 +75,7 @@ def enlarge(mask: np.ndarray, image: dict) -> np.ndarray:
 
     Padding is cut off in whole cells of the map, a half of one belongs to the image; published figures hold that.
     """
-    (height, width), scale = canvases.size(image["canvas"]), np.broadcast_to(image["scale"], 2).tolist()
+    (height, width), scale = canvases.size_of(image), np.broadcast_to(image["scale"], 2).tolist()
     rows = placed(mask.shape[0], image.get("top", 0), image["height"] * scale[1], height)
     columns = placed(mask.shape[1], image.get("left", 0), image["width"] * scale[0], width)
     return cv2.resize(mask[rows][:, columns], (image["width"], image["height"]), interpolation=cv2.INTER_LINEAR)

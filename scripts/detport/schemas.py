@@ -30,8 +30,17 @@ def schema_of(name: str) -> dict:
 
 @functools.cache
 def plugin(room: str, kind: str) -> dict:
-    """What a plugin says of itself: the schema of its settings, and more keys."""
-    return read_yaml(LIBRARY / room / f"{kind}.yaml")[0]
+    """What a plugin says of itself: the schema of its settings, and more keys; with the `parts` that it shares."""
+    own = read_yaml(LIBRARY / room / f"{kind}.yaml")[0]
+    for part in own.pop("parts", []):
+        shared = read_yaml(LIBRARY / room / "parts" / f"{part}.yaml")[0]
+        more = own["properties"].items()
+        own = (
+            shared
+            | own
+            | {"properties": shared["properties"] | {k: shared["properties"].get(k, {}) | v for k, v in more}}
+        )
+    return own
 
 
 def kinds(room: str) -> list[str]:
@@ -53,10 +62,13 @@ def require_kind(kind: str, room: str, source: str, places: Places, key: tuple) 
 
 
 def own_problem(room: str, kind: str, model: dict) -> tuple[tuple, str] | None:
-    """Key and text of what a plugin's own check finds in a model: problem(model) of KIND_check.py, where there is one.
+    """Key and text of what a plugin's own check finds in a model: problem(model) of KIND_check.py, where there is one,
+    or of the module of this library that its yaml names under `check`.
 
     Every stage and the workflow itself run it, so it imports nothing heavy.
     """
+    if shared := plugin(room, kind).get("check"):
+        return importlib.import_module(f"detport.{shared}").problem(model)
     if not (LIBRARY / room / f"{kind}_check.py").exists():
         return None
     return importlib.import_module(f"{module(room, kind)}_check").problem(model)

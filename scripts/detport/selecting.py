@@ -34,12 +34,14 @@ def candidates(
     classes: list,
     image: dict,
     levels: np.ndarray | None = None,
+    most: int | None = None,
 ) -> Pairs:
     """The pairs whose score is above `score_above`, of too many the best.
 
     `table` [N, C] has the scores of classes, or logits where there is an `activation`; `objectness` [N] is that of the
     box itself; `classes` are the categories, None where there is none; `levels` [N] are the groups of `candidates_of:
-    level`. Only the maximum of every box is looked at, all else is computed for the few that pass.
+    level`; `most` is how many of the best are wanted at all. Only the maximum of every box is looked at, all else is
+    computed for the few that pass.
     """
     if options["activation"] == "softmax":
         table = softmax(table)
@@ -51,16 +53,20 @@ def candidates(
         best = joined(table.max(axis=1), ranked_by, options)
         refuse(~(best <= 1 + ROUNDING), best, np.arange(len(best)), image)
         rows = np.flatnonzero(best > options["score_above"])
+        if most and rows.size > most:  # a pair of any other box has as many better ones before it
+            rows = rows[best[rows] >= np.partition(best[rows], -most)[-most]]
         table = joined(table[rows], None if ranked_by is None else ranked_by[rows, None], options)
     refuse(table < -ROUNDING, table, rows, image)
+    limits = [most, options["candidates"] if options["candidates_of"] == "all" else None]
+    count = min((limit for limit in limits if limit), default=None)
     if options["multi_label"]:
         values = table.reshape(-1)
-        chosen = above(values, options)
+        chosen = above(values, options["score_above"], count)
         place, labels = np.divmod(chosen, table.shape[1])
     else:
         every = table.argmax(axis=1) if rows.size else rows
         values = table[np.arange(rows.size), every]
-        chosen = place = above(values, options)
+        chosen = place = above(values, options["score_above"], count)
         labels = every[chosen]
     pairs = best_first(Pairs(rows[place], wanted[labels], values[chosen]))
     if options["candidates"] and options["candidates_of"] != "all":
@@ -94,15 +100,14 @@ def refuse(wrong: np.ndarray, scores: np.ndarray, rows: np.ndarray, image: dict)
         )
 
 
-def above(values: np.ndarray, options: dict) -> np.ndarray:
-    """Places above the minimum score; the best ones, and of equal ones the first, if there are more than candidates."""
-    count = options["candidates"] if options["candidates_of"] == "all" else None
+def above(values: np.ndarray, floor: float, count: int | None) -> np.ndarray:
+    """Places of values above a floor; if they are more than `count`, of the best, and of equal ones the first."""
     if count and values.size > count:
         last = np.partition(values, -count)[-count]
-        if last > options["score_above"]:
+        if last > floor:
             better, equal = np.flatnonzero(values > last), np.flatnonzero(values == last)
             return np.sort(np.concatenate([better, equal[: count - better.size]]))
-    return np.flatnonzero(values > options["score_above"])
+    return np.flatnonzero(values > floor)
 
 
 def best_first(pairs: Pairs) -> Pairs:

@@ -90,14 +90,6 @@ def test_nms_is_its_definition(crowd: list, limit: int, plus: int) -> None:
     assert nms(boxes, scores, labels, 0.5, None, plus).tolist() == expected
 
 
-@pytest.mark.parametrize("apart", [0, 40])
-def test_nms_that_first_tries_the_best_boxes_gives_the_same(apart: int) -> None:
-    """Of 50 boxes the 8 best suffice for one detection; where they all are the same box, two need all 50."""
-    boxes = np.float32([[i * apart, 0, i * apart + 30, 30] for i in range(49)] + [[0, 90, 30, 120]])
-    scores, labels = np.linspace(0.9, 0.1, 50), np.zeros(50, int)
-    assert nms(boxes, scores, labels, 0.5, 2, plus=0).tolist() == ([0, 1] if apart else [0, 49])
-
-
 @given(crowds, st.integers(1, 30))
 @settings(max_examples=60, deadline=None)
 def test_soft_nms_is_its_definition(crowd: list, limit: int) -> None:

@@ -16,6 +16,7 @@ CATEGORIES = {
     # networks with one class per category, in the order of COCO's ids, which have gaps
     "coco80": [i for i in range(1, 91) if i not in (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)],
     "coco90": list(range(1, 91)),  # networks whose class numbers are COCO's ids, gaps included
+    "coco91": list(range(91)),  # the same, with a class 0 that no object was ever of
     "voc20": list(range(1, 21)),  # Pascal VOC's classes, whose names the metric has, in alphabetical order
 }
 
@@ -46,19 +47,3 @@ def require_finite(boxes: np.ndarray, rows: np.ndarray, output: str, image: dict
             f"{image['file']!r}: row {rows[strange[0]]} of {output} becomes the box {boxes[strange[0]].tolist()};"
             " compare the earlier stages on this image"
         )
-
-
-def known(labels: np.ndarray, first: int, count: int, image: dict) -> np.ndarray:
-    """The class, counted from 0, of every label. `first` is the label of the first of `count` classes.
-
-    A label beyond them is a Failure: dropped, it would only make the accuracy a little lower.
-    """
-    found = labels.astype(np.int64) - first
-    strange = np.flatnonzero((found < 0) | (found >= count) | (found + first != labels))
-    if strange.size:
-        raise Failure(
-            f"{image['file']!r}: row {strange[0]} of labels is {labels[strange[0]]}; by decode.categories and"
-            f" decode.background they are {first} to {first + count - 1}. Correct categories, or say which class is the"
-            " background (background: first or last)"
-        )
-    return found

@@ -6,7 +6,7 @@ from detport import boxes as boxlib
 from detport import canvases, decoders, labelled, layouts, masks, selecting
 from detport.errors import Failure
 
-NEEDS = ("width", "height", "canvas", "scale")
+NEEDS = ("width", "height", "scale")
 
 
 def decode(outputs: dict[str, np.ndarray], image: dict, options: dict, categories: list) -> list[dict]:
@@ -28,7 +28,7 @@ def decode(outputs: dict[str, np.ndarray], image: dict, options: dict, categorie
         pairs = selecting.best_first(pairs)
     boxes = boxlib.to_corners(found.boxes[pairs.rows], options["box"])
     if options["coordinates"] == "normalised":
-        boxes = boxlib.to_pixels(boxes, canvases.size(image["canvas"]))
+        boxes = boxlib.to_pixels(boxes, canvases.size_of(image))
     boxes, pairs = selecting.detections(boxes, pairs, options, image)
     results = selecting.results(boxes, pairs, classes, image)
     if mask_output:
