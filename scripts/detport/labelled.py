@@ -100,7 +100,7 @@ def find(outputs: dict[str, Output], options: dict, classes: int) -> Reading:
     """The one way to read these outputs."""
     declared = layouts.listed({name: output.shape for name, output in outputs.items()})
     for role, name in options["tensors"].items():
-        if name not in outputs:
+        if name not in outputs and role != "masks":
             raise UsageError(f"decode.tensors.{role}: no output is called {name!r}; there are {declared}")
     found = list(readings(outputs, options, classes))
     if len(found) > 1:

@@ -27,7 +27,7 @@ class Layout(NamedTuple):
 
     boxes: int
     classes: int
-    orders: tuple[tuple[str, ...], ...] = (("boxes", "classes"), ("boxes", "objectness", "classes"))  # of one tensor
+    orders: tuple[tuple[str, ...], ...] = (("boxes", "classes"),)  # of one tensor, objectness between them
     coefficients: int = 0
     levels: tuple[tuple[int, int, int], ...] = ()
     anchor_first: bool = False
@@ -151,17 +151,20 @@ def readings(shapes: Shapes, options: dict, layout: Layout) -> Iterator[Reading]
 
 
 def named(options: dict) -> dict[str, list[str]]:
-    """The names of outputs that the yaml gives."""
-    return {part: [names] if isinstance(names, str) else names for part, names in options["tensors"].items()}
+    """The names of outputs that the yaml gives, of all parts but masks."""
+    given = {part: names for part, names in options["tensors"].items() if part != "masks"}
+    return {part: [names] if isinstance(names, str) else names for part, names in given.items()}
 
 
 def orders(options: dict, layout: Layout) -> list[tuple]:
     """What the columns of one tensor may be."""
     if options["columns"]:
+        if ("objectness" in options["columns"]) != options["objectness"]:
+            raise UsageError("decode.columns and decode.objectness disagree on whether there is objectness")
         return [tuple(options["columns"])]
+    own = ("objectness",) if options["objectness"] else ()
     coefficients = ("coefficients",) if layout.coefficients else ()
-    own = options["objectness"]
-    return [(*order, *coefficients) for order in layout.orders if own in (None, "objectness" in order)]
+    return [(*order[:1], *own, *order[1:], *coefficients) for order in layout.orders]
 
 
 def apart(parts: tuple[str, ...], shapes: Shapes, options: dict, layout: Layout) -> Iterator[dict[str, Cover]]:
@@ -273,8 +276,6 @@ def described(reading: Reading) -> str:
     text = f"tensors: {{{parts}}}"
     if reading.columns:
         text += f", columns: [{', '.join(map(str, reading.columns))}]"
-    elif "objectness" not in reading.parts:
-        text += ", objectness: false"
     return text + (f", channels: {channels.pop()}" if len(channels) == 1 else "")
 
 

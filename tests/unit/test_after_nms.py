@@ -127,6 +127,9 @@ def test_masks_that_fill_their_boxes(decode) -> None:
     rows = decode(outputs, IMAGE, **RULES, masks={"form": "boxes", "threshold": 0.5})
     assert [{key: row[key] for key in FOUND[0]} for row in rows] == FOUND
     assert [row["segmentation"]["size"] for row in rows] == [[50, 100]] * 2
+    assert (
+        decode(outputs, IMAGE, **RULES, masks={"form": "boxes", "threshold": 0.5}, tensors={"masks": "masks"}) == rows
+    )
 
 
 def test_two_floats_of_foreign_names_are_not_guessed(decode) -> None:

@@ -13,7 +13,8 @@ IMAGE = {"image_id": 1, "file": "a.jpg", "width": 100, "height": 100, "canvas": 
 
 
 def options(**changes) -> dict:
-    value = {"kind": "dense", "categories": [1], "box": "xyxy", "score_above": 0.25, "nms": "none"} | changes
+    value = {"kind": "dense", "categories": [1], "box": "xyxy", "objectness": True}
+    value |= {"score_above": 0.25, "nms": "none"} | changes
     schemas.validate(value, schemas.plugin("decoders", "dense"), "model.yaml", {}, ("decode",))
     return value
 
