@@ -30,7 +30,7 @@ def around(x: float, y: float, sides: list[float], stride: float) -> list[float]
 
 
 def test_nanodet_plus(decode) -> None:
-    """[1, N, C + 4 * 8]: scores, then a distribution for each side; points are the corners of cells, boxes cut early."""
+    """[1, N, C + 4 * 8]: scores, then a distribution for each side; points at corners of cells, boxes cut early."""
     rng = np.random.default_rng(0)
     table = np.hstack([rng.random((40, 2)), rng.normal(0, 2, (40, 32))]).astype(np.float32)
     found = []
