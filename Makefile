@@ -8,7 +8,7 @@ PIP_FLAGS ?=
 # Programs are run as modules: the scripts in there cannot start from a path with a dollar.
 BIN = .venv/bin
 
-.PHONY: demo test check bench fuzz simulated lock clean full-size
+.PHONY: demo test check bench docs fuzz simulated lock clean full-size
 
 demo: .venv/run-export.done
 	$(BIN)/python -m snakemake --cores all --directory demo reports/retinamask.txt
@@ -41,6 +41,9 @@ simulated: .venv/test.done  # the whole demo on simulated Ascend chips with ever
 MODEL ?= retinamask
 full-size: .venv/run-export.done  # one image at the published size through every stage: half a minute to 2 minutes on 2 cores
 	PYTHONPATH=scripts $(BIN)/python bench/full_size.py $(MODEL)
+
+docs: .venv/run-export.done
+	$(BIN)/python docs/tables.py
 
 lock:
 	$(PYTHON) envs/lock.py

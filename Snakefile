@@ -4,7 +4,7 @@ from pathlib import Path
 
 from snakemake.utils import min_version
 
-min_version("9.0")
+min_version("9.14")
 
 
 ROOT = Path(workflow.snakefile).parent
@@ -14,12 +14,6 @@ include: "rules/configuration.smk"
 include: "rules/common.smk"
 include: "rules/runs.smk"
 include: "rules/inputs.smk"
-include: "rules/dataset.smk"
-include: "rules/model.smk"
-include: "rules/inference.smk"
-include: "rules/evaluation.smk"
-include: "rules/benchmark.smk"
-include: "rules/report.smk"
 
 
 wildcard_constraints:
@@ -30,12 +24,22 @@ wildcard_constraints:
     kind=r"\w+",
     canvas=f"({alternatives({suffix for model in MODELS for suffix in canvas_suffixes(model)})})",
     shard=r"\d{4}",
-    before=r"\d{4}",
-    backends="[0-9a-f]{8}",
+
+
+include: "rules/dataset.smk"
+include: "rules/model.smk"
+include: "rules/inference.smk"
+include: "rules/evaluation.smk"
+include: "rules/benchmark.smk"
+include: "rules/report.smk"
+
+
+onstart:
+    detport_stale.invalidate(detport_engine.outputs(workflow, pending=True))
 
 
 onsuccess:
-    order_times()
+    check_again()
 
 
 rule all:
@@ -54,14 +58,12 @@ rule accept:
         "logs/accept.log",
     conda:
         "envs/run.yaml"
-    params:
-        script=script("accept.py"),
     shell:
-        "python {params.script:q} --reports {input:q} 2>&1 | tee {log:q}"
+        "python {SCRIPTS:q}/accept.py --reports {input:q} 2>&1 | tee {log:q}"
 
 
 rule plan:
-    """Print what a run would take, before anything runs: jobs, bytes, peak of temporary disk, time."""
+    """Print what a run takes, before anything runs: jobs, bytes, peak of temporary disk, time."""
     input:
         only_asks,
     log:
@@ -69,13 +71,19 @@ rule plan:
     conda:
         "envs/run.yaml"
     params:
-        script=script("plan.py"),
+        settings=json.dumps(SETTINGS),
+        snakefile=workflow.snakefile,
+        outputs=detport_engine.several_outputs(workflow),
         models=[model_file(name) for name in MODELS],
-        datasets=[DATASET_FILES[model["dataset"]] for model in MODELS.values()],
+        datasets=[str(file) for file in CONFIGURATIONS],
         backends=[str(backend_file(name)) for name in BACKENDS],
+        cores=CORES,
         limit=SETTINGS["disk_limit_gb"],
         keep=SETTINGS["keep_outputs_gb"],
     shell:
-        "python {params.script:q} --model {params.models:q} --dataset-config {params.datasets:q}"
-        " --backend {params.backends:q} --disk-limit-gb {params.limit} --keep-outputs-gb {params.keep}"
-        " --results results --benchmarks benchmarks 2>&1 | tee {log:q}"
+        'asked=$(mktemp -d); trap \'rm -r "$asked"\' EXIT; printf %s {params.settings:q} > "$asked/config.json";'
+        ' python -m snakemake --snakefile {params.snakefile:q} --configfile "$asked/config.json"'
+        ' --summary -- all > "$asked/jobs.tsv" 2> {log:q} || {{ cat {log:q}; exit 1; }};'
+        ' python {SCRIPTS:q}/plan.py --summary "$asked/jobs.tsv" --outputs {params.outputs}'
+        " --model {params.models:q} --dataset-config {params.datasets:q} --backend {params.backends:q}"
+        " --cores {params.cores} --disk-limit-gb {params.limit} --keep-outputs-gb {params.keep} 2>&1 | tee {log:q}"

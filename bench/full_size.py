@@ -55,13 +55,13 @@ def run(script: str, *arguments: object) -> None:
     """Run a stage and print its seconds and peak memory; stop if it fails."""
     command = [sys.executable, str(ROOT / "scripts" / script), *map(str, arguments)]
     start = time.perf_counter()
-    with Path("said").open("w") as said:
+    with Path("said").open("w", encoding="utf-8") as said:
         process = subprocess.Popen(command, stderr=said)
         _, status, usage = os.wait4(process.pid, 0)
     seconds = time.perf_counter() - start
     print(f"{script:<24}{seconds:8.1f} s{usage.ru_maxrss / 1e6:8.2f} GB", flush=True)
     if status:
-        sys.exit(f"{Path('said').read_text()}{script} failed: {' '.join(command)}")
+        sys.exit(f"{Path('said').read_text(encoding='utf-8')}{script} failed: {' '.join(command)}")
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ def main(name: str) -> None:
     settings = config.load(config.ROOT / "config" / "models" / f"{name}.yaml", "model")
     case, keys, rules = CASES.get(name, (name, "keys.tsv", "init.json"))
     data = config.ROOT / "tests" / "golden" / "data" / case
-    table = json.loads((data / rules).read_text())
+    table = json.loads((data / rules).read_text(encoding="utf-8"))
     state = networks.build(canvases.select(settings, None)).state_dict()
     for key, value in weights.generate(weights.read_keys(data / keys), table).items():
         if not any(re.search(pattern, key) for pattern in table.get("keep", ())):
@@ -31,7 +31,7 @@ def main(name: str) -> None:
     content = {checkpoint["prefix"] + key: value for key, value in state.items()}
     torch.save({checkpoint["wrapper"]: content} if checkpoint["wrapper"] else content, "w.pth")
     Image.effect_noise((640, 480), 60).convert("RGB").save("1.jpg")
-    Path("index.tsv").write_text("image_id\tfile\twidth\theight\tbytes\n1\t1.jpg\t640\t480\t1\n")
+    Path("index.tsv").write_text("image_id\tfile\twidth\theight\tbytes\n1\t1.jpg\t640\t480\t1\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

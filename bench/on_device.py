@@ -30,9 +30,9 @@ def demo(folder: Path, on_device: bool) -> Path:
         shutil.copytree(ROOT / "demo" / part, folder / part)
     for name in MODELS:
         path = folder / "config" / "models" / f"{name}.yaml"
-        model = yaml.safe_load(path.read_text())
+        model = yaml.safe_load(path.read_text(encoding="utf-8"))
         model["input"]["on_device"] = on_device
-        path.write_text(yaml.safe_dump(model))
+        path.write_text(yaml.safe_dump(model), encoding="utf-8")
     command = [sys.executable, "-m", "snakemake", "-s", ROOT / "Snakefile", "--directory", folder, "--cores", "all"]
     command += ["--config", f"backends=[{','.join(BACKENDS)}]", f"models=[{','.join(MODELS)}]"]
     subprocess.run(command, env=simulated() | {"DETPORT_DEVICES": str(folder / "devices")}, check=True)
@@ -62,7 +62,9 @@ def overlap(a: list[float], b: list[float]) -> float:
 
 def accuracies(folder: Path, model: str, backend: str) -> str:
     """AP of every kind of overlap."""
-    accuracy = json.loads((folder / "results" / model / backend / "accuracy.json").read_text())["accuracy"]
+    accuracy = json.loads((folder / "results" / model / backend / "accuracy.json").read_text(encoding="utf-8"))[
+        "accuracy"
+    ]
     return ", ".join(f"{kind} {figures['AP']:.5f}" for kind, figures in accuracy.items())
 
 

@@ -89,7 +89,9 @@ def guide(folder: Path, settings: dict, anchors: torch.Tensor, classes: int) -> 
         kept += rows[
             boxlib.nms(found[rows].numpy(), scores[rows].numpy(), one, settings["nms_iou"], len(rows), plus=0)
         ].tolist()
-    kept = sorted(kept, key=lambda row: -scores[row].item())[: settings["max_detections"]]
+    # The guide's network never sees an object of COCO's gaps; the random maps here do.
+    named = [row for row in kept if decoders.categories(settings["categories"])[label[row].item()] is not None]
+    kept = sorted(named, key=lambda row: -scores[row].item())[: settings["max_detections"]]
     return [(label[row].item(), found[row] / IMAGE["scale"], scores[row].item()) for row in kept]
 
 

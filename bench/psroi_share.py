@@ -52,7 +52,7 @@ def group_times(path: Path, runs: int) -> Counter:
         values = np.random.default_rng(0).normal(0, 50, image.shape).astype(np.float32)
         for _ in range(runs + 1):
             session.run(None, {image.name: values})
-        events = json.loads(Path(session.end_profiling()).read_text())
+        events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
         graph = onnx.load(folder / "optimised.onnx", load_external_data=False).graph
     groups = node_groups(graph)
     kernels = [event for event in events if event.get("cat") == "Node" and event["name"].endswith(SUFFIX)]

@@ -27,13 +27,13 @@ def main() -> None:
                 [python, "-m", "pip", "freeze", "--exclude", "pip", "--exclude", "setuptools"],
                 check=True,
                 capture_output=True,
-                text=True,
+                encoding="utf-8",
             )
             # A local version such as 2.13.0+cpu names a build; the pin is for every build of the release.
             pins = [line.split("+")[0] for line in frozen.stdout.splitlines() if "==" in line]
             added = [pin for pin in pins if pin not in known]
             head = f"# Made by envs/lock.py from {part}.in; do not edit.\n"
-            (ENVS / f"{part}.txt").write_text(head + "".join(f"{pin}\n" for pin in added))
+            (ENVS / f"{part}.txt").write_text(head + "".join(f"{pin}\n" for pin in added), encoding="utf-8")
             known += added
     for part in PARTS[:2]:
         write_conda(part)
@@ -42,7 +42,12 @@ def main() -> None:
 def write_conda(part: str) -> None:
     """envs/PART.yaml for --sdm conda: Python from conda, the locked versions through pip."""
     parts = PARTS[: PARTS.index(part) + 1]
-    pins = [line for name in parts for line in (ENVS / f"{name}.txt").read_text().splitlines() if "==" in line]
+    pins = [
+        line
+        for name in parts
+        for line in (ENVS / f"{name}.txt").read_text(encoding="utf-8").splitlines()
+        if "==" in line
+    ]
     lines = [
         f"# Made by envs/lock.py from the lock ({' and '.join(f'{name}.txt' for name in parts)}); do not edit.",
         "channels: [conda-forge]",
@@ -52,7 +57,7 @@ def write_conda(part: str) -> None:
         "  - pip:",
         *(f"      - {pin}" for pin in pins),
     ]
-    (ENVS / f"{part}.yaml").write_text("\n".join(lines) + "\n")
+    (ENVS / f"{part}.yaml").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

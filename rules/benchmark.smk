@@ -13,14 +13,12 @@ rule benchmark:
         "benchmarks/benchmark/{model}/{backend}.tsv"
     conda:
         runner_env
-    threads: workflow.cores
+    threads: CORES
     params:
-        script=script("benchmark.py"),
         model=model_yaml,
         backend=backend_yaml,
         flag=source_flag("log"),
-        settings=settings("benchmark"),
-        code=code("benchmark"),
+        expect=expect,
     shell:
-        "python {params.script:q} --model {params.model:q} --backend {params.backend:q} {params.flag} {input:q}"
+        "python {SCRIPTS:q}/benchmark.py --expect {params.expect} --model {params.model:q} --backend {params.backend:q} {params.flag} {input:q}"
         " --threads {threads} --output {output:q} 2> {log:q}"

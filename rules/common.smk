@@ -1,20 +1,18 @@
-# Configuration, and the functions that tell rules their parameters. Only code.
+# The checked configuration, and what rules are told of it. Only code.
 
 import functools
-import hashlib
+import json
 import os
 import re
 import shlex
 
-from snakemake.io import flag
-
 from detport import canvases as detport_canvases
-from detport import code as detport_code
 from detport import compilers as detport_compilers
 from detport import datasets as detport_datasets
 from detport import disk as detport_disk
-from detport import runs as detport_runs
+from detport import lineage as detport_lineage
 from detport import schemas as detport_schemas
+from detport import shards as detport_shards
 from detport import yamlfile as detport_yaml
 from detport.report import gates as detport_gates
 
@@ -76,33 +74,48 @@ def backend_file(name: str) -> Path:
     return own if own.exists() else ROOT / own
 
 
-def dataset_file(name: str) -> str:
-    """The configuration file that holds a dataset as it is in force."""
-    for file in reversed(workflow.configfiles or ["config/config.yaml"]):
-        datasets = (detport_yaml.read_yaml(Path(file))[0] or {}).get("datasets", {})
-        if datasets.get(name) and detport_config.load_dataset(Path(file), name) == SETTINGS["datasets"][name]:
-            return str(file)
-    raise UsageError(f"datasets.{name}: differs from every configuration file; change it in a file, not with --config")
+def configurations_of(dataset: str) -> list[str]:
+    """The configuration files that say something of a dataset, which together give it as it is in force."""
+    files = [file for file in CONFIGURATIONS if dataset in detport_yaml.read_yaml(file)[0].get("datasets", {})]
+    if not files or detport_config.load_dataset(files, dataset) != DATASETS[dataset]:
+        raise UsageError(f"datasets.{dataset}: change it in a file (--configfile), not with --config")
+    return list(map(str, files))
+
+
+def image_count(dataset: dict) -> int:
+    """Images of a dataset, 0 if it does not say how many and its annotations are not there or cannot be read."""
+    try:
+        return dataset["count"] or detport_datasets.load(dataset["kind"]).count(dataset)
+    except OSError:
+        return 0  # what is wrong is told when a rule needs them
 
 
 try:
     SETTINGS, MODELS, BACKENDS = load_configuration()
     DATASETS = SETTINGS["datasets"]
-    DATASET_FILES = {model["dataset"]: dataset_file(model["dataset"]) for model in MODELS.values()}
+    DATASET_FILES = {name: configurations_of(name) for name in DATASETS}
+    IMAGES = {name: image_count(dataset) for name, dataset in DATASETS.items()}
+    for name, dataset in DATASETS.items():
+        dataset["shards"] = dataset["shards"] or detport_shards.default_count(IMAGES[name])
+    BUDGET = detport_disk.budget(MODELS, IMAGES, DATASETS, BACKENDS, SETTINGS)
 except UsageError as error:
     give_up(error)
 
-# No more jobs at once than there are devices; --resources npu=N sets another limit.
-NPUS = {device for backend in BACKENDS.values() for device in backend.get("devices", [])}
-if NPUS:
-    workflow.resource_settings.resources.setdefault("npu", len(NPUS))
+for name in () if workflow.remote_exec else DATASET_FILES:
+    advice = detport_shards.advice(IMAGES[name], DATASETS[name]["shards"])
+    if advice:
+        print(f"detport: warning: datasets.{name}.shards: {advice}", file=sys.stderr)
 
-# Jobs run with this Python, unless conda provides one per rule. A prefix replaces Snakemake's own, which is bash's
-# strict mode.
-if not any(str(method) == "conda" for method in workflow.deployment_settings.deployment_method):
-    shell.prefix(f"set -euo pipefail; export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; ")
-# The command line is for the report's provenance only; as a parameter it would make reports rerun.
-# A job of a cluster reads this file again and keeps the command that it was given.
+detport_engine.limit(workflow, "scratch_mb", BUDGET.scratch_mb)
+CORES = detport_engine.cores(workflow) or 1  # for stages that run alone on the machine
+SCRIPTS = os.path.relpath(ROOT / "scripts")
+# Packages of conda's environments are those of the lock; else jobs run with this Python. A prefix replaces Snakemake's
+# own, which is bash's strict mode.
+PINNED = any(str(method) == "conda" for method in workflow.deployment_settings.deployment_method)
+OWN_PYTHON = "" if PINNED else f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; "
+shell.prefix(f"set -euo pipefail; {ON_KILL}{OWN_PYTHON}")
+# The command line is for the report's provenance only. A job of a cluster reads this file again and keeps the command
+# that it was given.
 if not workflow.remote_exec:
     os.environ.update(DETPORT_COMMAND=shlex.join(["snakemake", *sys.argv[1:]]))
 
@@ -110,71 +123,6 @@ if not workflow.remote_exec:
 def alternatives(names) -> str:
     """A regular expression for exactly these names; for none it matches nothing."""
     return "|".join(re.escape(name) for name in sorted(names)) if names else "(?!)"
-
-
-def image_count(dataset: dict) -> int:
-    """Images of a dataset, 0 if it does not say how many and its annotations are not there or cannot be read."""
-    try:
-        if dataset["count"]:
-            return dataset["count"]
-        return detport_datasets.load(dataset["kind"]).count(dataset)
-    except OSError:
-        return 0  # what is wrong is told when a rule needs them
-
-
-try:
-    IMAGES = {name: image_count(dataset) for name, dataset in DATASETS.items()}
-    BUDGET = detport_disk.budget(MODELS, DATASETS, IMAGES, BACKENDS, SETTINGS)
-    KEEPING_OUTPUTS = set(BUDGET.kept)
-except UsageError as error:
-    give_up(f"config/config.yaml: {error}")
-
-
-# Where a backend's work on a shard is, temporary or kept.
-OUTPUTS = "results/{model}/{backend}/outputs/{shard}"
-DETECTIONS = "results/{model}/{backend}/detections/{shard}.json.gz"
-# A mark of room is waited for by its name, so the name tells for which backends.
-BACKENDS_DIGEST = hashlib.sha256("\0".join(BACKENDS).encode()).hexdigest()[:8]
-
-
-def script(name: str) -> str:
-    """Path of a stage's script."""
-    return os.path.relpath(ROOT / "scripts" / name)
-
-
-def settings(stage: str):
-    """Parameter: what the stage reads of the yaml files, and nothing else; of canvases only the job's own."""
-
-    def text(wildcards):
-        backend = BACKENDS[wildcards.backend] if hasattr(wildcards, "backend") else None
-        model = MODELS[wildcards.model]
-        if hasattr(wildcards, "canvas"):
-            model = detport_canvases.select(model, canvas(wildcards))
-        return detport_config.settings_text(model, backend, stage)
-
-    return text
-
-
-def code(stage: str):
-    """Parameter: digest of the code that the stage runs for this model and backend."""
-
-    def digest(wildcards):
-        backend = BACKENDS[wildcards.backend] if hasattr(wildcards, "backend") else None
-        plugins = detport_config.plugins(MODELS[wildcards.model], backend, stage)
-        return detport_code.digest(f"{stage}.py", plugins)
-
-    return digest
-
-
-def script_code(name: str) -> str:
-    """Parameter: digest of a script that reads neither a model's yaml nor a backend's."""
-    return detport_code.digest(name, [])
-
-
-def dataset_code(wildcards) -> str:
-    """Parameter: digest of the code that indexes this kind of dataset."""
-    kind = DATASETS[wildcards.dataset]["kind"]
-    return detport_code.digest("index_dataset.py", [f"detport.datasets.{kind}"])
 
 
 def model_yaml(wildcards) -> str:
@@ -186,22 +134,55 @@ def backend_yaml(wildcards) -> str:
 
 
 def canvas_suffixes(model: str) -> list[str]:
-    """What the file names of a model's graphs say of their canvas: nothing for the first, -HEIGHTxWIDTH for others."""
-    return ["", *(f"-{name}" for name in list(detport_canvases.by_name(MODELS[model]["input"]))[1:])]
+    return list(detport_canvases.suffixes(MODELS[model]["input"]).values())
 
 
 def canvas(wildcards) -> str:
     """Parameter: the canvas of a job, as HEIGHTxWIDTH."""
-    return wildcards.canvas.removeprefix("-") or next(iter(detport_canvases.by_name(MODELS[wildcards.model]["input"])))
+    names = detport_canvases.suffixes(MODELS[wildcards.model]["input"])
+    return next(name for name, suffix in names.items() if suffix == wildcards.canvas)
 
 
 def dataset_of(wildcards) -> dict:
     return DATASETS[MODELS[wildcards.model]["dataset"]]
 
 
+def part(wildcards) -> str:
+    """Parameter: which shard of how many."""
+    return f"{int(wildcards.shard)}/{dataset_of(wildcards)['shards']}"
+
+
+def scratch(wildcards) -> str:
+    """Parameter: the folder that a shard's tensors are in while a job works on them."""
+    return f"results/{wildcards.model}/{wildcards.backend}/scratch/{wildcards.shard}"
+
+
+def scratch_mb(wildcards) -> int:
+    """Resource: what they take."""
+    return BUDGET.job_mb[wildcards.model, wildcards.backend]
+
+
+@functools.cache
+def products(model: str) -> list:
+    """Everything that is made for a model, the index of its dataset first."""
+    name = MODELS[model]["dataset"]
+    index = detport_lineage.of_dataset(name, DATASETS[name], SETTINGS["on_bad_image"], PINNED)
+    return [index, *detport_lineage.of_model(model, MODELS[model], DATASETS[name], BACKENDS, SETTINGS, PINNED)]
+
+
+@functools.cache
+def identities(*models: str) -> dict[str, str]:
+    """What everything that is made for some models has to be; of all models with their summary."""
+    made = [product for model in models for product in products(model)]
+    return detport_lineage.identities(made + detport_lineage.of_all(MODELS, PINNED) * (list(models) == list(MODELS)))
+
+
+def expect(wildcards, output) -> str:
+    """Parameter: the identity that the output must have."""
+    models = [name for name, model in MODELS.items() if wildcards.get("dataset", model["dataset"]) == model["dataset"]]
+    known = identities(wildcards.model) if wildcards.get("model") else identities(*models)
+    return known[output[0].removesuffix("/made.json")]
+
+
 def shard_names(model: str) -> list[str]:
     return [f"{k:04d}" for k in range(DATASETS[MODELS[model]["dataset"]]["shards"])]
-
-
-def index_of(wildcards) -> str:
-    return f"results/datasets/{MODELS[wildcards.model]['dataset']}/index.tsv"

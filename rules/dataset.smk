@@ -2,51 +2,36 @@
 
 
 rule index_dataset:
-    """List every image of the ground truth, after decoding each one once."""
+    """List every image of the ground truth, after decoding each one once. First, and alone: it is cheap and finds most mistakes."""
     input:
-        truth_file,
+        index_waits,
     output:
         "results/datasets/{dataset}/index.tsv",
     log:
         "logs/index_dataset/{dataset}.log",
     benchmark:
         "benchmarks/index_dataset/{dataset}.tsv"
+    priority: 100
     conda:
         "../envs/run.yaml"
-    threads: 4
+    threads: CORES
     params:
-        script=script("index_dataset.py"),
         config=lambda wildcards: DATASET_FILES[wildcards.dataset],
-        settings=lambda wildcards: DATASETS[wildcards.dataset]["kind"],
-        images=images_signature,
-        truth=index_signature,
-        masks=masks_flag,
+        models=scored_models,
         on_bad_image=SETTINGS["on_bad_image"],
-        code=dataset_code,
+        expect=expect,
     shell:
-        "python {params.script:q} --dataset-config {params.config:q} --dataset {wildcards.dataset:q}"
-        " {params.masks} --on-bad-image {params.on_bad_image} --threads {threads} --output {output:q} 2> {log:q}"
-
-
-localrules:
-    make_room,
-
-
-rule make_room:
-    """Wait until so many shards are done that another one fits below disk_limit_gb."""
-    input:
-        lambda wildcards: [str(path) for path in done_files(wildcards.model, wildcards.before)],
-    output:
-        touch(temp("results/{model}/room/{backends}/{shard}-after-{before}")),
+        "python {SCRIPTS:q}/index_dataset.py --dataset-config {params.config:q} --dataset {wildcards.dataset:q}"
+        " --model {params.models:q} --on-bad-image {params.on_bad_image} --threads {threads} --expect {params.expect}"
+        " --output {output:q} 2> {log:q}"
 
 
 rule preprocess:
-    """Turn one shard of the dataset into one .bin per image."""
+    """Turn one shard of the dataset into one .bin per image, for those who run the model elsewhere."""
     input:
         index=index_of,
-        room=room,
     output:
-        temp(directory("results/{model}/shards/{shard}")),
+        "shards/{model}/{shard}/made.json",
     log:
         "logs/preprocess/{model}/{shard}.log",
     benchmark:
@@ -54,13 +39,23 @@ rule preprocess:
     conda:
         "../envs/run.yaml"
     params:
-        script=script("preprocess.py"),
         model=model_yaml,
         images=lambda wildcards: dataset_of(wildcards)["images"],
-        part=lambda wildcards: f"{int(wildcards.shard)}/{dataset_of(wildcards)['shards']}",
+        part=part,
         on_bad_image=SETTINGS["on_bad_image"],
-        settings=settings("preprocess"),
-        code=code("preprocess"),
+        folder=lambda wildcards, output: Path(output[0]).parent,
+        expect=expect,
     shell:
-        "python {params.script:q} --model {params.model:q} --index {input.index:q} --images {params.images:q}"
-        " --shard {params.part} --on-bad-image {params.on_bad_image} --output {output:q} 2> {log:q}"
+        "python {SCRIPTS:q}/preprocess.py --model {params.model:q} --index {input.index:q} --images {params.images:q}"
+        " --shard {params.part} --on-bad-image {params.on_bad_image} --expect {params.expect}"
+        " --output {params.folder:q} 2> {log:q}"
+
+
+for each in MODELS:
+
+    rule:
+        """All shards of a model: they are kept, and need neither compiler nor device."""
+        name:
+            f"shards/{each}"
+        input:
+            expand("shards/{model}/{shard}/made.json", model=each, shard=shard_names(each)),

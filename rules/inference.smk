@@ -1,62 +1,102 @@
-# From shards to detections. The priorities make a shard run through before the next one is prepared.
+# From images to detections, shard by shard. A job takes its shard through the stages in a scratch folder of its own, so
+# that the jobs at work bound the disk that tensors take, and a device that one job waits for keeps no other from preparing.
 
 
-rule infer:
-    """Run the compiled model over one shard."""
+rule detect:
+    """Preprocess one shard, run the model over it and decode its outputs, which are too large to be kept."""
     input:
+        index=index_of,
         source=source_of("outputs"),
-        shard="results/{model}/shards/{shard}",
     output:
-        directory("results/{model}/{backend}/outputs/{shard}"),
+        "results/{model}/{backend}/detections/{shard}.json.gz",
     log:
-        "logs/infer/{model}/{backend}/{shard}.log",
+        preprocess="logs/preprocess/{model}/{backend}/{shard}.log",
+        infer="logs/infer/{model}/{backend}/{shard}.log",
+        decode="logs/decode/{model}/{backend}/{shard}.log",
     benchmark:
-        "benchmarks/infer/{model}/{backend}/{shard}.tsv"
+        "benchmarks/detect/{model}/{backend}/{shard}.tsv"
     wildcard_constraints:
-        model=alternatives(KEEPING_OUTPUTS),
-    priority: 10
+        model=alternatives(MODELS.keys() - BUDGET.kept.keys()),
     conda:
         runner_env
     resources:
-        npu=devices,
+        scratch_mb=scratch_mb,
     params:
-        script=script("infer.py"),
         model=model_yaml,
         backend=backend_yaml,
+        images=lambda wildcards: dataset_of(wildcards)["images"],
+        part=part,
+        on_bad_image=SETTINGS["on_bad_image"],
         flag=source_flag("outputs"),
-        settings=settings("infer"),
-        code=code("infer"),
+        scratch=scratch,
+        expect=expect,
     shell:
-        "python {params.script:q} --model {params.model:q} --backend {params.backend:q}"
-        " {params.flag} {input.source:q} --shard {input.shard:q} --threads {threads} --output {output:q} 2> {log:q}"
+        "trap 'rm -rf {params.scratch}' EXIT;"
+        " python {SCRIPTS:q}/preprocess.py --model {params.model:q} --index {input.index:q}"
+        " --images {params.images:q} --shard {params.part} --on-bad-image {params.on_bad_image}"
+        " --output {params.scratch}/shard --scratch 2> {log.preprocess:q};"
+        " python {SCRIPTS:q}/infer.py --model {params.model:q} --backend {params.backend:q}"
+        " {params.flag} {input.source:q} --shard {params.scratch}/shard --threads {threads}"
+        " --output {params.scratch}/outputs --scratch 2> {log.infer:q};"
+        " python {SCRIPTS:q}/decode.py --model {params.model:q} --shard {params.scratch}/shard"
+        " --outputs {params.scratch}/outputs --expect {params.expect} --output {output:q} 2> {log.decode:q}"
 
 
-use rule infer as infer_temporary with:
-    """Run the compiled model over one shard; its outputs are too large to be kept."""
+rule infer:
+    """Preprocess one shard and run the model over it; its outputs are kept."""
+    input:
+        index=index_of,
+        source=source_of("outputs"),
     output:
-        temp(directory("results/{model}/{backend}/outputs/{shard}")),
-    wildcard_constraints:
-        model=alternatives(MODELS.keys() - KEEPING_OUTPUTS),
+        "results/{model}/{backend}/outputs/{shard}/made.json",
+    log:
+        preprocess="logs/preprocess/{model}/{backend}/{shard}.log",
+        infer="logs/infer/{model}/{backend}/{shard}.log",
+    benchmark:
+        "benchmarks/infer/{model}/{backend}/{shard}.tsv"
+    conda:
+        runner_env
+    resources:
+        scratch_mb=scratch_mb,
+    params:
+        model=model_yaml,
+        backend=backend_yaml,
+        images=lambda wildcards: dataset_of(wildcards)["images"],
+        part=part,
+        on_bad_image=SETTINGS["on_bad_image"],
+        flag=source_flag("outputs"),
+        scratch=scratch,
+        folder=lambda wildcards, output: Path(output[0]).parent,
+        expect=expect,
+    shell:
+        "trap 'rm -rf {params.scratch}' EXIT;"
+        " python {SCRIPTS:q}/preprocess.py --model {params.model:q} --index {input.index:q}"
+        " --images {params.images:q} --shard {params.part} --on-bad-image {params.on_bad_image}"
+        " --output {params.scratch}/shard --scratch 2> {log.preprocess:q};"
+        " python {SCRIPTS:q}/infer.py --model {params.model:q} --backend {params.backend:q}"
+        " {params.flag} {input.source:q} --shard {params.scratch}/shard --threads {threads}"
+        " --expect {params.expect} --output {params.folder:q} 2> {log.infer:q}"
 
 
 rule decode:
-    """Turn the outputs of one shard into detections in the original images."""
+    """Turn the kept outputs of one shard into detections in the original images."""
     input:
-        "results/{model}/{backend}/outputs/{shard}",
+        "results/{model}/{backend}/outputs/{shard}/made.json",
     output:
         "results/{model}/{backend}/detections/{shard}.json.gz",
     log:
         "logs/decode/{model}/{backend}/{shard}.log",
     benchmark:
         "benchmarks/decode/{model}/{backend}/{shard}.tsv"
-    priority: 20
+    wildcard_constraints:
+        model=alternatives(BUDGET.kept),
+    priority: 10
     conda:
         "../envs/run.yaml"
     params:
-        script=script("decode.py"),
         model=model_yaml,
-        settings=settings("decode"),
-        code=code("decode"),
+        folder=lambda wildcards, input: Path(input[0]).parent,
+        expect=expect,
     shell:
-        "python {params.script:q} --model {params.model:q} --shard {input:q} --outputs {input:q}"
-        " --output {output:q} 2> {log:q}"
+        "python {SCRIPTS:q}/decode.py --model {params.model:q} --shard {params.folder:q} --outputs {params.folder:q}"
+        " --expect {params.expect} --output {output:q} 2> {log:q}"

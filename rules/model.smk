@@ -14,12 +14,10 @@ rule convert_checkpoint:
     conda:
         "../envs/export.yaml"
     params:
-        script=script("convert_checkpoint.py"),
         model=model_yaml,
-        settings=settings("convert_checkpoint"),
-        code=code("convert_checkpoint"),
+        expect=expect,
     shell:
-        "python {params.script:q} --model {params.model:q} --weights {input:q} --output {output:q} 2> {log:q}"
+        "python {SCRIPTS:q}/convert_checkpoint.py --expect {params.expect} --model {params.model:q} --weights {input:q} --output {output:q} 2> {log:q}"
 
 
 rule export:
@@ -35,13 +33,11 @@ rule export:
     conda:
         "../envs/export.yaml"
     params:
-        script=script("export.py"),
         model=model_yaml,
         canvas=canvas,
-        settings=settings("export"),
-        code=code("export"),
+        expect=expect,
     shell:
-        "python {params.script:q} --model {params.model:q} --weights {input:q} --flavour {wildcards.flavour}"
+        "python {SCRIPTS:q}/export.py --expect {params.expect} --model {params.model:q} --weights {input:q} --flavour {wildcards.flavour}"
         " --canvas {params.canvas} --output {output:q} 2> {log:q}"
 
 
@@ -59,13 +55,11 @@ rule simplify:
         "../envs/export.yaml"
     threads: 2
     params:
-        script=script("simplify.py"),
         model=model_yaml,
         canvas=canvas,
-        settings=settings("simplify"),
-        code=code("simplify"),
+        expect=expect,
     shell:
-        "python {params.script:q} --model {params.model:q} --onnx {input:q} --threads {threads}"
+        "python {SCRIPTS:q}/simplify.py --expect {params.expect} --model {params.model:q} --onnx {input:q} --threads {threads}"
         " --canvas {params.canvas} --output {output:q} 2> {log:q}"
 
 
@@ -83,14 +77,12 @@ rule patch:
     conda:
         "../envs/export.yaml"
     params:
-        script=script("patch.py"),
         model=model_yaml,
         backend=backend_yaml,
         canvas=canvas,
-        settings=settings("patch"),
-        code=code("patch"),
+        expect=expect,
     shell:
-        "python {params.script:q} --model {params.model:q} --backend {params.backend:q} --onnx {input:q}"
+        "python {SCRIPTS:q}/patch.py --expect {params.expect} --model {params.model:q} --backend {params.backend:q} --onnx {input:q}"
         " --canvas {params.canvas} --threads {threads} --output {output.graph:q} --output-json {output.json:q}"
         " 2> {log:q}"
 
@@ -108,12 +100,10 @@ rule compile:
     conda:
         "../envs/run.yaml"
     params:
-        script=script("compile.py"),
         model=model_yaml,
         backend=backend_yaml,
         canvas=canvas,
-        settings=settings("compile"),
-        code=code("compile"),
+        expect=expect,
     shell:
-        "python {params.script:q} --model {params.model:q} --backend {params.backend:q} --onnx {input:q}"
+        "python {SCRIPTS:q}/compile.py --expect {params.expect} --model {params.model:q} --backend {params.backend:q} --onnx {input:q}"
         " --canvas {params.canvas} --output {output:q} 2> {log:q}"

@@ -19,13 +19,11 @@ rule report:
     conda:
         "../envs/run.yaml"
     params:
-        script=script("report.py"),
         model=model_yaml,
         backends=[str(backend_file(name)) for name in BACKENDS],
-        settings=settings("report"),
-        code=code("report"),
+        expect=expect,
     shell:
-        "python {params.script:q} --model {params.model:q} --backend {params.backends:q}"
+        "python {SCRIPTS:q}/report.py --expect {params.expect} --model {params.model:q} --backend {params.backends:q}"
         " --accuracy {input.accuracy:q} --performance {input.performance:q} --files {input.files:q}"
         " --patches {input.patches:q}"
         ' --command "$DETPORT_COMMAND" --output-text {output.text:q} --output-json {output.json:q} 2> {log:q}'
@@ -45,8 +43,7 @@ rule summary:
     conda:
         "../envs/run.yaml"
     params:
-        script=script("summary.py"),
-        code=script_code("summary.py"),
+        expect=expect,
     shell:
-        "python {params.script:q} --reports {input:q}"
+        "python {SCRIPTS:q}/summary.py --expect {params.expect} --reports {input:q}"
         " --output-text {output.text:q} --output-json {output.json:q} 2> {log:q}"

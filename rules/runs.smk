@@ -1,111 +1,90 @@
-# One run at a time in a folder, and room on its disk. Only code.
+# The beginning and the end of a run: one at a time in a folder, and nothing there that it is going to replace. Only code.
+
+from detport import files as detport_files
+from detport import processes as detport_processes
+from detport import runs as detport_runs
+from detport import stale as detport_stale
+from detport import stopped as detport_stopped
 
 
+@functools.cache
 def begin() -> None:
-    """Before a real run locks its files: be the only run here, and clear away what earlier ones left.
+    """Once, before Snakemake decides which jobs are needed: claim the folder for a real run, and find what is stale.
 
     Input functions call it, because only when they are evaluated does Snakemake know whether it is a real run.
     """
-    real = workflow.executor_plugin is not None and not workflow.dryrun
-    if not (real and workflow.is_main_process and workflow.execution_settings.lock) or detport_runs.holds():
+    if not workflow.is_main_process:
         return
-    notemp, needed_by = workflow.storage_settings.notemp, temporary_folders()
-    tops = sorted({str(path.parent) for path in needed_by})
     try:
-        said, before = detport_runs.claim(Path(), {"notemp": notemp, "temporary": tops})
+        said = claim() if detport_engine.is_real_run(workflow) else []
+        found = stale_files()
+    except UsageError as error:
+        give_up(error)
     except Failure as error:
         give_up(error, 1)
-    if before and not (notemp or before.get("notemp")):
-        for path in detport_disk.remove_used(Path(), needed_by):
-            said.append(f"removed {path}, which an earlier run had used up")
-    if not notemp:
-        kept = {f"results/{model}/{backend}/outputs" for model in KEEPING_OUTPUTS for backend in BACKENDS}
-        once = filter(re.compile(r"results(/[\w-][\w.-]*){2}/outputs").fullmatch, (before or {}).get("temporary", []))
-        for path in detport_disk.remove_strangers(Path(), map(Path, {*tops, *once} - kept), needed_by):
-            said.append(f"removed {path}, which an earlier run left and no shard of this one owns")
-    for line in said:
+    detport_engine.leave_reruns_to_records(workflow, found)
+    for line in said + detport_stale.summary(found):
         print(f"detport: {line}", file=sys.stderr)
+
+
+def claim() -> list[str]:
+    """Be the only run here, and clear away what earlier ones left; what was done, one line each."""
+    said = detport_runs.claim(Path())
+    detport_stopped.watch(os.environ[detport_processes.VARIABLE])
+    if warning := detport_engine.untried():
+        said.append(warning)
+    kept = {
+        f"results/{model}/{backend}/outputs/{shard}"
+        for model in BUDGET.kept
+        for backend in BACKENDS
+        for shard in shard_names(model)
+    }
+    for path in detport_disk.leftovers(Path(), MODELS, kept):
+        detport_files.remove(path)
+        said.append(f"removed {path}, which an earlier run left")
+    return said
 
 
 def only_asks(wildcards) -> list:
     """No input; a target that makes nothing leaves the folder's locks alone if it is the only one, whosever they are."""
-    if len(workflow.dag_settings.targets) == 1:
-        workflow.persistence.lock = workflow.persistence.noop
+    if len(detport_engine.targets(workflow)) == 1:
+        detport_engine.leave_locks_alone(workflow)
     return []
 
 
-@functools.cache
 def targeted() -> list[str]:
     """Models that the run's targets name; all if there is none or one that is not of a single model."""
     named = set()
-    for target in map(Path, workflow.dag_settings.targets):
+    for target in map(Path, detport_engine.targets(workflow)):
         top, *rest = target.parts
-        name = rest[0] if top == "results" and len(rest) > 1 else target.stem if top == "reports" and rest else None
+        name = rest[0] if top in ("results", "shards") and rest else target.stem if top == "reports" and rest else None
         if name not in MODELS:
             return list(MODELS)
         named.add(name)
     return [name for name in MODELS if name in named] or list(MODELS)
 
 
-@functools.cache
-def windows() -> dict[str, int]:
-    """How many shards of each model may be there at once: those of the run share what kept outputs of all leave."""
-    sizes = {name: BUDGET.shards[name] for name in targeted()}
-    return detport_disk.windows(sizes, sum(BUDGET.kept.values()), SETTINGS["disk_limit_gb"] * detport_disk.GB)
+def stale_files() -> dict[str, str]:
+    """What is stale of the models that the run is about, by the file that Snakemake knows it by, with the reason."""
+    models = targeted()
+    made = [product for model in models for product in products(model)]
+    made += detport_lineage.of_all(MODELS, PINNED) * (models == list(MODELS))
+    found = detport_stale.find(made, detport_engine.cores(workflow))
+    return {f"{path}/made.json" if Path(path).is_dir() else path: reason for path, reason in found.items()}
 
 
-def temporary_folders() -> dict[Path, list[Path]]:
-    """Every temporary folder of a run, and what it is needed for."""
-    needed_by = {}
-    for model in targeted():
-        for shard in shard_names(model):
-            done = done_files(model, shard)
-            needed_by[Path(f"results/{model}/shards/{shard}")] = done
-            if model not in KEEPING_OUTPUTS:
-                detections = shard_files(model, shard, DETECTIONS)
-                needed_by |= {
-                    outputs: [found]
-                    for outputs, found in zip(shard_files(model, shard, OUTPUTS), detections, strict=True)
-                }
-    return needed_by
+def reports_are_stale() -> None:
+    """Before a real run stops for want of a file: reports of what it was about do not count any more."""
+    if detport_engine.is_real_run(workflow):
+        detport_stale.invalidate(f"reports/{name}.txt" for name in targeted())
 
 
-def done_files(model: str, shard: str) -> list[Path]:
-    """What exists as soon as a shard takes no temporary disk any more: outputs that are kept, else detections."""
-    return shard_files(model, shard, OUTPUTS if model in KEEPING_OUTPUTS else DETECTIONS)
-
-
-def shard_files(model: str, shard: str, form: str) -> list[Path]:
-    """A shard's outputs or detections of every backend."""
-    return [Path(form.format(model=model, backend=name, shard=shard)) for name in BACKENDS]
-
-
-def room(wildcards):
-    """Input: a mark that there is room for the shard, or only the index where there is from the start.
-
-    The mark is flagged so that Snakemake records it by a fixed name: that another limit makes the shard wait for
-    another one, or the run has other backends, is no reason to prepare it again. A cluster's job has waited already.
-    """
-    before = int(wildcards.shard) - windows()[wildcards.model]
-    if before < 0 or not workflow.is_main_process:
-        mark = index_of(wildcards)
-    else:
-        mark = f"results/{wildcards.model}/room/{BACKENDS_DIGEST}/{wildcards.shard}-after-{before:04d}"
-    return flag(mark, "sourcecache_entry", "room")
-
-
-def order_times() -> None:
-    """At the end of a run: see detport.disk.order_times."""
-    for model in MODELS:
-        inputs = [f"results/datasets/{MODELS[model]['dataset']}/index.tsv"]
-        inputs += [file for name in BACKENDS for file in runnable_files(model, name)]
-        files = [
-            {
-                "benchmarks": [Path(f"benchmarks/preprocess/{model}/{shard}.tsv")],
-                "outputs": shard_files(model, shard, OUTPUTS),
-                "detections": shard_files(model, shard, DETECTIONS),
-            }
-            for shard in shard_names(model)
-        ]
-        results = [f"results/{model}/{name}/accuracy.json" for name in BACKENDS]
-        detport_disk.order_times([Path(path) for path in inputs], files, [Path(path) for path in results])
+def check_again() -> None:
+    """At the end of a run that went well: what was made is still what the files on disk give, or it is said to be stale."""
+    mine = set(detport_engine.outputs(workflow))
+    found = {path: reason for path, reason in stale_files().items() if path in mine}
+    for line in detport_stale.summary(found):
+        print(f"detport: {line}", file=sys.stderr)
+    if found:
+        detport_stale.invalidate(found)
+        give_up("files were changed while the run was at work; run the same command again", 1)

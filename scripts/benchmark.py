@@ -18,7 +18,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from detport import backends, canvases, cli, config
+from detport import backends, canvases, cli, config, lineage, made
 from detport.errors import Failure, UsageError
 from detport.files import sha256, write_json
 
@@ -36,9 +36,13 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     backend = config.load_backend(args.backend)
     model = config.load_model(args.model, "benchmark", backend)
+    recipe = lineage.stage_recipe("benchmark", model, backend)
     if args.from_log:
+        sources = {"log": made.source(args.from_log.parent, [args.from_log.name])}
+        record = made.begin(recipe, {}, sources, args.expect)
         found = read_log(args.from_log, backend)
     else:
+        record = made.begin(recipe, {"compiled": args.compiled}, expect=args.expect, threads=args.threads)
         family = backends.load(backend["family"])
         first, *others = (
             family.measure(file, canvases.select(model, name), backend, args.threads) | {"canvas": name}
@@ -50,6 +54,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             "date": stamp(time.time()),
         }
     write_json(args.output, {"schema": 1} | found)
+    made.put(record, args.output)
     for one in (found, *found["other_canvases"]):
         cli.log.info("%s: %.2f fps", one["canvas"], one["fps"])
 

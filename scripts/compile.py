@@ -10,7 +10,7 @@ Example: python scripts/compile.py --model config/models/MODEL.yaml --backend co
 from collections.abc import Sequence
 from pathlib import Path
 
-from detport import canvases, cli, compilers, config
+from detport import canvases, cli, compilers, config, lineage, made
 from detport.errors import UsageError
 
 
@@ -27,7 +27,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     model = canvases.select(config.load_model(args.model, "compile", backend), args.canvas)
     if backend["runs"] != "compiled":
         raise UsageError(f"{args.backend}: runs the {backend['runs']} itself; there is nothing to compile")
+    record = made.begin(lineage.stage_recipe("compile", model, backend), {"onnx": args.onnx}, expect=args.expect)
     compilers.load(backend["family"]).compile_model(args.onnx, model, backend, args.output)
+    made.put(record, args.output)
     cli.log.info("%s for %s", args.output, backend["title"])
 
 

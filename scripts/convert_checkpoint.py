@@ -10,7 +10,7 @@ Example: python scripts/convert_checkpoint.py --model config/models/MODEL.yaml \
 from collections.abc import Sequence
 from pathlib import Path
 
-from detport import checkpoints, cli, config
+from detport import checkpoints, cli, config, lineage, made
 from detport.errors import UsageError
 
 
@@ -24,7 +24,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     model = config.load_model(args.model, "convert_checkpoint")
     if "checkpoint" not in model:
         raise UsageError(f"{args.model}: has no checkpoint section; a model given as onnx needs no conversion")
+    sources = {"checkpoint": made.source(args.weights.parent, [args.weights.name])}
+    record = made.begin(lineage.stage_recipe("convert_checkpoint", model), {}, sources, args.expect)
     count = checkpoints.convert(args.weights, model["checkpoint"], args.output)
+    made.put(record, args.output)
     cli.log.info("%d tensors in %s", count, args.output)
 
 

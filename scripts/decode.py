@@ -11,7 +11,7 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from detport import cli, config, decoders, detections, outputs, shards
+from detport import cli, config, decoders, detections, lineage, made, outputs, shards
 from detport.errors import Failure
 
 
@@ -30,6 +30,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     decoder = decoders.load(settings["kind"])
     categories = decoders.categories(settings["categories"])
     shard = shards.read_shard(args.shard, needed=decoder.NEEDS)
+    # Outputs of another tool have no record, and their shard has.
+    inputs = {"outputs": args.outputs} if made.read(args.outputs) else {"outputs": args.outputs, "shard": args.shard}
+    record = made.begin(lineage.stage_recipe("decode", model), inputs, expect=args.expect)
     stems = [Path(image["bin"]).stem for image in shard["images"]]
     naming = outputs.naming(args.outputs, stems, model["outputs"])
     rows = []
@@ -39,6 +42,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         require_finite(found, image["file"])
         rows += found
     detections.write(args.output, shard["images"], shard["skipped"], rows, outputs.simulated(args.outputs))
+    made.put(record, args.output)
     cli.log.info("%d detections in %d images", len(rows), len(shard["images"]))
 
 

@@ -16,9 +16,9 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from detport import cli, config, detections, metrics, shards
+from detport import cli, config, detections, lineage, made, metrics, shards
 from detport.errors import Failure, UsageError
-from detport.files import atomic, write_json
+from detport.files import atomic, sha256, write_json
 
 SHOWN = 5  # image ids in a complaint
 
@@ -37,9 +37,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     if not args.output and not args.comp4:
         raise UsageError("--output, --comp4 or both are needed")
 
-    settings = config.load_model(args.model, "evaluate")["metric"]
+    model = config.load_model(args.model, "evaluate")
+    settings = model["metric"]
     metric = metrics.load(settings["kind"])
     index = [row["image_id"] for row in shards.read_index(args.index)]
+    inputs = {"index": args.index, "detections": args.detections}
+    sources = {"annotations": made.source(*metric.truth(args.annotations, index))}
+
+    def record(**how: object) -> dict:
+        return made.begin(lineage.stage_recipe("evaluate", model, **how), inputs, sources, args.expect)
+
     parts = [detections.read(path) for path in args.detections]
     skipped, too_large, rows = (
         [each for part in parts for each in part[key]] for key in ("skipped", "too_large", "detections")
@@ -55,6 +62,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.comp4:
         with atomic(args.comp4, directory=True) as folder:
             metric.write_results(folder, scored, rows, settings, args.image_set)
+            made.put_folder(
+                record(image_set=args.image_set), folder, {path.name: sha256(path) for path in folder.iterdir()}
+            )
     if args.output:
         if args.cross_check and metric.SECOND_EVALUATOR is None:
             cli.log.warning("metric %s has no second evaluator; its figures are not cross-checked", settings["kind"])
@@ -72,6 +82,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             "annotations": metric.source(args.annotations, index),
         }
         write_json(args.output, accuracy)
+        made.put(record(cross_check=args.cross_check), args.output)
     cli.log.info("%d detections in %d of %d images", len(rows), len(scored), len(index))
 
 

@@ -9,7 +9,7 @@ Example: python scripts/export.py --model config/models/MODEL.yaml \\
 from collections.abc import Sequence
 from pathlib import Path
 
-from detport import canvases, cli, config
+from detport import canvases, cli, config, lineage, made
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -22,16 +22,24 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
 
     model = canvases.select(config.load_model(args.model, "export"), args.canvas)
-    # Imported here so that --help needs no torch.
-    from detport import checkpoints, networks
-    from detport.graph.export import export, import_onnx
-
+    recipe = lineage.stage_recipe("export", model, flavour=args.flavour)
     if "onnx" in model:
+        from detport.graph.contract import external_files
+        from detport.graph.export import import_onnx
+
+        sources = {"onnx": made.source(args.weights.parent, [args.weights.name, *external_files(args.weights)])}
+        record = made.begin(recipe, {}, sources, args.expect)
         graph = import_onnx(args.weights, model, args.output)
     else:
+        # Imported here so that neither --help nor a ready .onnx needs torch.
+        from detport import checkpoints, networks
+        from detport.graph.export import export
+
+        record = made.begin(recipe, {"weights": args.weights}, expect=args.expect)
         network = networks.build(model, args.flavour)
         checkpoints.load(network, args.weights)
         graph = export(network, model, args.flavour, args.output)
+    made.put(record, args.output)
     cli.log.info("%d nodes, opset %d", len(graph.graph.node), graph.opset_import[0].version)
 
 

@@ -1,10 +1,14 @@
 """List every image of a dataset's ground truth, after decoding each one once.
 
-Writes index.tsv (image_id, file, width, height, bytes; sorted by image id). Images that are missing, cannot be
+Writes index.tsv (image_id, file, width, height, bytes, sha256; sorted by image id). Images that are missing, cannot be
 decoded or have another size than the ground truth says are all listed before the stage stops; with
 --on-bad-image skip they stay in the index, later stages leave them out and the report lists them.
 
+Before that, the ground truth is checked: for itself, and for what every --model asks of it, its categories and what its
+metric scores. All that a later stage would refuse is refused here.
+
 Example: python scripts/index_dataset.py --dataset-config config/config.yaml --dataset coco_val2017 \\
+             --model config/models/MODEL.yaml \\
              --output results/datasets/coco_val2017/index.tsv
 """
 
@@ -12,16 +16,22 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from detport import cli, config, datasets, images, shards
+from detport import cli, config, datasets, decoders, images, lineage, made, metrics, shards
 from detport.errors import Failure, UsageError
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = cli.parser(__doc__)
-    parser.add_argument("--dataset-config", type=Path, required=True, help="workflow configuration with the dataset")
+    parser.add_argument(
+        "--dataset-config",
+        type=Path,
+        nargs="+",
+        required=True,
+        help="workflow configuration with the dataset; further files change it",
+    )
     parser.add_argument("--dataset", required=True, help="name of the dataset in it")
     parser.add_argument("--on-bad-image", choices=["fail", "skip"], default="fail")
-    parser.add_argument("--masks", action="store_true", help="check the masks of the ground truth: a metric needs them")
+    parser.add_argument("--model", type=Path, nargs="+", default=[], help="yaml of every model that is scored on it")
     parser.add_argument("--threads", type=cli.positive, default=1, help="images decoded at once")
     parser.add_argument("--output", type=Path, required=True, help="index.tsv")
     args = parser.parse_args(argv)
@@ -30,13 +40,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     folder = Path(dataset["images"])
     if not folder.is_dir():
         raise UsageError(f"{folder}: no such folder; put the images of {args.dataset} there or correct the path")
-    rows = datasets.load(dataset["kind"]).index_rows(dataset, args.masks)
+    kind = datasets.load(dataset["kind"])
+    truth = made.source(Path(), kind.files(dataset))
+    rows = kind.index_rows(dataset)
+    truth["signature"] = made.digest_of(rows)
     if dataset["count"] not in (None, len(rows)):
         raise UsageError(
-            f"{args.dataset_config}: datasets.{args.dataset}.count: {dataset['count']} is not the {len(rows)} images"
-            f" that {dataset['annotations']} lists; correct it, or fetch the annotations again"
+            f"{args.dataset_config[-1]}: datasets.{args.dataset}.count: {dataset['count']} is not the {len(rows)}"
+            f" images that {dataset['annotations']} lists; correct it, or fetch the annotations again"
         )
     refuse_shared_stems(rows)
+    for path in args.model:
+        check_model(path, Path(dataset["annotations"]), [row["image_id"] for row in rows])
     with ThreadPoolExecutor(args.threads) as pool:
         reasons = list(pool.map(lambda row: complaint(folder, row), rows))
     bad = [f"{row['file']!r}: {reason}" for row, reason in zip(rows, reasons, strict=True) if reason]
@@ -47,11 +62,25 @@ def main(argv: Sequence[str] | None = None) -> None:
             f"{len(bad)} of {len(rows)} images in {folder} cannot be used: {'; '.join(bad)}."
             " Replace them, or set on_bad_image: skip to go on without them"
         )
+    files = {row["file"]: made.entry(folder / row["file"]) for row in rows}
     for row in rows:
-        path = folder / row["file"]
-        row["bytes"] = path.stat().st_size if path.is_file() else 0
+        size, _, digest = files[row["file"]]
+        row |= {"bytes": size or 0, "sha256": digest or ""}
+    sources = {"truth": truth, "images": made.of_entries(files)}
+    record = made.begin(lineage.index_recipe(dataset, args.on_bad_image), {}, sources, args.expect, args.threads)
     shards.write_index(args.output, rows)
+    made.put(record, args.output)
     cli.log.info("%d images, %d of them bad", len(rows), len(bad))
+
+
+def check_model(path: Path, annotations: Path, image_ids: list) -> None:
+    """Refuse ground truth that a model cannot be scored on."""
+    model = config.load(path, "model")
+    metric, categories = metrics.load(model["metric"]["kind"]), decoders.categories(model["decode"]["categories"])
+    try:
+        metric.check(annotations, image_ids, categories, model["metric"])
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}") from error
 
 
 def complaint(folder: Path, row: dict) -> str | None:

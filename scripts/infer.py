@@ -21,9 +21,9 @@ from pathlib import Path
 
 import numpy as np
 
-from detport import backends, canvases, cli, config, outputs, shards
+from detport import backends, canvases, cli, config, lineage, made, outputs, shards
 from detport.errors import Failure, UsageError
-from detport.files import atomic, write_json
+from detport.files import atomic, sha256, write_json
 
 NUMBERED = re.compile(r"(sample_id_|input)\d+_output_\d+\.(bin|txt)")  # of ais_infer.py in June and July 2022
 
@@ -40,18 +40,27 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--shard", type=Path, required=True, help="folder of the shard")
     parser.add_argument("--threads", type=cli.positive, default=1)
     parser.add_argument("--output", type=Path, required=True, help="folder of the outputs")
+    parser.add_argument("--scratch", action="store_true", help=cli.SCRATCH)
     args = parser.parse_args(argv)
 
     backend = config.load_backend(args.backend)
     model = config.load_model(args.model, "infer", backend)
     shard = shards.read_shard(args.shard, needed=("canvas", "bytes"))
-    with atomic(args.output, directory=True) as folder:
+    recipe, digests = lineage.stage_recipe("infer", model, backend), {}
+    if not args.from_outputs:  # what is wrong is told before the run, not behind it
+        record = made.begin(
+            recipe, {"shard": args.shard, "compiled": args.compiled}, expect=args.expect, threads=args.threads
+        )
+    with atomic(args.output, directory=True, durable=not args.scratch) as folder:
 
         def write(image: dict, arrays: list[np.ndarray]) -> None:
-            outputs.write(folder, Path(image["bin"]).stem, arrays, model["outputs"], image["file"])
+            stem = Path(image["bin"]).stem
+            digests.update(outputs.write(folder, stem, arrays, model["outputs"], image["file"]))
 
         if args.from_outputs:
-            bring(args.from_outputs, shard["images"], model["outputs"], write)
+            taken = bring(args.from_outputs, shard["images"], model["outputs"], write)
+            source = made.source(args.from_outputs, taken) | {"listing": made.listing(args.from_outputs)}
+            record = made.begin(recipe, {"shard": args.shard}, {"outputs": source}, args.expect, args.threads)
             simulated = outputs.simulated(args.from_outputs)
         else:
             simulated = False
@@ -66,11 +75,12 @@ def main(argv: Sequence[str] | None = None) -> None:
             cli.log.warning("a simulator made these outputs; what follows from them is marked so")
         # Outputs carry their images' identity, so that they can be decoded when the shard is gone.
         write_json(folder / "shard.json", shard)
+        made.put_folder(record, folder, digests | {"shard.json": sha256(folder / "shard.json")})
     cli.log.info("%d images", len(shard["images"]))
 
 
-def bring(folder: Path, images: list[dict], contract: list[dict], write: Write) -> None:
-    """Take the outputs of a tool that ran elsewhere over the shards' .bin files."""
+def bring(folder: Path, images: list[dict], contract: list[dict], write: Write) -> list[str]:
+    """Take the outputs of a tool that ran elsewhere over the shards' .bin files; the names of the files taken."""
     if not folder.is_dir():
         raise UsageError(f"--from-outputs {folder}: no such folder; give the one that the tool has filled")
     stems = [Path(image["bin"]).stem for image in images]
@@ -85,6 +95,7 @@ def bring(folder: Path, images: list[dict], contract: list[dict], write: Write) 
     pattern = outputs.naming(folder, stems, contract)
     for stem, image in zip(stems, images, strict=True):
         write(image, list(outputs.read(folder, stem, pattern, contract, image["file"]).values()))
+    return [path.name for stem in stems for path in outputs.files(folder, stem, pattern, contract)]
 
 
 def refuse_other_forms(folder: Path) -> None:

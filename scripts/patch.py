@@ -16,7 +16,7 @@ from pathlib import Path
 
 import onnx
 
-from detport import canvases, cli, config, schemas
+from detport import canvases, cli, config, lineage, made, schemas
 from detport.files import atomic, write_json
 from detport.graph import compare, contract, patches, running
 from detport.timing import random_image
@@ -36,6 +36,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     backend = config.load_backend(args.backend)
     model = canvases.select(config.load_model(args.model, "patch", backend), args.canvas)
     config.check_patches(args.model, [backend])
+    record = made.begin(
+        lineage.stage_recipe("patch", model, backend), {"onnx": args.onnx}, expect=args.expect, threads=args.threads
+    )
     declared = model["patches"]
     graph = contract.read(args.onnx)
     done = []
@@ -56,6 +59,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     with atomic(args.output) as partial:
         onnx.save(graph, partial)
+    for path in (args.output_json, args.output):
+        made.put(record, path)
 
 
 def effect(before: onnx.ModelProto, after: onnx.ModelProto, model: dict, threads: int) -> dict[str, dict]:

@@ -13,9 +13,9 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from detport import cli, config, images, shards
+from detport import cli, config, images, lineage, made, shards
 from detport.errors import Failure
-from detport.files import atomic, write_json
+from detport.files import atomic, sha256, write_json
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -26,12 +26,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--shard", required=True, help="K/N: part K (from 0) of N")
     parser.add_argument("--on-bad-image", choices=["fail", "skip"], default="fail")
     parser.add_argument("--output", type=Path, required=True, help="folder of the shard")
+    parser.add_argument("--scratch", action="store_true", help=cli.SCRATCH)
     args = parser.parse_args(argv)
 
     model = config.load_model(args.model, "preprocess")
     shard, count = shards.parse_shard(args.shard)
     rows = shards.part(shards.read_index(args.index), shard, count)
-    with atomic(args.output, directory=True) as folder:
+    recipe = lineage.stage_recipe("preprocess", model, shard=args.shard, on_bad_image=args.on_bad_image)
+    record = made.begin(recipe, {"index": args.index}, expect=args.expect)
+    with atomic(args.output, directory=True, durable=not args.scratch) as folder:
         done, bad, turned = [], [], []
         for row in rows:
             identity = {"image_id": row["image_id"], "file": row["file"]}
@@ -41,6 +44,10 @@ def main(argv: Sequence[str] | None = None) -> None:
                 bad.append(identity | {"reason": str(error)})
                 cli.log.warning("bad image %r: %s", row["file"], error)
                 continue
+            if row.get("sha256") and row["sha256"] != sha256(args.images / row["file"]):
+                raise Failure(
+                    f"{args.images / row['file']}: has changed since it was indexed; run the same command again"
+                )
             if bad and args.on_bad_image == "fail":
                 continue  # only to list all of them
             if "too_large" in placement:
@@ -58,6 +65,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             folder / "shard.json",
             {"schema": 1, "shard": shard, "shards": count, "images": done, "skipped": bad},
         )
+        digests = {image["bin"]: None for image in done}  # a change of size is seen, and they do not live long
+        made.put_folder(record, folder, digests | {"shard.json": sha256(folder / "shard.json")})
     if turned:
         cli.log.warning(
             "%d images are turned as their EXIF says (decoder: opencv), the first is %r; boxes are right only if the"

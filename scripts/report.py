@@ -16,7 +16,7 @@ import datetime
 from collections.abc import Sequence
 from pathlib import Path
 
-from detport import cli, config, provenance, results, timing
+from detport import cli, config, lineage, made, provenance, results
 from detport.errors import UsageError
 from detport.files import atomic, write_json
 from detport.report import gates, text
@@ -41,24 +41,26 @@ def main(argv: Sequence[str] | None = None) -> None:
     problem = gates.check_references(model, str(args.model))
     if problem:
         raise UsageError(problem)
-    report = assemble(model, args)
+    backends = {path.stem: config.load_backend(path)["title"] for path in args.backend}
+    inputs = {"accuracy": args.accuracy, "performance": args.performance, "patches": args.patches}
+    record = made.begin(lineage.stage_recipe("report", model, backends=backends), inputs, expect=args.expect)
+    report = assemble(model, backends, record, args)
     write_json(args.output_json, report)
     with atomic(args.output_text) as partial:
         partial.write_text(text.render(report, model["metric"]), encoding="utf-8")
+    for path in (args.output_json, args.output_text):
+        made.put(record, path)
     cli.log.info("%s: %s", model["name"], report["verdict"])
 
 
-def assemble(model: dict, args: argparse.Namespace) -> dict:
+def assemble(model: dict, titles: dict[str, str], record: dict, args: argparse.Namespace) -> dict:
     """The report as plain data."""
     backends, trusted, annotations = {}, {}, {}
     patches = [results.read(path, "patches") for path in args.patches]
-    for backend_file, accuracy_file, performance_file in zip(
-        args.backend, args.accuracy, args.performance, strict=True
-    ):
-        name = backend_file.stem
+    for name, accuracy_file, performance_file in zip(titles, args.accuracy, args.performance, strict=True):
         accuracy, performance = results.read(accuracy_file, "accuracy"), results.read(performance_file, "performance")
         backends[name] = {
-            "title": config.load_backend(backend_file)["title"],
+            "title": titles[name],
             "accuracy": accuracy["accuracy"],
             "images": accuracy["images"],
             "images_counted": accuracy["images_counted"],
@@ -83,8 +85,8 @@ def assemble(model: dict, args: argparse.Namespace) -> dict:
         **judgement,
         "provenance": {
             "sha256": provenance.digests(args.files) | annotations,
-            "versions": provenance.versions(),
-            "machine": timing.machine(),
+            "brought": provenance.brought([*args.accuracy, *args.performance]),
+            "stages": record["trail"],
             "command": args.command,
             "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         },

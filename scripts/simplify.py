@@ -15,7 +15,7 @@ from pathlib import Path
 import onnx
 import onnxsim
 
-from detport import canvases, cli, config
+from detport import canvases, cli, config, lineage, made
 from detport.errors import Failure
 from detport.files import atomic
 from detport.graph import compare, contract, running
@@ -32,12 +32,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
 
     model = canvases.select(config.load_model(args.model, "simplify"), args.canvas)
+    record = made.begin(
+        lineage.stage_recipe("simplify", model), {"onnx": args.onnx}, expect=args.expect, threads=args.threads
+    )
     before = contract.read(args.onnx)
     after = simplified(before, args.onnx)
     contract.check(after, model, str(args.output))
     require_same(before, after, model, args.threads, str(args.onnx))
     with atomic(args.output) as partial:
         onnx.save(after, partial)
+    made.put(record, args.output)
     cli.log.info("%d nodes, %d before", len(after.graph.node), len(before.graph.node))
 
 

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from detport import cli, results
+from detport import cli, made, results
 from detport.files import atomic, write_json
 from detport.report import gates
 
@@ -22,12 +22,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--output-json", type=Path, required=True)
     args = parser.parse_args(argv)
 
+    record = made.begin(made.recipe("summary", {}), {"reports": args.reports}, expect=args.expect)
     reports = [results.read(path, "report") for path in args.reports]
     rows = [row for report in reports for row in rows_of(report)]
     summary = {"schema": 1, "verdict": overall({report["verdict"] for report in reports}), "rows": rows}
     write_json(args.output_json, summary)
     with atomic(args.output_text) as partial:
         partial.write_text(render(summary), encoding="utf-8")
+    for path in (args.output_json, args.output_text):
+        made.put(record, path)
     cli.log.info("%d models: %s", len(reports), summary["verdict"])
 
 

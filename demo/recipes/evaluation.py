@@ -35,7 +35,7 @@ def detect(network: nn.Module, decode: Decode, settings: dict, images: Iterable[
 
 def evaluate(network: nn.Module, decode: Decode, settings: dict, data: Path, kinds: Sequence[str]) -> None:
     """Prints COCO's numbers for each kind of detection (bbox, segm), and AP per class."""
-    listed = json.loads((data / "annotations" / "instances.json").read_text())["images"]
+    listed = json.loads((data / "annotations" / "instances.json").read_text(encoding="utf-8"))["images"]
     images = [(entry["id"], data / "images" / entry["file_name"]) for entry in listed]
     rows = detect(network, decode, settings, images)
     with contextlib.redirect_stdout(io.StringIO()):
@@ -60,6 +60,6 @@ def evaluate_voc(network: nn.Module, decode: Decode, settings: dict, data: Path)
     rows = detect(network, decode, settings, [(name, data / "images" / f"{name}.jpg") for name in names])
     folder = data / "voc" / "Annotations"
     truth = {name: voc_dataset.read_annotation(folder / f"{name}.xml")["objects"] for name in names}
-    figures = voc_metric.score(truth, rows, settings["metric"]["classes"])
+    figures = voc_metric.score(truth, rows, settings["metric"])
     print(*(f"{metric} mAP {numbers['mAP']:.4f}" for metric, numbers in figures.items()))
     print("  ", *(f"{name} {value:.3f}" for name, value in figures["voc07"]["per_class"].items()))

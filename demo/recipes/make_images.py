@@ -71,8 +71,10 @@ def write_dataset(folder: Path, seed: int, images: int) -> None:
         {"id": i, "name": kind, "supercategory": "shape"} for i, kind in zip(CATEGORY_IDS, KINDS, strict=True)
     ]
     tables = {"images": entries, "annotations": annotations, "categories": categories}
-    (folder / "annotations" / "instances.json").write_text(json_lines(tables))
-    (folder / "voc" / "ImageSets" / "Main" / "test.txt").write_text("".join(f"{name}\n" for name in names))
+    (folder / "annotations" / "instances.json").write_text(json_lines(tables), encoding="utf-8")
+    (folder / "voc" / "ImageSets" / "Main" / "test.txt").write_text(
+        "".join(f"{name}\n" for name in names), encoding="utf-8"
+    )
 
 
 def save_jpg(path: Path, image: np.ndarray, grey: bool, rotated: bool) -> None:
@@ -167,7 +169,7 @@ def add_fields(parent: ElementTree.Element, fields: dict) -> None:
 
 def write_xml(path: Path, root: ElementTree.Element) -> None:
     ElementTree.indent(root)
-    path.write_text(ElementTree.tostring(root, encoding="unicode") + "\n")
+    path.write_text(ElementTree.tostring(root, encoding="unicode") + "\n", encoding="utf-8")
 
 
 def json_lines(tables: dict[str, list]) -> str:

@@ -40,3 +40,8 @@ def files(paths: list[Path], model: dict, backend: dict) -> dict[str, Path]:
     if len(paths) != len(known):
         raise UsageError(f"--compiled: {len(paths)} files; give one for each canvas, in this order: {', '.join(known)}")
     return dict(zip(known, paths, strict=True))
+
+
+def suffixes(settings: dict) -> dict[str, str]:
+    """What the names of a canvas's graphs end in, by its name: nothing for the default, -HEIGHTxWIDTH for others."""
+    return {name: f"-{name}" if i else "" for i, name in enumerate(by_name(settings))}

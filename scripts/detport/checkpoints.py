@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from detport.errors import Failure, UsageError
-from detport.files import atomic, sha256
+from detport.files import atomic, sha256, stand_in
 
 # What torch's restricted loader raises for broken bytes, depending on where they are broken.
 MALFORMED = (
@@ -34,6 +34,11 @@ DTYPES = (  # what safetensors and NumPy hold alike
     *(torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.bool),
     *(torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8),
 )
+PACKED = "._packed_params"  # in names of a state_dict: weights that PyTorch has quantized
+QUANTIZED = (
+    "quantized; name the float checkpoint that it was made from under checkpoint.file, or export the quantized model to"
+    " ONNX and name that under onnx"
+)
 HEAD = 2**20  # bytes in which a plain pickle has named its first object
 GROWTH, SPARE = 10, 2**20  # tensors take at most so many times the bytes of their file, and so many bytes more
 SHOWN = 5  # keys of each kind in a complaint
@@ -43,6 +48,8 @@ def read(path: Path, wrapper: str | None, prefix: str) -> dict[str, Tensor]:
     """The tensors of a .pth file. Nothing but tensors and plain containers is ever built from it."""
     if not path.is_file():
         raise UsageError(f"{path}: no such file; put the checkpoint there or correct checkpoint.file")
+    if reason := stand_in(path):
+        raise Failure(f"{path}: is {reason}")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -56,7 +63,10 @@ def read(path: Path, wrapper: str | None, prefix: str) -> dict[str, Tensor]:
         ) from error
     except MALFORMED as error:
         if "TorchScript" in str(error):  # torch's own advice is to load it without restriction
-            raise Failure(f"{path}: a TorchScript archive, which is code; ask its author for a state_dict") from error
+            raise Failure(
+                f"{path}: a TorchScript archive, which is code. If you trust it, save its tensors,"
+                " torch.save(torch.jit.load(FILE).state_dict(), NEW), and name that file under checkpoint.file"
+            ) from error
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise Failure(f"{path}: not a readable checkpoint ({reason}); it may be truncated, fetch it again") from error
     return unwrap(path, content, wrapper, prefix)
@@ -89,6 +99,9 @@ def unwrap(path: Path, content: object, wrapper: str | None, prefix: str) -> dic
         content = content[wrapper]
     if not isinstance(content, dict) or not content:
         raise UsageError(f"{path}: checkpoint.wrapper: expected named tensors, found {type(content).__name__}")
+    packed = next((key for key in content if PACKED in str(key)), None)
+    if packed is not None:
+        raise Failure(f"{path}: {packed!r} is {QUANTIZED}")
     strangers = [key for key, value in content.items() if not isinstance(key, str) or not isinstance(value, Tensor)]
     if strangers:
         raise UsageError(f"{path}: checkpoint.wrapper: {strangers[0]!r} is no tensor; name the entry that holds them")
@@ -124,9 +137,10 @@ def convert(source: Path, settings: dict, output: Path) -> int:
 def require_plain(source: Path, tensors: dict[str, Tensor]) -> None:
     """Refuse tensors that are not plain numbers in memory, and names that no file can hold."""
     for key, value in tensors.items():
+        if value.is_quantized:
+            raise Failure(f"{source}: {key!r} is {QUANTIZED}")
         kinds = {
             "sparse or nested": value.layout != torch.strided or value.is_nested,
-            "quantized": value.is_quantized,
             f"without values (on device {value.device})": value.device.type != "cpu",
             f"of type {value.dtype}": value.dtype not in DTYPES,
         }

@@ -2,24 +2,29 @@
 
 import argparse
 import logging
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from detport import processes
+from detport import processes, utf8
 from detport.errors import Failure, UsageError
 from detport.files import FULL
 
 log = logging.getLogger("detport")
 
+SCRATCH = "the folder is deleted after use: do not wait until it is on disk"
 REMEDIES = dict.fromkeys(FULL, "; make room on that disk, then run the same command again: it goes on where it stopped")
 
 
-def parser(description: str | None) -> argparse.ArgumentParser:
-    """A parser whose --help is the script's docstring."""
-    return argparse.ArgumentParser(
+def parser(description: str | None, makes: bool = True) -> argparse.ArgumentParser:
+    """A parser whose --help is the script's docstring, for a stage that makes something or one that only tells."""
+    found = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
+    if makes:
+        found.add_argument("--expect", metavar="IDENTITY", help="fail if what is made would be of another identity")
+    return found
 
 
 def positive(text: str) -> int:
@@ -36,6 +41,7 @@ def run(main: Callable[[Sequence[str] | None], None]) -> None:
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format=f"%(asctime)s {stage}: %(message)s")
     processes.watch(processes.stop_at_once)
     try:
+        utf8.insist()
         main(None)
     except UsageError as error:
         sys.exit(complaint(stage, error, 2))
@@ -48,6 +54,12 @@ def run(main: Callable[[Sequence[str] | None], None]) -> None:
         sys.exit(complaint(stage, f"{name}{error.strerror or error}{REMEDIES.get(error.errno, '')}", 1))
     except MemoryError:
         sys.exit(complaint(stage, "out of memory; run fewer jobs at once (--cores) or on a larger machine", 1))
+
+
+def own_log() -> str:
+    """Where the lines of this program go."""
+    place = Path("/proc/self/fd/2").resolve()
+    return os.path.relpath(place) if place.is_file() else "on the terminal"
 
 
 def complaint(stage: str, message: object, status: int) -> int:

@@ -1,49 +1,125 @@
-"""Digest of the code that a stage runs, so that editing a module reruns exactly the stages that use it."""
+"""What code a stage runs: a digest that changes with it, and the packages that it computes with.
+
+Comments, docstrings and blank lines are no part of the digest. Modules that only read settings, report errors or keep
+records are none either: what they hand to a stage is in the stage's settings.
+"""
 
 import ast
 import functools
 import hashlib
+import importlib.metadata
+import re
+import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 SCRIPTS = Path(__file__).resolve().parents[1]
+PLUMBING = {
+    f"detport.{name}"
+    for name in ("cli", "code", "config", "errors", "lineage", "made", "processes", "schemas", "utf8", "yamlfile")
+}
+# Packages whose name is not that of what is imported.
+PACKAGES = {
+    "cv2": ("opencv-python-headless", "opencv-python"),
+    "google": ("protobuf",),
+    "PIL": ("pillow",),
+    "ruamel": ("ruamel.yaml",),
+}
+# A string, or else a comment, which no string contains.
+STRING_OR_COMMENT = re.compile(
+    r"""("{3}(?:\\.|[^\\])*?"{3}|'{3}(?:\\.|[^\\])*?'{3}|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*')|\#[^\n]*""", re.DOTALL
+)
 
 
-def digest(script: str, plugins: list[str]) -> str:
-    """Digest of scripts/SCRIPT, the plugin modules that the configuration selects, and all that these import."""
-    files = closure([SCRIPTS / script, *(module_file(name) for name in plugins)])
+@functools.cache
+def of(script: str, plugins: tuple[str, ...], pinned: bool = False) -> tuple[str, dict[str, str]]:
+    """Digest of the code that scripts/SCRIPT runs with these plugins, and the versions of its packages."""
+    files = closure(script, plugins)
+    return digest(files), versions(files, pinned)
+
+
+def digest(files: Iterable[Path]) -> str:
+    """Digest of the code in these files, as `closure` gives them."""
     total = hashlib.sha256()
     for path in sorted(files):
-        total.update(f"{path.relative_to(SCRIPTS)}\n".encode())
-        total.update(path.read_bytes())
+        total.update(f"{path.relative_to(SCRIPTS)}\n{statements(path)}\n".encode())
     return total.hexdigest()[:12]
 
 
-def closure(files: list[Path]) -> set[Path]:
-    """The files and every module of this library that they import, directly or not."""
+@functools.cache
+def statements(path: Path) -> str:
+    """The text of a module without docstrings, comments and blank lines."""
+    lines = path.read_text(encoding="utf-8").split("\n")
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Module | ast.FunctionDef | ast.ClassDef) and ast.get_docstring(node, clean=False):
+            first, last = node.body[0].lineno, node.body[0].end_lineno
+            lines[first - 1 : last] = [""] * (last - first + 1)
+    text = STRING_OR_COMMENT.sub(lambda found: found[1] or "", "\n".join(lines))
+    return "\n".join(line.rstrip() for line in text.split("\n") if line.strip())
+
+
+@functools.cache
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_bytes(), str(path))
+
+
+def closure(script: str, plugins: Iterable[str] = ()) -> set[Path]:
+    """scripts/SCRIPT, the plugin modules that the configuration selects, and all of the library that these import."""
     found: set[Path] = set()
-    frontier = list(files)
+    frontier = [SCRIPTS / script, *(module_file(name) for name in plugins)]
     while frontier:
         path = frontier.pop()
         if path not in found:
             found.add(path)
-            frontier += [module_file(name) for name in imports(path)]
+            frontier += [module_file(name) for name in imports(path) if is_ours(name) and name not in PLUMBING]
     return found
 
 
 @functools.cache
 def imports(path: Path) -> frozenset[str]:
-    """Names of the library's modules that a file imports, also inside functions."""
+    """Names of the modules that a file imports, also inside functions."""
     names = set()
-    for node in ast.walk(ast.parse(path.read_bytes(), str(path))):
+    for node in ast.walk(tree(path)):
         if isinstance(node, ast.Import):
             names.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
             # `from package import name`: the name may be a module or something inside the package
             names.update([node.module, *(f"{node.module}.{alias.name}" for alias in node.names)])
-    return frozenset(name for name in names if name.startswith("detport.") and module_file(name).exists())
+    return frozenset(names)
+
+
+def is_ours(name: str) -> bool:
+    return name.startswith("detport.") and module_file(name).exists()
 
 
 def module_file(name: str) -> Path:
     """File of a module; a package is its __init__.py."""
     path = SCRIPTS.joinpath(*name.split("."))
     return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+
+
+def versions(files: Iterable[Path], pinned: bool = False) -> dict[str, str]:
+    """Versions of the packages that these files import: what is installed, else (or if `pinned`) what the lock says."""
+    tops = {name.split(".")[0] for path in files for name in imports(path)} - {"detport", *sys.stdlib_module_names}
+    return dict(sorted(version(top, pinned) for top in tops))
+
+
+@functools.cache
+def version(module: str, pinned: bool) -> tuple[str, str]:
+    """Package and version of an imported module."""
+    names = PACKAGES.get(module, (module,))
+    for name in () if pinned else names:
+        try:
+            return name, importlib.metadata.version(name).split("+")[
+                0
+            ]  # 2.9.1+cpu is built for other devices than 2.9.1
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return names[0], pins().get(names[0], "unknown")
+
+
+@functools.cache
+def pins() -> dict[str, str]:
+    """Versions in the locks."""
+    locks = [path.read_text(encoding="utf-8") for path in (SCRIPTS.parent / "envs").glob("*.txt")]
+    return dict(re.findall(r"^([A-Za-z0-9_.-]+)==([^\s;]+)", "\n".join(locks), re.MULTILINE))

@@ -5,7 +5,6 @@ exactly these sections changes: what a script can read and what makes it rerun c
 """
 
 import copy
-import json
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -20,6 +19,7 @@ from detport.yamlfile import (
     expectation,
     listing,
     position,
+    read_overlaid,
     read_with_base,
     read_yaml,
     require_text_keys,
@@ -123,11 +123,19 @@ def check_patches(path: Path, backends: Iterable[dict]) -> None:
                 )
 
 
-def load_dataset(path: Path, name: str) -> dict:
-    """One dataset of a workflow configuration."""
-    datasets = load(path, "config")["datasets"]
+def load_configuration(paths: list[Path]) -> dict:
+    """A workflow configuration: the first file, and over it those of --configfile."""
+    value, places = read_overlaid(paths)
+    return check(value, "config", str(paths[0]), places)
+
+
+def load_dataset(paths: list[Path], name: str) -> dict:
+    """One dataset of a workflow configuration, of which only the files that say something of it need be there."""
+    value, places = read_overlaid(paths)
+    datasets = value.get("datasets") if isinstance(value, dict) else None
+    validate(datasets, schema_of("config")["properties"]["datasets"], str(paths[0]), places, ("datasets",))
     if name not in datasets:
-        raise UsageError(f"{path}: datasets.{name}: no such dataset; expected one of {listing(datasets)}")
+        raise UsageError(f"{paths[0]}: datasets.{name}: no such dataset; expected one of {listing(datasets)}")
     return datasets[name]
 
 
@@ -236,7 +244,9 @@ def decoder_reads(decode: dict) -> dict[str, list]:
     """Name and shape of what a decoder reads. C of its schema is the number of classes, background included; any other
     letter stands for some number, the same everywhere."""
     read = schemas.plugin("decoders", decode["kind"]).get("outputs", {})
-    count = len(decoders.classes(decoders.categories(decode["categories"]), decode["background"]))
+    if "categories" not in decode:
+        return read
+    count = len(decoders.classes(decoders.categories(decode["categories"]), decode.get("background", "none")))
     return {name: [{"C": count, "4C": 4 * count}.get(size, size) for size in shape] for name, shape in read.items()}
 
 
@@ -282,25 +292,24 @@ def check_canvases(model: dict, source: str, places: Places) -> None:
         )
 
 
-def plugins(model: dict, backend: dict | None, stage: str) -> list[str]:
-    """Modules that a stage imports by a name in its settings."""
-    sections = visible(model, stage, backend)
+def plugins(sections: dict, backend: dict | None, stage: str) -> list[str]:
+    """Modules that a stage imports by a name in what it sees of its settings."""
     names = [
         schemas.module(room, sections[section][key]) for section, (key, room) in PLUGINS.items() if section in sections
     ]
     if backend is not None:
         if stage in FAMILY_ROOMS:
             names.append(schemas.module(FAMILY_ROOMS[stage], backend["family"]))
-        names += {schemas.module(PATCHES, patch["name"]): None for patch in sections.get("patches", [])}
+        names += dict.fromkeys(schemas.module(PATCHES, patch["name"]) for patch in sections.get("patches", []))
     return names
 
 
-def settings_text(model: dict, backend: dict | None, stage: str) -> str:
-    """The settings of a stage as one stable text, for the workflow to compare between runs."""
-    selected = visible(model, stage, backend)
+def settings(sections: dict, backend: dict | None, stage: str) -> dict:
+    """All settings that a stage reads: what it sees of the model's yaml, and keys of the backend's."""
+    found = {key: value for key, value in sections.items() if key != "name"}
     if STAGES[stage].backend and backend is not None:
-        selected["backend"] = {key: backend[key] for key in backend_keys(backend, stage) if key in backend}
-    return json.dumps(selected, sort_keys=True)
+        found["backend"] = {key: backend[key] for key in backend_keys(backend, stage) if key in backend}
+    return found
 
 
 def backend_keys(backend: dict, stage: str) -> list[str]:

@@ -1,4 +1,5 @@
-"""Files that are whole or not there: temporary name, then rename. Digests and JSON with stable bytes."""
+"""Files that are whole or not there, also after a power cut: a temporary name, everything on disk, then the rename.
+Digests and JSON with stable bytes."""
 
 import contextlib
 import errno
@@ -13,12 +14,19 @@ from pathlib import Path
 
 from detport.processes import started
 
+NO_FOLDERS = (errno.EINVAL, errno.ENOTSUP)  # what a file system answers that does not put folders to disk on demand
+LFS = b"version https://git-lfs.github.com/"
+LINK = re.compile(r"[^\x00-\x20\x7f<>{}\[\]\"',:]+")  # a relative or absolute path, in one line
+LONGEST_STAND_IN = 1024  # bytes
 FULL = (errno.ENOSPC, errno.EDQUOT)  # a full disk, or a user's part of it
 
 
 @contextlib.contextmanager
-def atomic(path: Path, directory: bool = False) -> Iterator[Path]:
+def atomic(path: Path, directory: bool = False, durable: bool = True) -> Iterator[Path]:
     """Give a temporary name beside `path`; rename it to `path` when the block ends well, else delete it.
+
+    What is in it is on disk before the rename, which a file system may else put first: a power cut would then leave
+    a whole name with half a content. What nobody uses after one need not be `durable`.
 
     The name carries host, process and the process's start, so that an orphan of a killed run and its successor never
     write to the same file; what dead processes of this host left behind is removed.
@@ -28,9 +36,13 @@ def atomic(path: Path, directory: bool = False) -> Iterator[Path]:
         partial.mkdir()
     try:
         yield partial
+        for each in (*partial.rglob("*"), partial) if durable else ():
+            to_disk(each)
         if directory:
             remove(path)
         partial.replace(path)
+        if durable:
+            to_disk(path.parent)
     except OSError as error:
         remove(partial)
         # A write does not tell where it failed, and a copy to a full disk names its source.
@@ -40,6 +52,18 @@ def atomic(path: Path, directory: bool = False) -> Iterator[Path]:
     except BaseException:
         remove(partial)
         raise
+
+
+def to_disk(path: Path) -> None:
+    """Wait until a file's content, or the names in a folder, are on disk."""
+    number = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    except OSError as error:
+        if not (path.is_dir() and error.errno in NO_FOLDERS):
+            raise
+    finally:
+        os.close(number)
 
 
 @contextlib.contextmanager
@@ -82,10 +106,22 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def stand_in(path: Path) -> str | None:
+    """What lies at a path in place of the file itself, and the remedy; None unless it is such a thing."""
+    with path.open("rb") as file:
+        content = file.read(LONGEST_STAND_IN + 1)
+    if content.startswith(LFS):
+        return "a pointer of git-lfs, not the file itself; fetch that: git lfs pull"
+    text = content.decode("utf-8", "replace").removesuffix("\n")
+    if len(content) > LONGEST_STAND_IN or not LINK.fullmatch(text) or not ("/" in text or text.endswith(path.suffix)):
+        return None
+    return f"a link that was saved as text, {text!r}; put the file that it names in its place"
+
+
 def write_json(path: Path, value: object) -> None:
     """Write JSON whose bytes depend on nothing but the value."""
     with atomic(path) as partial:
-        partial.write_text(json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+        partial.write_text(json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def sha256(path: Path) -> str:

@@ -7,8 +7,9 @@ import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from detport import canvases
+from detport import canvases, jpeg
 from detport.errors import Failure
+from detport.files import stand_in
 
 EXIF_ORIENTATION = 0x0112
 AS_STORED = 1  # the orientation of an image that needs no turn
@@ -51,13 +52,19 @@ def open_image(path: Path) -> Image.Image:
     except Image.DecompressionBombError as error:
         raise BadImage(TOO_MANY_PIXELS) from error
     except UnidentifiedImageError as error:
-        raise BadImage(f"cannot be decoded: it is no {', '.join(FORMATS[:-1])} or {FORMATS[-1]} file") from error
+        reason = oddity(path) or f"no {', '.join(FORMATS[:-1])} or {FORMATS[-1]} file"
+        raise BadImage(f"cannot be decoded: it is {reason}") from error
     except (BadImage, MemoryError):
         raise
     # For broken bytes Pillow raises nearly everything there is, depending on where they are broken.
     except Exception as error:
         raise BadImage(f"cannot be decoded ({str(error).removesuffix(f' {str(path)!r}')})") from error
     return image
+
+
+def oddity(path: Path) -> str | None:
+    """What a file is that no decoder reads, and the remedy, if it is of a known kind."""
+    return stand_in(path) or jpeg.oddity(path)
 
 
 def orientation(image: Image.Image) -> int:
@@ -100,7 +107,8 @@ def by_opencv(path: Path, image: Image.Image) -> np.ndarray:
     except cv2.error as error:
         raise BadImage(f"cannot be decoded by OpenCV ({error.err})") from error
     if pixels is None:
-        raise BadImage("cannot be decoded by OpenCV")
+        reason = oddity(path)
+        raise BadImage(f"cannot be decoded by OpenCV{f': it is {reason}' if reason else ''}")
     if pixels.shape[1::-1] not in (image.size, image.size[::-1] if orientation(image) in ROTATED else None):
         height, width = pixels.shape[:2]
         raise BadImage(f"is {width}x{height} pixels to OpenCV, {image.width}x{image.height} to Pillow")

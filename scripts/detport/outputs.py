@@ -5,6 +5,7 @@ ais_bench, STEM_output_0.bin by msame, in either case .txt for text. Files are a
 image 25 never gets what belongs to 125.
 """
 
+import hashlib
 import math
 import re
 from collections.abc import Sequence
@@ -31,8 +32,9 @@ def size(contract: list[dict]) -> int:
     return sum(math.prod(declared["shape"]) * np.dtype(declared["dtype"]).itemsize for declared in contract)
 
 
-def write(folder: Path, stem: str, arrays: list[np.ndarray], contract: list[dict], file: str) -> None:
-    """Write the outputs of an image; refuse tensors that break the contract or hold no numbers."""
+def write(folder: Path, stem: str, arrays: list[np.ndarray], contract: list[dict], file: str) -> dict[str, str]:
+    """Write the outputs of an image; refuse tensors that break the contract or hold no numbers. Digests by file."""
+    digests = {}
     for i, (array, declared) in enumerate(zip(arrays, contract, strict=True)):
         name = declared["name"]
         if list(array.shape) != declared["shape"] or array.dtype != declared["dtype"]:
@@ -41,7 +43,11 @@ def write(folder: Path, stem: str, arrays: list[np.ndarray], contract: list[dict
                 f" the model's yaml declares {declared['dtype']} {declared['shape']}"
             )
         require_finite(array, f"{file!r}: output {name}")
-        (folder / NAMINGS[0].format(stem=stem, i=i)).write_bytes(array.tobytes())  # tofile hides why a write fails
+        content = array.tobytes()  # tofile hides why a write fails
+        path = folder / NAMINGS[0].format(stem=stem, i=i)
+        path.write_bytes(content)
+        digests[path.name] = hashlib.sha256(content).hexdigest()
+    return digests
 
 
 def simulated(folder: Path) -> bool:

@@ -1,6 +1,7 @@
 """Processes: who this one is, whether another one still lives, and the end of a stage whose run is gone."""
 
 import os
+import platform
 import socket
 import sys
 import threading
@@ -23,19 +24,30 @@ def place() -> dict:
     boot, namespace = Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/ns/pid")
     return {
         "host": socket.gethostname(),
-        "boot": boot.read_text().strip() if boot.exists() else "",
+        "boot": boot.read_text(encoding="utf-8").strip() if boot.exists() else "",
         "namespace": str(namespace.readlink()) if namespace.is_symlink() else "",
     }
 
 
 def started(pid: int) -> int | None:
     """Clock ticks between boot and the start of a living process; None if there is none of that id."""
+    fields = stat(pid)
+    return None if fields is None or fields[0] in "ZX" else int(fields[19])
+
+
+def state(pid: int) -> str | None:
+    """The kernel's letter for what a process does, T if it is stopped; None if there is none of that id."""
+    fields = stat(pid)
+    return None if fields is None else fields[0]
+
+
+def stat(pid: int) -> list[str] | None:
+    """What the kernel says of a process, from its state on."""
     try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
+        line = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except (FileNotFoundError, ProcessLookupError):
         return None
-    state, *fields = stat[stat.rindex(")") + 2 :].split()  # the name before it may hold anything
-    return None if state in "ZX" else int(fields[18])
+    return line[line.rindex(")") + 2 :].split()  # the name before it may hold anything
 
 
 def token(run: dict) -> str:
@@ -62,3 +74,13 @@ def stop_at_once() -> None:
     """End this process without a farewell; what it has half written is cleared away by its successor."""
     print("the run that started this stage is gone; the stage stops", file=sys.stderr, flush=True)
     os._exit(1)
+
+
+def processor() -> str:
+    """The processor's name as Linux knows it."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()

@@ -1,25 +1,12 @@
-"""What a report says of its origin: digests of files, versions of packages."""
+"""What a report says of its origin: digests of files, and which of them a person brought from another machine."""
 
-import importlib.metadata
-import platform
 from collections.abc import Sequence
 from pathlib import Path
 
 import safetensors
 
+from detport import made
 from detport.files import sha256
-
-PACKAGES = (
-    "snakemake",
-    "torch",
-    "onnx",
-    "onnxsim",
-    "onnxruntime",
-    "numpy",
-    "opencv-python-headless",
-    "pillow",
-    "hotcoco",
-)
 
 
 def digests(files: Sequence[Path]) -> dict[str, str]:
@@ -34,13 +21,10 @@ def digests(files: Sequence[Path]) -> dict[str, str]:
     return found
 
 
-def versions() -> dict[str, str | None]:
-    """Versions of what made the report; None for a package that this machine lacks."""
-    return {"python": platform.python_version()} | {package: version(package) for package in PACKAGES}
-
-
-def version(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
+def brought(files: Sequence[Path]) -> dict[str, dict]:
+    """Of each measured file that rests on outputs or a log from another machine: how many files, and their digest."""
+    return {
+        f"{role} behind {path}": told
+        for path in files
+        for role, told in (made.read(path) or {}).get("brought", {}).items()
+    }

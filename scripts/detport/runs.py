@@ -29,11 +29,11 @@ NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)  # what a file system 
 _held: list[IO[str]] = []  # the open record: closing it would let go of the lock
 
 
-def claim(folder: Path, details: dict) -> tuple[list[str], dict | None]:
+def claim(folder: Path) -> list[str]:
     """Make this process the only run in `folder`; raise Failure if another one is, or may be, at work there.
 
     What a dead run of this machine left is cleared away first: its jobs are ended and its locks removed. Returns
-    what was done, one line each, and the record of the run before, if there is one. `details` go on record.
+    what was done, one line each.
     """
     (folder / RECORD).parent.mkdir(exist_ok=True)
     file = os.fdopen(os.open(folder / RECORD, os.O_RDWR | os.O_CREAT, 0o666), "r+", encoding="utf-8")
@@ -68,16 +68,11 @@ def claim(folder: Path, details: dict) -> tuple[list[str], dict | None]:
             f" ps -p {previous['pid']}. If it is gone: snakemake --cores 1 --unlock, then the same command"
         )
     run = this_run()
-    write(file, details | run)
+    write(file, run)
     _held.append(file)
-    atexit.register(release, details | run)
+    atexit.register(release, run)
     os.environ[VARIABLE] = token(run)
-    return said, previous
-
-
-def holds() -> bool:
-    """Whether this process has claimed a folder."""
-    return bool(_held)
+    return said
 
 
 def ended(run: dict) -> bool:
@@ -120,10 +115,7 @@ def read(file: IO[str]) -> dict | None:
         run = json.load(file)
     except (ValueError, RecursionError):
         return None  # a new file, or one whose writer was killed in the act, before it locked anything
-    if not isinstance(run, dict) or not run.keys() >= {"host", "boot", "namespace", "pid", "started"}:
-        return None
-    tops = run.get("temporary", [])
-    return run if isinstance(tops, list) and all(isinstance(top, str) for top in tops) else None
+    return run if isinstance(run, dict) and run.keys() >= {"host", "boot", "namespace", "pid", "started"} else None
 
 
 def is_here(run: dict) -> bool:
@@ -144,9 +136,9 @@ def is_dead(run: dict, exclusive: bool) -> bool:
     return run["host"] == here["host"]
 
 
-def orphans(wanted: str) -> list[int]:
+def orphans(wanted: str, variable: str = VARIABLE) -> list[int]:
     """Living processes that inherited this identity."""
-    entry = f"{VARIABLE}={wanted}".encode()
+    entry = f"{variable}={wanted}".encode()
     found = []
     for path in Path("/proc").glob("[0-9]*/environ"):
         try:

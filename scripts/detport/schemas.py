@@ -30,17 +30,22 @@ def schema_of(name: str) -> dict:
 
 @functools.cache
 def plugin(room: str, kind: str) -> dict:
-    """What a plugin says of itself: the schema of its settings, and more keys; with the `parts` that it shares."""
-    own = read_yaml(LIBRARY / room / f"{kind}.yaml")[0]
-    for part in own.pop("parts", []):
-        shared = read_yaml(LIBRARY / room / "parts" / f"{part}.yaml")[0]
-        more = own["properties"].items()
-        own = (
-            shared
-            | own
-            | {"properties": shared["properties"] | {k: shared["properties"].get(k, {}) | v for k, v in more}}
-        )
-    return own
+    """What a plugin says of itself: the schema of its settings, and more keys.
+
+    With the keys of `parts/PART.yaml` of its room that it names; what it says of such a key itself is added.
+    """
+    schema = described(room, kind)
+    for part in schema.get("parts", []):
+        shared = described(f"{room}/parts", part)
+        keys = shared["properties"]
+        own = {key: keys.get(key, {}) | value for key, value in schema["properties"].items()}
+        schema = shared | schema | {"properties": keys | own}
+    return schema
+
+
+def described(room: str, kind: str) -> dict:
+    """The yaml of a plugin or a part, as it is."""
+    return read_yaml(LIBRARY / room / f"{kind}.yaml")[0]
 
 
 def kinds(room: str) -> list[str]:

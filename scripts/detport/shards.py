@@ -11,9 +11,14 @@ from pathlib import Path
 from detport.errors import Failure, UsageError
 from detport.files import atomic
 
-INDEX_COLUMNS = ("image_id", "file", "width", "height", "bytes")
+INDEX_COLUMNS = ("image_id", "file", "width", "height", "bytes", "sha256")
 # A stem that shard.info and the Ascend tools can take as it is: no white space, no control character, not too long.
 PLAIN_STEM = re.compile(r"[^\s\x00-\x1f\x7f]+")
+# Images of a shard: enough that its job takes longer to run than to start. Of the largest published model, which is
+# EfficientDet-D7, they take 0.5 GB, and 3 GB with the outputs of the raw contract.
+USUAL_SIZE = 16
+MOST = 9999  # shards: their folders have names of four digits
+MANY, FEW = 100, 4  # shards, and images of each, from which on a dataset is cut too small
 LONGEST_STEM = 120  # bytes; a file system takes 255, tools append their own endings
 
 
@@ -30,11 +35,12 @@ def read_index(path: Path) -> list[dict]:
     try:
         with path.open(newline="", encoding="utf-8") as file:
             reader = csv.DictReader(file, delimiter="\t", strict=True)
-            if tuple(reader.fieldnames or ()) != INDEX_COLUMNS:
+            columns = tuple(reader.fieldnames or ())
+            if columns not in (INDEX_COLUMNS, INDEX_COLUMNS[:-1]):  # the last one may be left out
                 raise UsageError(f"{path}: not an index; the first line must hold {', '.join(INDEX_COLUMNS)}")
             rows = list(reader)
         if any(None in row or None in row.values() for row in rows):
-            raise UsageError(f"{path}: a line has not {len(INDEX_COLUMNS)} columns; make the index again")
+            raise UsageError(f"{path}: a line has not {len(columns)} columns; make the index again")
         numbers = [{key: size(row[key]) for key in ("width", "height", "bytes")} for row in rows]
     except (ValueError, csv.Error) as error:
         raise UsageError(f"{path}: not a whole index ({error}); make it again") from error
@@ -51,6 +57,25 @@ def size(text: str) -> int:
 def image_id(text: str) -> int | str:
     """COCO's ids are numbers; VOC's are names, often digits with leading zeros."""
     return int(text) if re.fullmatch(r"0|[1-9][0-9]{0,18}", text) else text
+
+
+def default_count(images: int) -> int:
+    """Shards of a dataset whose configuration names no number; from the number of images alone, so that neither another
+    machine nor another model makes other shards."""
+    return min(max(math.ceil(images / USUAL_SIZE), 1), MOST)
+
+
+def advice(images: int, shards: int) -> str | None:
+    """What is wrong with a number of shards that works all the same."""
+    if not images:  # not known yet
+        return None
+    if shards > images:
+        problem = f"{shards - images} will be empty"
+    elif shards >= MANY and images < FEW * shards:
+        problem = "so many jobs take longer to start than to run"
+    else:
+        return None
+    return f"{shards} shards of {images} images: {problem}; without the key there are {default_count(images)}"
 
 
 def part(rows: list, shard: int, shards: int) -> list:

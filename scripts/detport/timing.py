@@ -4,9 +4,10 @@ import os
 import platform
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
+
+from detport.processes import processor
 
 
 def random_image(model: dict, seed: int) -> np.ndarray:
@@ -45,13 +46,3 @@ def latency_ms(seconds: list[float]) -> dict[str, float]:
 def machine() -> dict[str, object]:
     """Processor, cores that this process may use, and operating system."""
     return {"processor": processor(), "cores": len(os.sched_getaffinity(0)), "system": platform.platform()}
-
-
-def processor() -> str:
-    """The processor's name as Linux knows it."""
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        for line in cpuinfo.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()

@@ -60,7 +60,24 @@ def read_with_base(path: Path, above: tuple[Path, ...] = ()) -> tuple[object, Pl
     base_value, base_places = read_with_base(base, (*above, path))
     if not isinstance(base_value, dict):
         raise UsageError(f"{base}: expected the sections of a model, because it is the base of {path}")
-    merged, replaced = merge(base_value, value)
+    return over(base_value, base_places, value, places)
+
+
+def read_overlaid(paths: list[Path]) -> tuple[object, Places]:
+    """The first of some yaml files with the others over it, as Snakemake puts those of --configfile over its own."""
+    value, places = read_yaml(paths[0])
+    for path in paths[1:]:
+        own, own_places = read_yaml(path)
+        for each, source in ((value, paths[0]), (own, path)):
+            if not isinstance(each, dict):
+                raise UsageError(f"{source}: expected keys of a configuration, such as datasets:")
+        value, places = over(value, places, own, own_places)
+    return value, places
+
+
+def over(base: dict, base_places: Places, own: dict, places: Places) -> tuple[dict, Places]:
+    """`own` over `base`, and where each key of the result is."""
+    merged, replaced = merge(base, own)
     kept = {key: place for key, place in base_places.items() if not any(key[: len(top)] == top for top in replaced)}
     return merged, kept | places
 

@@ -44,7 +44,14 @@ def backend() -> Callable[..., dict]:
     """An Ascend backend with the given keys."""
 
     def made(**keys: object) -> dict:
-        own = {"name": "ascend310p", "soc_version": "auto", "chip": "Ascend310P", "cann": "6.0.RC1", "loop": 2}
+        own = {
+            "name": "ascend310p",
+            "soc_version": "auto",
+            "chip": "Ascend310P",
+            "cann": "6.0.RC1",
+            "loop": 2,
+            "stall_minutes": 60,
+        }
         runner = {"tool": "ais_bench", "outfmt": "BIN", "names": "stem"} | keys.pop("runner", {})
         return own | {"devices": [0], "runner": runner} | keys
 

@@ -89,6 +89,7 @@ FAILURES = [
     ({"fail": "E10016"}, "atc: E10016: a name in an option is not in the model .*correct input.name"),
     ({"fail": "E19010"}, "atc: E19010: an operator has no parser in this CANN .*optype .ai.onnx::11::Conv"),
     ({"fail": "crash"}, "atc crashed .*without an error code.*NonMaxSuppression with three or four"),
+    ({"fail": "killed"}, r"atc was killed; mostly for memory: run fewer jobs at once \(--cores\)"),
     ({"fail": "no_om"}, "status 0 and wrote no .om; is the disk full"),
 ]
 
@@ -119,6 +120,18 @@ def test_failures_become_cause_and_remedy(tools, graph, model, backend, tmp_path
 )
 def test_what_atc_says_is_understood(said, status, expected):
     assert expected in atc.diagnosis(said, status)
+
+
+def test_an_atc_that_says_nothing_for_too_long_is_ended(tools, graph, model, backend, tmp_path):
+    tools(fail="hang")
+    with pytest.raises(
+        Failure, match=r"atc said nothing for 0\.01 minutes after '\[SIMULATOR\] .*raise stall_minutes"
+    ) as end:
+        ascend.compile_model(graph, model, backend(stall_minutes=0.01), tmp_path / "results" / "model.om")
+    log = tmp_path / "results" / "model.atc.log"
+    assert f"the log is {log}" in str(end.value)
+    assert "[SIMULATOR]" in log.read_text()
+    assert list(log.parent.iterdir()) == [log]
 
 
 def test_an_om_of_a_full_disk_is_not_taken(tools, graph, model, backend, tmp_path):

@@ -34,7 +34,9 @@ def inputs(tmp_path) -> list[tuple[dict, Path]]:
 def infer(tools, graph, model, backend, inputs, tmp_path):
     """Compiles the tiny network, runs all images, and gives their outputs by file."""
 
-    def run(build: dict | None = None, fail: str = "", **keys) -> dict[str, list[np.ndarray]]:
+    def run(
+        build: dict | None = None, fail: str = "", stall_minutes: float = 60, **keys
+    ) -> dict[str, list[np.ndarray]]:
         machine = build or {}
         tools(**machine)
         own = backend(**keys)
@@ -42,6 +44,7 @@ def infer(tools, graph, model, backend, inputs, tmp_path):
         compiler.compile_model(graph, model, own, compiled)
         if fail:
             tools(fail=fail, **machine)
+        own["stall_minutes"] = stall_minutes
         found = {}
         (tmp_path / "place").mkdir(exist_ok=True)
         backend_ascend.infer(
@@ -119,6 +122,19 @@ def test_a_model_for_another_chip_is_explained(infer, tool):
 
 
 @pytest.mark.parametrize("tool", ["ais_bench", "msame", "benchmark"])
+def test_a_runner_that_says_nothing_for_too_long_is_ended(infer, tmp_path, tool):
+    with pytest.raises(Failure, match=r"said nothing for 0\.02 minutes after '\[SIMULATOR\] .*raise stall_minutes"):
+        infer(fail="hang", stall_minutes=0.02, runner={"tool": tool})
+    assert list((tmp_path / "place").iterdir()) == []
+
+
+@pytest.mark.parametrize("tool", ["ais_bench", "msame", "benchmark"])
+def test_a_runner_that_was_killed_is_out_of_memory_most_likely(infer, tool):
+    with pytest.raises(Failure, match=r"was killed; mostly for memory: run fewer jobs at once \(--cores\)"):
+        infer(fail="killed", runner={"tool": tool})
+
+
+@pytest.mark.parametrize("tool", ["ais_bench", "msame", "benchmark"])
 def test_a_device_that_is_not_there_is_explained(infer, tool):
     with pytest.raises(Failure, match="open device 7 failed"):
         infer(runner={"tool": tool}, devices=[7], soc_version="Ascend310P3")
@@ -186,6 +202,14 @@ def test_a_tool_that_says_nothing_of_its_speed_has_failed(tools, graph, model, b
     own = backend(runner={"tool": "msame", "command": ["echo"]}, soc_version="Ascend310P3")
     compiler.compile_model(graph, model, own, tmp_path / "model.om")
     with pytest.raises(Failure, match="says nothing of its speed"):
+        backend_ascend.measure(tmp_path / "model.om", model, own, threads=1)
+
+
+def test_a_measurement_that_says_nothing_for_too_long_is_ended(tools, graph, model, backend, tmp_path):
+    own = backend(runner={"tool": "msame"}, devices=[0, 1], stall_minutes=0.02)
+    compiler.compile_model(graph, model, own, tmp_path / "model.om")
+    tools(fail="hang")
+    with pytest.raises(Failure, match=r"msame said nothing for 0\.02 minutes"):
         backend_ascend.measure(tmp_path / "model.om", model, own, threads=1)
 
 

@@ -6,11 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from detport import config
 from detport.decoders import rfcn as decoder
 from detport.metrics import voc
 from parity import difference, read_case
 
 CASE = "rfcn"
+MODEL_YAML = config.ROOT / "config" / "models" / "rfcn.yaml"
 OUTPUTS = ["rois", "cls_prob", "bbox_pred"]
 
 
@@ -65,10 +67,15 @@ def test_result_files(detections) -> None:
             rows.append(
                 {"image_id": name, "category_id": int(label), "bbox": [x1, y1, x2 - x1, y2 - y1], "score": score}
             )
-    files = voc.comp4({name: [] for name in case["images"]}, rows, case["classes"][1:])
+    files = voc.comp4({name: [] for name in case["images"]}, rows, settings(case["classes"]))
     assert case["result_lines"]
     for name, lines in case["result_lines"].items():
         assert files[name][: len(lines)] == lines
+
+
+def settings(classes: list[str]) -> dict:
+    """The published model's rules for its classes, of which the first is the background."""
+    return config.load_model(MODEL_YAML, "evaluate")["metric"] | {"classes": classes[1:]}
 
 
 def truth(case: dict) -> dict[str, list[dict]]:
@@ -86,9 +93,10 @@ def test_evaluation(detections) -> None:
         for name, found in case["detections"].items()
         for image, score, x1, y1, x2, y2 in found
     ]
-    files = voc.comp4(truth(case), rows, classes)
+    rules = settings(detections[0]["classes"])
+    files = voc.comp4(truth(case), rows, rules)
     assert {name: files[name] for name in case["lines"]} == case["lines"]
-    figures = voc.score(truth(case), rows, classes)
+    figures = voc.score(truth(case), rows, rules)
     for metric, key in (("voc07", "ap07"), ("voc_area", "ap_area")):
         expected = {name: entry[key] for name, entry in case["ap"].items()}
         found = figures[metric]["per_class"]
@@ -103,6 +111,7 @@ def test_evaluation(detections) -> None:
 
 def test_evaluation_of_equal_scores(detections) -> None:
     case = detections[0]["voc_eval"]
-    figures = voc.score_files(truth(case), case["ties"]["lines"])
+    rules = settings(detections[0]["classes"])
+    figures = voc.score_files(truth(case), case["ties"]["lines"], rules["iou_threshold"])
     for metric, key in (("voc07", "ap07"), ("voc_area", "ap_area")):
         assert figures[metric]["per_class"] == pytest.approx(case["ties"][key], abs=1e-12)

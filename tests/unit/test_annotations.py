@@ -174,15 +174,17 @@ def test_the_ends_of_the_ids_are_scored(tmp_path, identity):
     assert found["segm"]["AP"] == pytest.approx(1)
 
 
-@pytest.mark.parametrize("masks", [True, False])
-def test_masks_are_checked_before_inference_where_they_are_scored(tmp_path, masks):
+@pytest.mark.parametrize("iou_types", [["bbox", "segm"], ["bbox"]])
+def test_masks_are_checked_before_inference_where_they_are_scored(tmp_path, iou_types):
     path = tmp_path / "truth.json"
     path.write_text(json.dumps(truth(segmentation=[[1, 2]])))
-    if masks:
+    assert len(coco.index_rows({"annotations": path})) == 2
+    settings = SETTINGS | {"iou_types": iou_types}
+    if "segm" in iou_types:
         with pytest.raises(UsageError, match=r"annotations\[0\]\.segmentation"):
-            coco.index_rows({"annotations": path}, masks)
+            metric.check(path, [1, 2], [], settings)
     else:
-        assert len(coco.index_rows({"annotations": path}, masks)) == 2
+        metric.check(path, [1, 2], [], settings)
 
 
 @hypothesis.given(strategies.lists(strategies.booleans(), min_size=12, max_size=12))

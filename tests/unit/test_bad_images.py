@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
 
-from detport import images
+import odd_jpegs
+from detport import images, jpeg
 
 DECODERS = ("pillow", "opencv")
 
@@ -206,3 +207,37 @@ def test_what_is_no_whole_image_is_refused(tmp_path, kind, decoder):
     path.write_bytes(broken(kind))
     with pytest.raises(images.BadImage, match="cannot be decoded"):
         images.decode(path, decoder, (40, 30))
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_a_jpeg_of_12_bits_is_called_so(tmp_path, decoder):
+    (tmp_path / "a.jpg").write_bytes(odd_jpegs.of_12_bits(30, 40, 3000))
+    with pytest.raises(images.BadImage, match=r"it is a JPEG of 12 bits per sample; save it with 8 bits"):
+        images.decode(tmp_path / "a.jpg", decoder, (40, 30))
+
+
+def test_a_lossless_jpeg_is_read_where_both_decoders_can_and_else_called_so(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (30, 40, 3), np.uint8)
+    (tmp_path / "a.jpg").write_bytes(odd_jpegs.lossless(pixels))
+    images.check(tmp_path / "a.jpg", 40, 30)
+    for decoder in DECODERS:
+        np.testing.assert_array_equal(images.decode(tmp_path / "a.jpg", decoder, (40, 30)), pixels)
+    (tmp_path / "grey.jpg").write_bytes(odd_jpegs.lossless(pixels[:, :, :1]))
+    with pytest.raises(
+        images.BadImage, match=r"by OpenCV: it is a lossless JPEG; save it as PNG or as an ordinary JPEG"
+    ):
+        images.check(tmp_path / "grey.jpg", 40, 30)
+
+
+@pytest.mark.parametrize(
+    ("marker", "expected"),
+    [(0xC5, "hierarchical"), (0xF7, "JPEG-LS"), (0xC0, None), (0xC2, None), (0xC9, None), (0xDA, None)],
+)
+def test_the_kind_of_a_jpeg_is_read_from_its_header(tmp_path, marker, expected):
+    comment, frame = odd_jpegs.segment(0xFE, b"x" * 300), odd_jpegs.segment(marker, b"\x08 and so on")
+    (tmp_path / "a.jpg").write_bytes(b"\xff\xd8" + comment + frame)
+    found = jpeg.oddity(tmp_path / "a.jpg")
+    assert found is None if expected is None else expected in found
+    for cut in range(5):
+        (tmp_path / "a.jpg").write_bytes((b"\xff\xd8" + frame)[:cut])
+        assert jpeg.oddity(tmp_path / "a.jpg") is None

@@ -107,11 +107,33 @@ def test_plain_pickle_with_code_is_refused(tmp_path, protocol):
     assert not canary.exists()
 
 
-def test_torchscript_is_refused_with_advice_of_our_own(tmp_path):
-    path = tmp_path / "w.pth"
-    torch.jit.script(torch.nn.Linear(2, 2)).save(str(path))
-    with pytest.raises(Failure, match=r"a TorchScript archive, which is code; ask its author for a state_dict"):
+def test_torchscript_is_refused_with_the_line_that_takes_its_tensors_out(tmp_path):
+    path = tmp_path / "w.pt"
+    scripted = torch.nn.Linear(2, 2)
+    torch.jit.script(scripted).save(str(path))
+    with pytest.raises(
+        Failure, match=r"w\.pt: a TorchScript archive, which is code\. If you trust it, .*checkpoint\.file"
+    ) as told:
         checkpoints.read(path, "model", "")
+    line = re.search(r"torch\.save\(.*NEW\)", str(told.value))[0]
+    exec(line, {"torch": torch, "FILE": path, "NEW": tmp_path / "new.pth"})  # noqa: S102 - the advice, tried out
+    found = checkpoints.read(tmp_path / "new.pth", None, "")
+    assert torch.equal(found["weight"], scripted.weight)
+
+
+QUANTIZED = (
+    "name the float checkpoint that it was made from under checkpoint.file, or export the quantized model to ONNX"
+)
+
+
+def test_weights_that_pytorch_has_quantized_are_refused_with_the_two_ways_out(tmp_path):
+    """The state of torch.ao.quantization: dynamic quantization packs weights, static keeps quantized tensors."""
+    packed = {"0.scale": torch.tensor(1.0), "0._packed_params.dtype": torch.qint8}
+    static = {"0.weight": torch.quantize_per_tensor(torch.ones(3), 0.1, 0, torch.qint8)}
+    for state, key in ((packed, "0._packed_params.dtype"), (static, "0.weight")):
+        path = saved(tmp_path / "w.pth", state)
+        with pytest.raises(Failure, match=f"'(module.)?{key}' is quantized; {QUANTIZED}"):
+            checkpoints.convert(path, SETTINGS, tmp_path / "w.safetensors")
 
 
 def test_a_page_is_not_called_code(tmp_path):

@@ -10,9 +10,14 @@ MODEL = config.load(config.ROOT / "config" / "models" / "retinamask.yaml", "mode
 BACKEND = config.load_backend(config.ROOT / "config" / "backends" / "onnxruntime.yaml")
 
 
+def plugins(stage: str, backend: dict = BACKEND) -> list[str]:
+    return config.plugins(config.visible(MODEL, stage, backend), backend, stage)
+
+
 def digests() -> dict[str, str]:
-    code.imports.cache_clear()
-    return {stage: code.digest(f"{stage}.py", config.plugins(MODEL, BACKEND, stage)) for stage in config.STAGES}
+    for cached in (code.imports, code.statements, code.tree):
+        cached.cache_clear()
+    return {stage: code.digest(code.closure(f"{stage}.py", plugins(stage))) for stage in config.STAGES}
 
 
 @pytest.fixture
@@ -20,7 +25,9 @@ def own_scripts(tmp_path, monkeypatch):
     copy = tmp_path / "scripts"
     shutil.copytree(code.SCRIPTS, copy, ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setattr(code, "SCRIPTS", copy)
-    return copy
+    yield copy
+    for cached in (code.imports, code.statements, code.tree, code.pins, code.version):
+        cached.cache_clear()
 
 
 @pytest.mark.parametrize(
@@ -47,18 +54,18 @@ def own_scripts(tmp_path, monkeypatch):
 def test_edit_changes_the_digest_of_its_users(own_scripts, edited, stages):
     before = digests()
     with (own_scripts / edited).open("a") as file:
-        file.write("\n# edited\n")
+        file.write("\nEDITED = True\n")
     after = digests()
     assert {stage for stage in before if before[stage] != after[stage]} == stages
 
 
 def test_a_patch_is_of_the_models_and_backends_that_declare_it():
     backend = config.load_backend(config.ROOT / "config" / "backends" / "ascend310p.yaml")
-    assert config.plugins(MODEL, backend, "patch") == ["detport.graph.patches.cast_roi_concat_to_float16"]
-    assert config.plugins(MODEL, BACKEND, "patch") == []
+    assert plugins("patch", backend) == ["detport.graph.patches.cast_roi_concat_to_float16"]
+    assert plugins("patch") == []
 
 
 def test_eager_pytorch_tracks_the_network():
     backend = config.load_backend(config.ROOT / "config" / "backends" / "pytorch.yaml")
-    files = code.closure([code.module_file(name) for name in config.plugins(MODEL, backend, "infer")])
+    files = code.closure("infer.py", plugins("infer", backend))
     assert {path.name for path in files} >= {"pytorch.py", "retinamask.py", "blocks.py", "roi_align.py"}

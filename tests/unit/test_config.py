@@ -60,6 +60,53 @@ def test_mistakes_are_named(tmp_path, old, new, expected):
         assert part in message
 
 
+BASE = """models: [m]
+datasets:
+  a: {kind: coco, images: here, annotations: a.json, shards: 1}
+  b: {kind: coco, images: here, annotations: b.json, shards: 1}
+"""
+
+
+def overlaid(tmp_path: Path, text: str) -> list[Path]:
+    """A configuration, and a file over it."""
+    paths = [tmp_path / "config.yaml", tmp_path / "overlay.yaml"]
+    for path, content in zip(paths, (BASE, text), strict=True):
+        path.write_text(content)
+    return paths
+
+
+def test_a_file_over_the_configuration_may_say_as_little_as_one_folder(tmp_path):
+    paths = overlaid(tmp_path, "datasets: {b: {images: there}}\n")
+    assert config.load_configuration(paths)["models"] == ["m"]
+    assert config.load_configuration(paths)["datasets"]["b"]["annotations"] == "b.json"
+    assert config.load_dataset(paths, "b")["images"] == "there"
+    assert config.load_dataset(paths, "a")["images"] == "here"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            "datasets:\n  b: {imagess: there}\n",
+            r"overlay\.yaml:2: datasets\.b\.imagess: unknown key; did you mean 'images'",
+        ),
+        ("modells: [m]\n", r"overlay\.yaml:1: modells: unknown key; did you mean 'models'"),
+        ("models: [m]\nmodels: [m]\n", r"overlay\.yaml:2: models: the key is there twice"),
+        ("datasets:\n  c: {images: there}\n", r"overlay\.yaml:2: datasets\.c: missing key 'kind'"),
+        ("- models\n", r"overlay\.yaml: expected keys of a configuration"),
+        ("models: [\n", r"overlay\.yaml:2: not valid YAML"),
+    ],
+)
+def test_a_mistake_in_it_names_the_file(tmp_path, text, expected):
+    with pytest.raises(UsageError, match=expected):
+        config.load_configuration(overlaid(tmp_path, text))
+
+
+def test_a_dataset_that_no_file_has_is_named(tmp_path):
+    with pytest.raises(UsageError, match=r"config\.yaml: datasets\.c: no such dataset; expected one of a, b"):
+        config.load_dataset(overlaid(tmp_path, "datasets: {b: {images: there}}\n"), "c")
+
+
 def test_line_number_is_that_of_the_key(tmp_path):
     path = edited(tmp_path, "  height: 1344", "  heigth: 1344")
     line = 1 + path.read_text().splitlines().index(next(x for x in path.read_text().splitlines() if "heigth" in x))
@@ -279,7 +326,7 @@ def test_devices_decide_the_chip_where_it_is_auto():
     model = config.load(config.ROOT / "config" / "models" / "retinamask.yaml", "model")
     for name, again in (("ascend310p", True), ("ascend310", False)):
         backend = config.load_backend(config.ROOT / "config" / "backends" / f"{name}.yaml")
-        one, other = (config.settings_text(model, backend | {"devices": ids}, "compile") for ids in ([0], [4]))
+        one, other = (config.settings(model, backend | {"devices": ids}, "compile") for ids in ([0], [4]))
         assert (one != other) is again
 
 
@@ -412,7 +459,7 @@ def test_a_family_marks_which_stage_reads_which_of_its_keys():
         key: {
             stage
             for stage in config.STAGES
-            if config.settings_text(model, backend, stage) != config.settings_text(model, backend | {key: "x"}, stage)
+            if config.settings(model, backend, stage) != config.settings(model, backend | {key: "x"}, stage)
         }
         for key in ("title", "atc", "runner", "loop", "cann")
     }

@@ -63,9 +63,9 @@ WITHOUT_TORCH = {
 
 @pytest.mark.parametrize("script", WITHOUT_TORCH)
 def test_what_these_stages_import_is_pinned_without_torch(script):
-    plugins = [code.module_file(f"detport.{name}") for name in WITHOUT_TORCH[script]]
+    files = code.closure(script, [f"detport.{name}" for name in WITHOUT_TORCH[script]])
     imported = set()
-    for path in code.closure([code.SCRIPTS / script, *plugins]):
+    for path in files | {code.module_file(name) for name in code.PLUMBING}:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Import):
                 imported.update(alias.name.partition(".")[0] for alias in node.names)

@@ -1,6 +1,9 @@
 """Outputs are whole or not there."""
 
+import contextlib
+import errno
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -40,6 +43,77 @@ def test_a_folder_replaces_an_older_one(tmp_path):
     with files.atomic(path, directory=True) as partial:
         (partial / "fresh.bin").touch()
     assert [file.name for file in path.iterdir()] == ["fresh.bin"]
+
+
+@pytest.fixture
+def calls(monkeypatch, tmp_path) -> list[tuple[str, str]]:
+    """What is put to disk and what is renamed, in order; temporary names without host and process."""
+    found = []
+
+    def name(path: Path) -> str:
+        relative = str(path.relative_to(tmp_path))
+        return re.sub(r"\.(\w+)\.[^/]*\.partial", r"\1.partial", relative)
+
+    fsync, replace = os.fsync, os.replace
+
+    def recorded_fsync(number: int) -> None:
+        found.append(("fsync", name(Path(f"/proc/self/fd/{number}").readlink())))
+        fsync(number)
+
+    def recorded_replace(source: Path, target: Path) -> None:
+        found.append(("rename", f"{name(Path(source))} to {name(Path(target))}"))
+        replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", recorded_fsync)
+    monkeypatch.setattr(os, "replace", recorded_replace)
+    return found
+
+
+def test_a_file_is_on_disk_before_it_has_its_name_and_its_name_when_the_block_ends(calls, tmp_path):
+    with files.atomic(tmp_path / "x") as partial:
+        partial.write_text("whole")
+    assert calls == [("fsync", "x.partial"), ("rename", "x.partial to x"), ("fsync", ".")]
+
+
+def test_everything_in_a_folder_is_on_disk_before_it_has_its_name(calls, tmp_path):
+    (tmp_path / "x").mkdir()
+    with files.atomic(tmp_path / "x", directory=True) as partial:
+        (partial / "deep").mkdir()
+        (partial / "deep" / "a").touch()
+        (partial / "b").touch()
+    before = {("fsync", f"x.partial{name}") for name in ("/deep/a", "/deep", "/b", "")}
+    assert set(calls[:4]) == before
+    assert calls[4:] == [("rename", "x.partial to x"), ("fsync", ".")]
+
+
+def test_what_is_scratch_is_not_waited_for(calls, tmp_path):
+    with files.atomic(tmp_path / "x", directory=True, durable=False) as partial:
+        (partial / "a").touch()
+    assert calls == [("rename", "x.partial to x")]
+
+
+def test_a_failure_puts_nothing_to_disk(calls, tmp_path):
+    with pytest.raises(RuntimeError), files.atomic(tmp_path / "x") as partial:
+        partial.write_text("half")
+        raise RuntimeError
+    assert calls == []
+
+
+@pytest.mark.parametrize(
+    ("code", "folder", "fatal"),
+    [(errno.EINVAL, True, False), (errno.EINVAL, False, True), (errno.EIO, True, True)],
+)
+def test_only_a_file_system_that_cannot_put_folders_to_disk_is_forgiven(monkeypatch, tmp_path, code, folder, fatal):
+    def fsync(number: int) -> None:
+        if Path(f"/proc/self/fd/{number}").resolve().is_dir() == folder:
+            raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    expected = pytest.raises(OSError, match=os.strerror(code)) if fatal else contextlib.nullcontext()
+    with expected as error:
+        files.write_json(tmp_path / "x.json", {})
+    if fatal:
+        assert error.value.filename == str(tmp_path / "x.json")
 
 
 def test_leftovers_of_dead_processes_are_removed_and_of_live_ones_kept(tmp_path):

@@ -7,7 +7,10 @@ import hypothesis
 import pytest
 from hypothesis import strategies
 
-from detport import shards
+import decode
+import infer
+import preprocess
+from detport import config, detections, shards
 from detport.errors import Failure, UsageError
 
 
@@ -17,6 +20,42 @@ def test_shards_are_contiguous_and_complete(images, count):
     parts = [shards.part(rows, k, count) for k in range(count)]
     assert [row for part in parts for row in part] == rows
     assert max(map(len, parts)) - min(map(len, parts)) <= 1
+
+
+@pytest.mark.parametrize(
+    ("images", "count"), [(0, 1), (1, 1), (16, 1), (17, 2), (80, 5), (5000, 313), (118_287, 7393), (10**7, shards.MOST)]
+)
+def test_shards_that_nobody_chose(images, count):
+    """About sixteen images each, whatever machine and model."""
+    assert shards.default_count(images) == count
+    assert shards.advice(images, count) is None
+
+
+def test_no_more_shards_than_the_schema_takes():
+    dataset = config.schema_of("config")["properties"]["datasets"]["additionalProperties"]
+    assert dataset["properties"]["shards"]["maximum"] == shards.MOST
+    assert (
+        config.check(
+            {"models": ["m"], "datasets": {"d": {"kind": "coco", "images": "i", "annotations": "a"}}}, "config", "c"
+        )["datasets"]["d"]["shards"]
+        is None
+    )
+
+
+@pytest.mark.parametrize(
+    ("images", "count", "expected"),
+    [
+        (5000, 500, None),
+        (8, 8, None),
+        (8, 9, "9 shards of 8 images: 1 will be empty; without the key there are 1"),
+        (400, 100, None),
+        (399, 100, "100 shards of 399 images: so many jobs take longer to start than to run; without the key there"),
+        (0, 500, None),  # the annotations are not there yet
+    ],
+)
+def test_numbers_of_shards_that_are_no_use(images, count, expected):
+    found = shards.advice(images, count)
+    assert found is None if expected is None else found.startswith(expected)
 
 
 def test_index_round_trip(tmp_path):
@@ -79,3 +118,22 @@ def test_what_a_stage_needs_of_every_image_is_asked_for(tmp_path):
     assert shards.read_shard(tmp_path, needed=("width",))["images"] == [entry]
     with pytest.raises(Failure, match=r"shard\.json: 'a\.jpg' has no scale, canvas; make the shard again"):
         shards.read_shard(tmp_path, needed=("width", "scale", "canvas"))
+
+
+def test_an_empty_shard_goes_through_the_stages(tmp_path, monkeypatch):
+    """More shards than images: the first of three shards of two images holds none."""
+    monkeypatch.chdir(config.ROOT / "demo")
+    rows = [{"image_id": i, "file": f"{i}.jpg", "width": 8, "height": 8, "bytes": 1, "sha256": ""} for i in (1, 2)]
+    shards.write_index(tmp_path / "index.tsv", rows)
+    model, shard, outputs = "config/models/gfocalv2.yaml", tmp_path / "shard", tmp_path / "outputs"
+    backend, compiled = config.ROOT / "config" / "backends" / "onnxruntime.yaml", tmp_path / "model.onnx"
+    compiled.touch()
+
+    def stage(module, **flags):
+        module.main([str(word) for key, value in flags.items() for word in (f"--{key}", value)])
+
+    stage(preprocess, model=model, index=tmp_path / "index.tsv", images=tmp_path, shard="0/3", output=shard)
+    stage(infer, model=model, backend=backend, compiled=compiled, shard=shard, output=outputs)
+    stage(decode, model=model, shard=shard, outputs=outputs, output=tmp_path / "found.json.gz")
+    found = detections.read(tmp_path / "found.json.gz")
+    assert (found["images"], found["detections"], found["skipped"]) == ([], [], [])

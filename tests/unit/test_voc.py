@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from detport.config import ROOT, load
 from detport.datasets import voc as dataset
 from detport.errors import Failure, UsageError
 from detport.metrics import voc as metric
@@ -145,6 +146,11 @@ def test_fractions_of_later_years_stay_fractions(tmp_path: Path) -> None:
     assert dataset.read_annotation(path)["objects"][0]["box"] == [45.5, 1, 100, 120]
 
 
+def rules(*classes: str, rounding: str = "files", iou_threshold: float = 0.5) -> dict:
+    """Settings of the metric."""
+    return {"kind": "voc", "classes": list(classes), "rounding": rounding, "iou_threshold": iou_threshold}
+
+
 def row(image: str | int, category: int, score: float, *corners: float) -> dict:
     x1, y1, x2, y2 = corners
     return {"image_id": image, "category_id": category, "bbox": [x1, y1, x2 - x1, y2 - y1], "score": score}
@@ -158,22 +164,23 @@ def test_result_files(tmp_path: Path) -> None:
         row("b", 1, 0.7, 9.96, 1, 20, 30),
         row("a", 2, 1.0, 0, 0, 1, 1),
     ]
-    files = metric.comp4({"b": [], "a": []}, rows, ["cat", "dog", "cow"])
+    settings = rules("cat", "dog", "cow")
+    files = metric.comp4({"b": [], "a": []}, rows, settings)
     assert files == {
         "cat": ["b 0.700 11.0 2.0 21.0 31.0", "b 0.250 1.0 1.0 10.0 10.0", "a 0.123 1.1 2.0 3.0 4.0"],
         "dog": ["a 1.000 1.0 1.0 2.0 2.0"],
         "cow": [],
     }
-    metric.write_results(tmp_path / "out", ["b", "a"], rows, {"classes": ["cat", "dog", "cow"]}, "test")
+    metric.write_results(tmp_path / "out", ["b", "a"], rows, settings, "test")
     written = {path.name: path.read_text(encoding="utf-8").splitlines() for path in (tmp_path / "out").iterdir()}
     assert written == {f"comp4_det_test_{name}.txt": lines for name, lines in files.items()}
 
 
 def test_rows_that_cannot_be_scored() -> None:
     with pytest.raises(Failure, match="'c' has detections but is not in the image set"):
-        metric.score({"a": []}, [row("c", 1, 0.5, 0, 0, 1, 1)], ["cat"])
+        metric.score({"a": []}, [row("c", 1, 0.5, 0, 0, 1, 1)], rules("cat"))
     with pytest.raises(Failure, match=r"category 2 is not in 1\.\.1"):
-        metric.score({"a": []}, [row("a", 2, 0.5, 0, 0, 1, 1)], ["cat"])
+        metric.score({"a": []}, [row("a", 2, 0.5, 0, 0, 1, 1)], rules("cat"))
 
 
 float32 = st.floats(-200, 2000, width=32)
@@ -181,10 +188,40 @@ float32 = st.floats(-200, 2000, width=32)
 
 @given(st.tuples(float32, float32, float32, float32))
 def test_corners_survive_width_and_height(corners: tuple) -> None:
-    """x + w is the float32 corner that the network gave, so its rounding to 1 decimal cannot change."""
-    x1, y1, x2, y2 = corners
-    _, x, y, right, bottom = metric.comp4({"a": []}, [row("a", 1, 0.5, *corners)], ["cat"])["cat"][0].rsplit(" ", 4)
-    assert [x, y, right, bottom] == [f"{value + 1:.1f}" for value in (x1, y1, x2, y2)]
+    """x + w is the float32 corner that the network gave, so its rounding to 1 decimal cannot change; and without
+    rounding the line holds every digit."""
+    found = [row("a", 1, 0.5, *corners)]
+    x, y, width, height = found[0]["bbox"]
+    (rounded,) = metric.comp4({"a": []}, found, rules("cat"))["cat"]
+    assert rounded.split()[2:] == [f"{value + 1:.1f}" for value in corners]
+    (whole,) = metric.comp4({"a": []}, found, rules("cat", rounding="none"))["cat"]
+    assert [float(value) for value in whole.split()[2:]] == [value + 1 for value in (x, y, x + width, y + height)]
+
+
+def test_rounding_of_result_files_moves_figures() -> None:
+    """Two scores that differ in the fourth decimal: rounded, the false detection comes first, as in the file."""
+    truth = {"a": [], "b": objects((1, 1, 10, 10))}
+    rows = [row("a", 1, 0.7001, 0, 0, 9, 9), row("b", 1, 0.7004, 0, 0, 9, 9)]
+    figures = [metric.score(truth, rows, rules("cat", rounding=how))["voc_area"]["mAP"] for how in ("none", "files")]
+    assert figures == [1.0, 0.5]
+
+
+@pytest.mark.parametrize(("iou_threshold", "expected"), [(0.49, 1.0), (0.5, 0.0)])
+def test_a_detection_must_overlap_by_more_than_the_threshold(iou_threshold: float, expected: float) -> None:
+    figures = metric.score(
+        {"a": objects((1, 1, 10, 10))}, [row("a", 1, 0.5, 0, 0, 9, 4)], rules("cat", iou_threshold=iou_threshold)
+    )
+    assert figures["voc_area"]["mAP"] == expected
+
+
+@pytest.mark.parametrize("folder", ["config", "demo/config"])
+def test_only_rfcn_rounds(tmp_path: Path, folder: str) -> None:
+    """The figures published for it come from result files; any other model's are computed from all digits."""
+    path = ROOT / folder / "models" / "rfcn.yaml"
+    settings = load(path, "model")["metric"]
+    assert (settings["rounding"], settings["iou_threshold"]) == ("files", 0.5)
+    (tmp_path / "m.yaml").write_text(path.read_text().replace("  rounding: files", "  "))
+    assert load(tmp_path / "m.yaml", "model")["metric"] == settings | {"rounding": "none"}
 
 
 def objects(*boxes: tuple, difficult: tuple = ()) -> list[dict]:
@@ -192,7 +229,7 @@ def objects(*boxes: tuple, difficult: tuple = ()) -> list[dict]:
 
 
 def curve(truth: dict, *lines: str) -> tuple[list[float], list[float]]:
-    precision, recall = metric.precision_recall(truth, "cat", list(lines))
+    precision, recall = metric.precision_recall(truth, "cat", list(lines), 0.5)
     return precision.tolist(), recall.tolist()
 
 
@@ -233,7 +270,7 @@ def test_area_takes_the_best_precision_at_each_recall() -> None:
 
 def test_classes_without_objects_or_detections() -> None:
     truth = {"a": objects((1, 1, 10, 10))}
-    figures = metric.score(truth, [row("a", 2, 0.5, 0, 0, 9, 9)], ["cat", "dog", "cow"])
+    figures = metric.score(truth, [row("a", 2, 0.5, 0, 0, 9, 9)], rules("cat", "dog", "cow"))
     assert figures == {
         "voc07": {"mAP": 0.0, "per_class": {"cat": 0.0, "dog": 0.0, "cow": 0.0}},
         "voc_area": {"mAP": None, "per_class": {"cat": 0.0, "dog": None, "cow": 0.0}},
@@ -247,11 +284,11 @@ def test_perfect_detections() -> None:
         for image, found in truth.items()
         for x1, y1, x2, y2 in (each["box"] for each in found)
     ]
-    figures = metric.score(truth, rows, ["cat"])
+    figures = metric.score(truth, rows, rules("cat"))
     assert figures["voc07"]["mAP"] == pytest.approx(1) and figures["voc_area"]["mAP"] == pytest.approx(1)
 
 
-SETTINGS = {"kind": "voc", "classes": ["dog", "person"]}
+SETTINGS = rules("dog", "person")
 
 
 def test_evaluate_reads_the_annotations_of_the_given_images(config: dict) -> None:
@@ -268,7 +305,7 @@ def test_evaluate_reads_the_annotations_of_the_given_images(config: dict) -> Non
 def test_a_class_that_the_metric_does_not_list_is_refused(config: dict) -> None:
     """Its objects would never be found missing."""
     with pytest.raises(UsageError, match=r"000003\.xml: has a 'dog', which metric\.classes does not list"):
-        metric.evaluate(Path(config["annotations"]), ["000012", "000003"], [], {"classes": ["person"]}, False)
+        metric.evaluate(Path(config["annotations"]), ["000012", "000003"], [], rules("person"), False)
 
 
 def test_figures_that_are_not_defined_are_said_to_be_so() -> None:
@@ -277,7 +314,9 @@ def test_figures_that_are_not_defined_are_said_to_be_so() -> None:
         "voc_area": {"mAP": None, "per_class": {"dog": 0.5, "person": None}},
     }
     means, per_class = metric.tables(figures, SETTINGS)
-    assert [row[-1] for row in means["rows"]] == [0.25, None]
+    assert [row[-2:] for row in means["rows"]] == [["0.50", 0.25], ["0.50", None]]
+    assert means["notes"][0].endswith("(metric.rounding: files)")
+    assert "notes" not in metric.tables(figures, SETTINGS | {"rounding": "none"})[0]
     assert per_class["rows"] == [["dog", 0.5, 0.5], ["person", 0.0, None]]
     assert per_class["notes"][0].startswith("-: not defined")
 

@@ -4,12 +4,12 @@ import re
 import shlex
 import shutil
 import signal
-import subprocess
 from pathlib import Path
 
 import onnx
 
 from detport import schemas
+from detport.ascend import tools
 from detport.errors import Failure, UsageError
 from detport.files import atomic, scratch
 
@@ -132,7 +132,7 @@ def description(om: Path) -> Path:
     return om.with_name(f"{om.name}.json")
 
 
-def run(arguments: list[str], graph: Path, name: str, log: Path, output: Path, aipp: str | None) -> str:
+def run(arguments: list[str], graph: Path, name: str, log: Path, output: Path, aipp: str | None, minutes: float) -> str:
     """Run atc on a copy of the graph in a scratch folder, keep all it says in `log`, move the .om to `output`.
 
     Returns what it said. kernel_meta, fusion_result.json and other litter go away with the folder.
@@ -140,23 +140,21 @@ def run(arguments: list[str], graph: Path, name: str, log: Path, output: Path, a
     with scratch(output) as folder:
         shutil.copyfile(graph, folder / f"{name}.onnx")
         if aipp is not None:
-            (folder / AIPP).write_text(aipp)
+            (folder / AIPP).write_text(aipp, encoding="utf-8")
         shown = shlex.join(arguments)
         log.parent.mkdir(parents=True, exist_ok=True)
-        with log.open("w", encoding="utf-8") as file:
+        with log.open("w", encoding="utf-8", buffering=1) as file:
             file.write(f"$ {shown}\n{aipp or ''}")
-            file.flush()
             try:
-                done = subprocess.run(arguments, cwd=folder, stdout=file, stderr=subprocess.STDOUT, check=False)
+                status, said = tools.run(arguments, folder, minutes, log, file.write)
             except FileNotFoundError as error:
                 raise UsageError(
                     "atc is not on the PATH; source /usr/local/Ascend/ascend-toolkit/set_env.sh of the CANN toolkit"
                 ) from error
-        said = log.read_text(encoding="utf-8", errors="replace")
         made = folder / f"{name}.om"
         full = "No space left" in said
-        if done.returncode or full or not made.is_file() or made.stat().st_size == 0:
-            raise Failure(f"{diagnosis(said, done.returncode)}; the whole log is {log}")
+        if status or full or not made.is_file() or made.stat().st_size == 0:
+            raise Failure(f"{diagnosis(said, status)}; the whole log is {log}")
         with atomic(output) as partial:
             made.replace(partial)
     return said
@@ -176,8 +174,8 @@ def diagnosis(said: str, status: int) -> str:
             "atc crashed (segmentation fault) without an error code; known causes: NonMaxSuppression with three or"
             " four inputs, too little memory, a graph patched for another backend"
         )
-    if status in (128 + signal.SIGKILL, -signal.SIGKILL):
-        return "atc was killed; mostly for memory: run fewer jobs at once, or on a larger machine"
+    if tools.was_killed(status):
+        return f"atc {tools.KILLED}"
     if status == 0:
         return "atc ended with status 0 and wrote no .om; is the disk full, or the scratch folder not writable?"
     if "cannot open shared object" in said or "libascend_hal" in said:

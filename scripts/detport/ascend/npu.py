@@ -67,7 +67,9 @@ def run_npu_smi() -> str:
     """What `npu-smi info` prints."""
     remedy = "install the driver, run as a user who may use it, or set soc_version in the backend's yaml"
     try:
-        done = subprocess.run(["npu-smi", "info"], capture_output=True, text=True, check=False, timeout=120)
+        done = subprocess.run(
+            ["npu-smi", "info"], capture_output=True, encoding="utf-8", errors="replace", check=False, timeout=120
+        )
     except (FileNotFoundError, subprocess.TimeoutExpired) as error:
         raise UsageError(f"soc_version: auto needs npu-smi, which does not run here ({error}); {remedy}") from error
     if done.returncode or "initialize failed" in done.stdout:
@@ -187,7 +189,7 @@ def toolkit_version() -> str | None:
     """Version of the CANN toolkit that is sourced, as its own file states it; None where none is."""
     for variable in ("ASCEND_TOOLKIT_HOME", "ASCEND_HOME_PATH"):
         for path in sorted(Path(os.environ.get(variable, "/nonexistent")).glob("*-linux/ascend_toolkit_install.info")):
-            for line in path.read_text(errors="replace").splitlines():
+            for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
                 if line.startswith("version="):
                     return line.removeprefix("version=").strip()
     return None

@@ -11,12 +11,11 @@ import platform
 import shlex
 import shutil
 import stat
-import subprocess
 import sys
 from pathlib import Path
-from typing import IO
 
-from detport.ascend import logs
+from detport import cli
+from detport.ascend import logs, tools
 from detport.ascend.npu import Lease
 from detport.errors import Failure, UsageError
 
@@ -84,7 +83,7 @@ def stage(folder: Path, compiled: Path, name: str, inputs: list[tuple[dict, Path
             raise Failure(f"{image['file']!r}: {path} is missing or not {image['bytes']} bytes; make the shard again")
         place(path, folder / BINS / f"{stem}.bin")
         lines.append(f"{i} ./{BINS}/{stem}.bin {size['width']} {size['height']}\n")
-    (folder / INFO).write_text("".join(lines))
+    (folder / INFO).write_text("".join(lines), encoding="utf-8")
     return stems
 
 
@@ -102,34 +101,17 @@ def place(source: Path, target: Path) -> None:
     target.chmod(0o640)
 
 
-def run(arguments: list[str], folder: Path, lease: Lease) -> str:
-    """Run a tool in its scratch folder; its lines go to our log as they come. Returns all it said."""
+def run(arguments: list[str], folder: Path, lease: Lease, minutes: float) -> str:
+    """Run a tool in its scratch folder, for as long as it is never silent for so many minutes; it holds the lock of its
+    device. Its lines go to our log as they come. Returns all it said."""
     print(f"$ {shlex.join(arguments)}", file=sys.stderr, flush=True)
-    said = []
-    with start(arguments, folder, lease, subprocess.PIPE) as process:
-        for line in process.stdout:
-            said.append(line)
-            sys.stderr.write(line)
-    text = "".join(said)
-    require_success(arguments, process.returncode, text)
-    return text
-
-
-def start(arguments: list[str], folder: Path, lease: Lease, said: IO[str] | int) -> subprocess.Popen:
-    """Start a tool that holds the lock of its device as long as it lives; what it says goes to `said`."""
     try:
-        return subprocess.Popen(
-            arguments,
-            cwd=folder,
-            stdout=said,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            pass_fds=(lease.lock,),
-        )
+        status, said = tools.run(arguments, folder, minutes, cli.own_log(), sys.stderr.write, (lease.lock,))
     except (FileNotFoundError, PermissionError) as error:
         remedy = "install it, put it on the PATH, make it executable, or set runner.command in the backend's yaml"
         raise UsageError(f"{arguments[0]}: {error.strerror}; {remedy}") from error
+    require_success(arguments, status, said)
+    return said
 
 
 def require_success(arguments: list[str], status: int, said: str) -> None:
@@ -139,6 +121,8 @@ def require_success(arguments: list[str], status: int, said: str) -> None:
     tool = shlex.join(arguments[:3])
     if "No module named" in said:
         raise UsageError(f"{tool}: {said.strip().splitlines()[-1]}; install the wheels aclruntime and ais_bench")
+    if tools.was_killed(status):
+        raise Failure(f"{tool} {tools.KILLED}")
     raise Failure(f"{tool} ended with status {status}: {complaint(said)}")
 
 

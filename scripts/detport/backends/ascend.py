@@ -1,9 +1,6 @@
 """Ascend: one of three tools runs compiled models on a device, and its own lines tell the speed."""
 
-import contextlib
 import json
-import shlex
-import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -24,7 +21,7 @@ def infer(
     with npu.lease_one(backend["devices"]) as lease, scratch(place / "run") as folder:
         stems = runners.stage(folder, compiled, model["name"], inputs, model["input"])
         arguments = runners.inference_command(backend, model["name"], model["input"], lease.device)
-        said = runners.run(arguments, folder, lease)
+        said = runners.run(arguments, folder, lease, backend["stall_minutes"])
         made = runners.output_folder(folder, tool, lease.device)
         simulated = logs.simulated(said) or outputs.simulated(made)
         pattern = runners.output_pattern(backend)
@@ -61,34 +58,22 @@ def run_together(
     compiled: Path, model: dict, backend: dict, leases: list[npu.Lease]
 ) -> list[tuple[dict, tuple[float, float]]]:
     """Start the tool on every device at the same time; what each says of its speed, and when it began and ended."""
-    with contextlib.ExitStack() as stack:
-        started = []
-        for lease in leases:
-            place = stack.enter_context(scratch(compiled.with_name(f"speed-{lease.device}")))
-            runners.place(compiled, place / f"{model['name']}.om")
-            arguments = runners.speed_command(backend, model["name"], lease.device)
-            cli.log.info("%s", shlex.join(arguments))
-            said = place / "said.txt"
-            with said.open("w") as file:
-                process = stack.enter_context(runners.start(arguments, place, lease, file))
-            started.append((arguments, process, said, time.monotonic()))
-        with ThreadPoolExecutor(len(started)) as pool:
-            ends = list(pool.map(finished, [process for _, process, _, _ in started]))
-        return [
-            (speed(arguments, process.returncode, said.read_text(errors="replace")), (begin, end))
-            for (arguments, process, said, begin), end in zip(started, ends, strict=True)
-        ]
+    with ThreadPoolExecutor(len(leases)) as pool:
+        return list(pool.map(lambda lease: run_alone(compiled, model, backend, lease), leases))
 
 
-def finished(process: subprocess.Popen) -> float:
-    """When a process ends."""
-    process.wait()
-    return time.monotonic()
+def run_alone(compiled: Path, model: dict, backend: dict, lease: npu.Lease) -> tuple[dict, tuple[float, float]]:
+    """What the tool says of its speed on one device, and when it began and ended."""
+    with scratch(compiled.with_name(f"speed-{lease.device}")) as place:
+        runners.place(compiled, place / f"{model['name']}.om")
+        arguments = runners.speed_command(backend, model["name"], lease.device)
+        begin = time.monotonic()
+        said = runners.run(arguments, place, lease, backend["stall_minutes"])
+        return speed(arguments, said), (begin, time.monotonic())
 
 
-def speed(arguments: list[str], status: int, said: str) -> dict:
+def speed(arguments: list[str], said: str) -> dict:
     """What a run says of its speed; a run that says nothing has failed, whatever its status."""
-    runners.require_success(arguments, status, said)
     found = logs.parse(said, logs.BATCH)
     if found is None:
         raise Failure(f"{arguments[0]} says nothing of its speed: {runners.complaint(said)}")

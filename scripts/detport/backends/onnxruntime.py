@@ -68,6 +68,11 @@ def open_session(path: Path, backend: dict, threads: int) -> onnxruntime.Inferen
         raise Failure(f"{path}: ONNX Runtime does not load it: {str(error).splitlines()[0]}") from error
 
 
+def kernels() -> set[tuple[str, str]]:
+    """Domain and name of every operator that the CPU has a kernel for, standard or not."""
+    return {(kernel.domain, kernel.op_name) for kernel in onnxruntime_pybind11_state.get_all_opkernel_def()}
+
+
 def versions(compiled: Path) -> dict[str, str]:
     """What a report should name."""
     return {"onnxruntime": onnxruntime.__version__}

@@ -37,7 +37,7 @@ def compile_model(onnx: Path, model: dict, backend: dict, output: Path) -> None:
     arguments = atc.command(model, soc, options)
     log = output.with_name(f"{output.stem}.atc.log")
     cli.log.info("%s", shlex.join(arguments))
-    said = atc.run(arguments, onnx, model["name"], log, output, normalise)
+    said = atc.run(arguments, onnx, model["name"], log, output, normalise, backend["stall_minutes"])
     for line in said.splitlines():
         if line.startswith("[SIMULATOR]"):
             cli.log.warning("%s", line)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from detport.datasets import annotations
 from detport.errors import UsageError
+from detport.files import stand_in
 
 ANNOTATIONS = "file"
 
@@ -16,7 +17,7 @@ def read(path: Path) -> dict:
     except FileNotFoundError as error:
         raise UsageError(f"{path}: no such file; put the annotations there or correct the path") from error
     except (ValueError, RecursionError) as error:
-        raise UsageError(f"{path}: not valid JSON ({error})") from error
+        raise UsageError(f"{path}: is {stand_in(path) or f'not valid JSON ({error})'}") from error
     if not isinstance(truth, dict):
         raise UsageError(f"{path}: expected an object with images, annotations and categories")
     for key in ("images", "annotations", "categories"):
@@ -60,23 +61,20 @@ def count(dataset: dict) -> int:
     return Path(dataset["annotations"]).read_bytes().count(b'"file_name"')
 
 
-def watched(dataset: dict) -> str:
-    """The file of the ground truth that Snakemake watches: there is no other."""
-    return dataset["annotations"]
+def files(dataset: dict) -> list[str]:
+    """Every file of the ground truth."""
+    return [dataset["annotations"]]
 
 
-def signatures(dataset: dict) -> tuple[str, str]:
-    """Nothing changes beside the watched file."""
-    return "", ""
-
-
-def index_rows(dataset: dict, masks: bool = False) -> list[dict]:
-    """One row per image of the ground truth, sorted by image id; with `masks`, those are checked as well."""
+def scored(dataset: dict) -> tuple[Path, list[str]]:
+    """Folder and names of the files that detections are scored against."""
     path = Path(dataset["annotations"])
-    truth = read(path)
-    if masks:
-        annotations.check_masks(path, truth)
-    images = sorted(truth["images"], key=lambda image: image["id"])
+    return path.parent, [path.name]
+
+
+def index_rows(dataset: dict) -> list[dict]:
+    """One row per image of the ground truth, sorted by image id."""
+    images = sorted(read(Path(dataset["annotations"]))["images"], key=lambda image: image["id"])
     return [
         {"image_id": image["id"], "file": image["file_name"], "width": image["width"], "height": image["height"]}
         for image in images

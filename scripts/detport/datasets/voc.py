@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 from xml.parsers import expat
 
 from detport.errors import UsageError
-from detport.files import sha256
+from detport.files import sha256, stand_in
 
 ANNOTATIONS = "folder"
 NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")  # Python's own also take 1_0 and ٣
@@ -17,8 +17,8 @@ FARTHEST = 1e9  # pixels; nothing in an image is farther away
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
 
-def index_rows(config: dict, masks: bool = False) -> list[dict]:
-    """One row per image, in the order of the image set; the VOC name is the image id. There are no masks to check."""
+def index_rows(config: dict) -> list[dict]:
+    """One row per image, in the order of the image set; the VOC name is the image id."""
     folder = Path(config["annotations"])
     entries = {name: read_annotation(folder / f"{name}.xml") for name in image_names(Path(config["image_set"]))}
     return [
@@ -32,25 +32,15 @@ def count(config: dict) -> int:
     return sum(bool(line.strip()) for line in Path(config["image_set"]).read_bytes().splitlines())
 
 
-def watched(config: dict) -> str:
-    """The file of the ground truth that Snakemake watches."""
-    return config["image_set"]
+def files(config: dict) -> list[str]:
+    """Every file of the ground truth."""
+    folder, names = scored(config)
+    return [config["image_set"], *(str(folder / name) for name in names)]
 
 
-def signatures(config: dict) -> tuple[str, str]:
-    """Digests of the images' sizes in the annotations, and of the annotations themselves.
-
-    What cannot be read is for the stages to complain about; here it only differs from what could be.
-    """
-    sizes, folder = hashlib.sha256(), Path(config["annotations"])
-    names = image_names(Path(config["image_set"]))
-    for name in names:
-        try:
-            entry = read_annotation(folder / f"{name}.xml")
-            sizes.update(f"{entry['width']} {entry['height']}\n".encode())
-        except UsageError as error:
-            sizes.update(f"{error}\n".encode())
-    return sizes.hexdigest(), digest(folder, names)
+def scored(config: dict) -> tuple[Path, list[str]]:
+    """Folder and names of the files that detections are scored against."""
+    return Path(config["annotations"]), [f"{name}.xml" for name in image_names(Path(config["image_set"]))]
 
 
 def digest(folder: Path, names: Iterable[str]) -> str:
@@ -81,7 +71,11 @@ def image_names(path: Path) -> list[str]:
     seen = set()
     for name in names:
         if Path(name).name != name or "\0" in name:
-            raise UsageError(f"{path}: {name!r} is not the name of an image; use names without folder and extension")
+            reason = stand_in(path)
+            raise UsageError(
+                f"{path}: {name!r} is not the name of an image; use names without folder and extension"
+                + (f". The file is {reason}" if reason else "")
+            )
         if name in seen:
             raise UsageError(f"{path}: {name!r} is there twice; remove one")
         seen.add(name)
@@ -146,5 +140,6 @@ def parse(path: Path) -> ElementTree.Element:
     except FileNotFoundError as error:
         raise UsageError(f"{path}: no such file; add the annotation or take the image out of the set") from error
     except (expat.ExpatError, ValueError, LookupError) as error:  # the last two: an encoding it cannot read
-        raise UsageError(f"{path}: not well-formed XML ({error}); replace the file") from error
+        reason = stand_in(path) or f"not well-formed XML ({error}); replace the file"
+        raise UsageError(f"{path}: is {reason}") from error
     return builder.close()

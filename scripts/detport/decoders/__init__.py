@@ -12,11 +12,14 @@ import numpy as np
 
 from detport.errors import Failure
 
+COCO_GAPS = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)
 CATEGORIES = {
     # networks with one class per category, in the order of COCO's ids, which have gaps
-    "coco80": [i for i in range(1, 91) if i not in (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)],
-    "coco90": list(range(1, 91)),  # networks whose class numbers are COCO's ids, gaps included
-    "coco91": list(range(91)),  # the same, with a class 0 that no object was ever of
+    "coco80": [i for i in range(1, 91) if i not in COCO_GAPS],
+    # networks whose class numbers are COCO's ids, gaps included, which no object was ever of
+    "coco90": [i if i not in COCO_GAPS else None for i in range(1, 91)],
+    # the same from 0, which no object was of either
+    "coco91": [None, *(i if i not in COCO_GAPS else None for i in range(1, 91))],
     "voc20": list(range(1, 21)),  # Pascal VOC's classes, whose names the metric has, in alphabetical order
 }
 
@@ -30,12 +33,12 @@ def load(kind: str) -> ModuleType:
 
 
 def categories(declared: str | list) -> list:
-    """Category id of every object class of the network, in its order."""
+    """Category id of every object class of the network, in its order; None for a class that takes no part."""
     return CATEGORIES[declared] if isinstance(declared, str) else declared
 
 
 def classes(categories: list, background: str) -> list:
-    """Category id of every class of the network, None for the one that decode.background says is none of an object."""
+    """Category id of every class of the network; None also for the background, where decode.background says which."""
     return {"none": categories, "first": [None, *categories], "last": [*categories, None]}[background]
 
 

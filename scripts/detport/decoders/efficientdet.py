@@ -20,7 +20,7 @@ def decode(outputs: dict[str, np.ndarray], image: dict, options: dict, categorie
     """COCO result rows, best score first.
 
     Everything in float32, the original's precision. A box outside the image is clipped to zero area before NMS
-    and stays; NMS is per class, the limit of detections over all classes.
+    and stays; NMS is per class, the limit of detections over all classes. Classes without a category take no part.
     """
     known = decoders.classes(categories, options["background"])
     classes = len(known)
@@ -33,8 +33,7 @@ def decode(outputs: dict[str, np.ndarray], image: dict, options: dict, categorie
     # In the order of the scores, whatever the order of equal ones in the outputs was; the rest never becomes a row.
     order = np.lexsort((index, -logits))
     order = order[scores[order] >= options["min_score"]]
-    if None in known:
-        order = order[index[order] % classes != known.index(None)]
+    order = order[np.array([category is not None for category in known])[index[order] % classes]]
     scores, codes, anchor, label = scores[order], codes[order], index[order] // classes, index[order] % classes
 
     scale = np.float32(1 / image["scale"])  # network pixels to original ones

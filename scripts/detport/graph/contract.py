@@ -1,11 +1,13 @@
 """The contract of a graph: its inputs and outputs as the model's yaml declares them."""
 
+import zipfile
 from pathlib import Path
 
 import onnx
 from google.protobuf.message import DecodeError
 
 from detport.errors import Failure
+from detport.files import stand_in
 
 ONNX_TYPES = {
     "float32": onnx.TensorProto.FLOAT,
@@ -14,11 +16,24 @@ ONNX_TYPES = {
 }
 
 
-def read(path: Path) -> onnx.ModelProto:
-    """An ONNX file, or a one-line reason why it is none."""
+def external_files(path: Path) -> list[str]:
+    """Names, relative to its folder, of the files in which an ONNX file keeps its large tensors."""
+    tensors = read(path, external=False).graph.initializer
+    entries = [entry for tensor in tensors for entry in tensor.external_data if entry.key == "location"]
+    return sorted({entry.value for entry in entries})
+
+
+def read(path: Path, external: bool = True) -> onnx.ModelProto:
+    """An ONNX file, with its external data or without, or a one-line reason why it is none."""
+    if reason := stand_in(path):
+        raise Failure(f"{path}: is {reason}")
     try:
-        return onnx.load(path)
+        return onnx.load(path, load_external_data=external)
     except DecodeError as error:
+        if zipfile.is_zipfile(path):
+            raise Failure(
+                f"{path}: an archive of PyTorch, not ONNX; export it to ONNX, or name it under checkpoint.file"
+            ) from error
         raise Failure(f"{path}: not an ONNX file, or truncated ({error}); make it again") from error
     except (ValueError, onnx.checker.ValidationError) as error:
         raise Failure(f"{path}: cannot be read with its external data ({error})") from error

@@ -1,5 +1,6 @@
 """From a network with weights to an ONNX file with the model's contract."""
 
+import shlex
 import warnings
 from pathlib import Path
 
@@ -47,9 +48,12 @@ def import_onnx(source: Path, model: dict, output: Path) -> onnx.ModelProto:
     contract.check(graph, model, str(source))
     shape = next(each for each in graph.graph.input if each.name == model["input"]["name"]).type.tensor_type.shape
     if open_sizes := [dim.dim_param or "?" for dim in shape.dim if not dim.HasField("dim_value")]:
+        size = model["input"]
+        fixed = ["--input_name", size["name"], "--input_shape", f"1,3,{size['height']},{size['width']}"]
         raise Failure(
-            f"{source}: the input's size is open ({', '.join(open_sizes)}); fix it: python -m"
-            f" onnxruntime.tools.make_dynamic_shape_fixed --dim_param {open_sizes[0]} --dim_value 1 {source} FIXED.onnx"
+            f"{source}: the input's size is open ({', '.join(open_sizes)}); fix it as the yaml says: python -m"
+            f" onnxruntime.tools.make_dynamic_shape_fixed {shlex.join([*fixed, str(source)])} FIXED.onnx, and name"
+            " FIXED.onnx under onnx"
         )
     if not foreign.nodes(graph):  # onnx's checker knows no other operators than its own
         try:

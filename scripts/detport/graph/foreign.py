@@ -1,17 +1,32 @@
-"""Operators that ONNX Runtime lacks, and the part of a graph that it can run all the same."""
+"""Operators that are no standard ones, and the part of a graph before those that cannot be run."""
+
+from collections.abc import Container
 
 import onnx
+
+Kind = tuple[str, str]  # domain and name of an operator
 
 BOXES_AND_SCORES = (0, 1)  # inputs of NonMaxSuppression; the others are its limits
 
 
 def nodes(model: onnx.ModelProto) -> list[onnx.NodeProto]:
-    """The nodes whose operator is not a standard one."""
-    return [node for node in model.graph.node if node.domain != "" or not onnx.defs.has(node.op_type)]
+    """The nodes whose operator is neither a standard one nor a function that the model itself brings."""
+    functions = {(function.domain, function.name) for function in model.functions}
+    return [
+        node
+        for node in model.graph.node
+        if not (kind(node)[0] == "" and onnx.defs.has(node.op_type)) and kind(node) not in functions
+    ]
 
 
-def cut_before(model: onnx.ModelProto) -> tuple[onnx.ModelProto, dict[str, str]]:
-    """The graph without foreign nodes and what depends on them, and what it computes.
+def kind(node: onnx.NodeProto) -> Kind:
+    """Which operator a node is; the domain of the standard ones has two names."""
+    return "" if node.domain == "ai.onnx" else node.domain, node.op_type
+
+
+def cut_before(model: onnx.ModelProto, runnable: Container[Kind] = ()) -> tuple[onnx.ModelProto, dict[str, str]]:
+    """The graph without foreign nodes, but for the `runnable` ones, and without what depends on them; and what it
+    computes.
 
     Its outputs are the tensors that enter the foreign nodes and the model's outputs, as far as the rest can compute
     them; and those that enter a NonMaxSuppression, because a random image may leave nothing behind one. The dict gives
@@ -20,7 +35,7 @@ def cut_before(model: onnx.ModelProto) -> tuple[onnx.ModelProto, dict[str, str]]
     """
     short = onnx.ModelProto()
     short.CopyFrom(model)
-    foreign = nodes(model)
+    foreign = [node for node in nodes(model) if kind(node) not in runnable]
     gone = {name for node in foreign for name in node.output}
     kept = []
     for node in model.graph.node:

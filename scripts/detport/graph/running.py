@@ -17,11 +17,14 @@ UNOPTIMISED = {"graph_optimization": "disabled"}
 
 def runnable_part(graph: onnx.ModelProto, image: np.ndarray, model: dict, threads: int) -> dict[str, np.ndarray]:
     """The graph's outputs, or what it computes before the operators that ONNX Runtime lacks."""
-    short, found = foreign.cut_before(graph)
-    missing = len(graph.graph.node) - len(short.graph.node)
+    runnable = onnxruntime.kernels()
+    short, found = foreign.cut_before(graph, runnable)
+    count, missing = len(graph.graph.node), len(graph.graph.node) - len(short.graph.node)
     if missing:
-        kinds = ", ".join(sorted({node.op_type for node in foreign.nodes(graph)}))
-        cli.log.info("without ONNX Runtime's kernel: %s; compared up to there, %d nodes are not", kinds, missing)
+        kinds = ", ".join(sorted({node.op_type for node in foreign.nodes(graph) if foreign.kind(node) not in runnable}))
+        cli.log.info(
+            "without ONNX Runtime's kernel: %s; compared up to there, %d of %d nodes are not", kinds, missing, count
+        )
     outputs = [{"name": name} for name in dict.fromkeys(found.values())]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "graph.onnx"

@@ -23,7 +23,24 @@ from detport.metrics import NOTHING_TO_FIND
 SECOND_EVALUATOR = "pycocotools"
 AREAS = ("all", "small", "medium", "large")  # COCO's area ranges, in the order of its arrays
 AGREEMENT = 1e-9  # largest difference of a number between the two evaluators
+SHOWN = 5  # ids in a complaint
 SHORT_SIDE = 32  # pixels; MMDetection's training filter drops images with a shorter one
+
+
+def check(annotations: Path, image_ids: list[int], categories: list, settings: dict) -> None:
+    """Refuse ground truth without the model's categories, or without the masks and images that the metric asks for."""
+    truth = coco.read(annotations)
+    known = {category["id"] for category in truth["categories"]}
+    lacking = [category for category in categories if category is not None and category not in known]
+    if lacking:
+        raise UsageError(
+            f"{annotations}: {len(lacking)} of the {len(categories)} ids in decode.categories are none of its"
+            f" categories: {', '.join(map(str, lacking[:SHOWN]))}{', …' * (len(lacking) > SHOWN)}; correct"
+            " decode.categories"
+        )
+    if "segm" in settings["iou_types"]:
+        annotation_checks.check_masks(annotations, truth)
+    counted(annotations, image_ids, settings)
 
 
 def evaluate(annotations: Path, image_ids: list[int], rows: list[dict], settings: dict, cross_check: bool) -> dict:
@@ -148,6 +165,11 @@ def twelve_numbers(precision: np.ndarray, recall: np.ndarray, max_detections: li
 def headline(max_detections: list[int]) -> int:
     """Which limit the AP is taken at: COCO's tools use 100 detections whenever that is one of the three."""
     return max_detections.index(100) if 100 in max_detections else len(max_detections) - 1
+
+
+def truth(annotations: Path, image_ids: list[int]) -> tuple[Path, list[str]]:
+    """Folder and names of the files of the ground truth."""
+    return annotations.parent, [annotations.name]
 
 
 def source(annotations: Path, image_ids: list[int]) -> dict[str, str]:

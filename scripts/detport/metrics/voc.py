@@ -1,6 +1,7 @@
-"""Average precision as Pascal VOC defines it, from the result files that VOC's tools read.
+"""Average precision as Pascal VOC defines it, from the lines of the result files that VOC's tools read.
 
-The files round scores to 3 decimals and coordinates to 1, and the published figures come from such files: so do these.
+Where `rounding` is "files" they have what published figures come from, scores with 3 decimals and coordinates with 1;
+else every digit.
 """
 
 from collections.abc import Iterable
@@ -14,8 +15,29 @@ from detport.errors import Failure, UsageError
 from detport.files import atomic
 
 SECOND_EVALUATOR = None
-MATCH = 0.5  # a detection finds an object where their IoU is larger
 RECALLS = np.arange(0.0, 1.1, 0.1)  # 0.30000000000000004 and the like included: recall 3/10 does not reach it
+
+
+def check(annotations: Path, image_ids: list, categories: list, settings: dict) -> None:
+    """Refuse objects and categories of classes that the metric does not list."""
+    classes = settings["classes"]
+    strange = [category for category in categories if category is not None and not 1 <= category <= len(classes)]
+    if strange:
+        raise UsageError(
+            f"decode.categories has {strange[0]}, but metric.classes names the categories 1 to {len(classes)};"
+            " correct one of them"
+        )
+    listed(annotations, image_ids, settings)
+
+
+def listed(annotations: Path, image_ids: list, settings: dict) -> dict[str, list[dict]]:
+    """The objects of these images, all of classes that the metric lists: others would never be found missing."""
+    truth = voc.ground_truth(annotations, map(str, image_ids))
+    for image, objects in truth.items():
+        strange = next((each["name"] for each in objects if each["name"] not in settings["classes"]), None)
+        if strange is not None:
+            raise UsageError(f"{annotations}/{image}.xml: has a {strange!r}, which metric.classes does not list")
+    return truth
 
 
 def evaluate(annotations: Path, image_ids: list, rows: list[dict], settings: dict, cross_check: bool) -> dict:
@@ -23,12 +45,7 @@ def evaluate(annotations: Path, image_ids: list, rows: list[dict], settings: dic
 
     There is no second evaluator: `cross_check` changes nothing.
     """
-    truth = voc.ground_truth(annotations, map(str, image_ids))
-    for image, objects in truth.items():
-        strange = next((each["name"] for each in objects if each["name"] not in settings["classes"]), None)
-        if strange is not None:
-            raise UsageError(f"{annotations}/{image}.xml: has a {strange!r}, which metric.classes does not list")
-    return score(truth, with_text_ids(rows), settings["classes"])
+    return score(listed(annotations, image_ids, settings), with_text_ids(rows), settings)
 
 
 def counted(annotations: Path, image_ids: list, settings: dict) -> list:
@@ -39,6 +56,11 @@ def counted(annotations: Path, image_ids: list, settings: dict) -> list:
 def which_images(settings: dict) -> str:
     """In words, what `counted` keeps."""
     return "all of the image set"
+
+
+def truth(annotations: Path, image_ids: list) -> tuple[Path, list[str]]:
+    """Folder and names of the files of the ground truth."""
+    return annotations, [f"{image}.xml" for image in image_ids]
 
 
 def source(annotations: Path, image_ids: list) -> dict[str, str]:
@@ -54,7 +76,8 @@ def evaluators(cross_checked: bool) -> str:
 def tables(accuracy: dict, settings: dict) -> list[dict]:
     """The mean AP by both rules, and those of every class."""
     titles = {"voc07": "11 points (VOC 2007)", "voc_area": "area under the curve (later)"}
-    means = [[name, titles[name], f"{MATCH:.2f}", numbers["mAP"]] for name, numbers in accuracy.items()]
+    iou = f"{settings['iou_threshold']:.2f}"
+    means = [[name, titles[name], iou, numbers["mAP"]] for name, numbers in accuracy.items()]
     classes = next(iter(accuracy.values()))["per_class"]
     per_class = {
         "title": "AP per class",
@@ -63,26 +86,28 @@ def tables(accuracy: dict, settings: dict) -> list[dict]:
     }
     if any(numbers["mAP"] is None for numbers in accuracy.values()):
         per_class["notes"] = ["-: not defined, because a class without objects has detections"]
-    return [
-        {"title": "mean AP", "columns": ["figure", "by", "IoU", "value"], "rows": means, "digits": 4},
-        per_class,
-    ]
+    mean = {"title": "mean AP", "columns": ["figure", "by", "IoU", "value"], "rows": means, "digits": 4}
+    if settings["rounding"] == "files":
+        mean["notes"] = [
+            "scores with 3 decimals, coordinates with 1, as in VOC's result files (metric.rounding: files)"
+        ]
+    return [mean, per_class]
 
 
-def score(ground_truth: dict[str, list[dict]], detections: list[dict], classes: list[str]) -> dict:
+def score(ground_truth: dict[str, list[dict]], detections: list[dict], settings: dict) -> dict:
     """AP of every class and its mean, by the 11 points of VOC 2007 and by the area under the curve.
 
-    `ground_truth` is that of datasets.voc; `detections` are COCO results whose category_id is 1 for classes[0]. The
-    area of a class without objects that has detections is not defined: None, and so is then the mean.
+    `ground_truth` is that of datasets.voc; `detections` are COCO results whose category_id is 1 for the first class.
+    The area of a class without objects that has detections is not defined: None, and so is then the mean.
     """
-    return score_files(ground_truth, comp4(ground_truth, detections, classes))
+    return score_files(ground_truth, comp4(ground_truth, detections, settings), settings["iou_threshold"])
 
 
-def score_files(ground_truth: dict[str, list[dict]], files: dict[str, list[str]]) -> dict:
+def score_files(ground_truth: dict[str, list[dict]], files: dict[str, list[str]], iou_threshold: float) -> dict:
     """As `score`, from the lines of every class's result file."""
     by_points, by_area = {}, {}
     for name, lines in files.items():
-        curve = precision_recall(ground_truth, name, lines)
+        curve = precision_recall(ground_truth, name, lines, iou_threshold)
         by_points[name], by_area[name] = eleven_points(*curve), area_under(*curve)
     return {"voc07": with_mean(by_points), "voc_area": with_mean(by_area)}
 
@@ -92,11 +117,14 @@ def with_text_ids(rows: list[dict]) -> list[dict]:
     return [row | {"image_id": str(row["image_id"])} for row in rows]
 
 
-def comp4(images: Iterable[str], detections: list[dict], classes: list[str]) -> dict[str, list[str]]:
+def comp4(images: Iterable[str], detections: list[dict], settings: dict) -> dict[str, list[str]]:
     """Lines of every class's result file: `image score x1 y1 x2 y2` with 1-based corners.
 
     Images come in the order given, an image's detections by descending score.
     """
+    classes = settings["classes"]
+    # Without a precision a float is written with as many digits as tell it from every other.
+    score_format, corner_format = (".3f", ".1f") if settings["rounding"] == "files" else ("", "")
     order = {image: position for position, image in enumerate(images)}
     files: dict[str, list[str]] = {name: [] for name in classes}
     for row in detections:
@@ -106,23 +134,26 @@ def comp4(images: Iterable[str], detections: list[dict], classes: list[str]) -> 
             raise Failure(f"image {row['image_id']!r}: category {row['category_id']} is not in 1..{len(classes)}")
     for row in sorted(detections, key=lambda row: (order[row["image_id"]], -row["score"])):
         x, y, width, height = row["bbox"]
-        corners = " ".join(f"{value + 1:.1f}" for value in (x, y, x + width, y + height))
-        files[classes[row["category_id"] - 1]].append(f"{row['image_id']} {row['score']:.3f} {corners}")
+        corners = " ".join(f"{value + 1:{corner_format}}" for value in (x, y, x + width, y + height))
+        files[classes[row["category_id"] - 1]].append(f"{row['image_id']} {row['score']:{score_format}} {corners}")
     return files
 
 
 def write_results(folder: Path, image_ids: list, rows: list[dict], settings: dict, image_set: str) -> None:
     """Write comp4_det_SET_CLASS.txt for every class: the lines that the figures are computed from."""
-    for name, lines in comp4(map(str, image_ids), with_text_ids(rows), settings["classes"]).items():
+    for name, lines in comp4(map(str, image_ids), with_text_ids(rows), settings).items():
         with atomic(folder / f"comp4_det_{image_set}_{name}.txt") as partial:
             partial.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
 
-def precision_recall(ground_truth: dict[str, list[dict]], name: str, lines: list[str]) -> tuple[np.ndarray, np.ndarray]:
+def precision_recall(
+    ground_truth: dict[str, list[dict]], name: str, lines: list[str], iou_threshold: float
+) -> tuple[np.ndarray, np.ndarray]:
     """Precision and recall after each detection of a class, best score first (NaN: 0 of 0 objects).
 
-    Equal scores, frequent with 3 decimals, stay in the order of the file. Difficult objects are not counted, and
-    neither are detections that find them.
+    A detection finds the object that it overlaps most, where that is by more than the threshold. Equal scores, frequent
+    with 3 decimals, stay in the order of the file. Difficult objects are not counted, and neither are detections that
+    find them.
     """
     objects = {image: [each for each in found if each["name"] == name] for image, found in ground_truth.items()}
     positives = sum(not each["difficult"] for found in objects.values() for each in found)
@@ -135,7 +166,7 @@ def precision_recall(ground_truth: dict[str, list[dict]], name: str, lines: list
         image = rows[i][0]
         shared = overlaps(numbers[i, 1:], boxes[image], plus=1) if image in boxes else np.zeros(1)
         best = int(shared.argmax())
-        if not shared[best] > MATCH:
+        if not shared[best] > iou_threshold:
             false[rank] = 1
         elif not objects[image][best]["difficult"]:
             (false if taken[image][best] else true)[rank] = 1

@@ -227,9 +227,13 @@ def shown(value: float) -> str:
 def provenance_lines(provenance: dict) -> list[str]:
     lines = ["PROVENANCE"]
     lines += [f"  {digest}  {name}" for name, digest in provenance["sha256"].items()]
-    found = [f"{name} {version or '(not here)'}" for name, version in provenance["versions"].items()]
-    lines.append(f"  versions: {', '.join(found)}")
-    lines.append(f"  machine: {', '.join(str(value) for value in provenance['machine'].values())}")
+    lines += [
+        f"  BROUGHT from another machine: {name}, {told['files']} files, {told['sha256']}"
+        for name, told in provenance["brought"].items()
+    ]
+    for step in provenance["stages"]:
+        versions = ", ".join(f"{package} {version}" for package, version in step["versions"].items())
+        lines.append(f"  {step['stage']}: {step['processor']}, threads {step['threads']}; {versions}")
     lines.append(f"  command: {provenance['command']}")
     lines.append(f"  date: {provenance['date']}")
     return lines

@@ -13,7 +13,8 @@ Environment variables that choose the simulated machine and provoke failures:
     ASCEND_SIM_BUSY     device ids on which npu-smi shows a process
     ASCEND_SIM_ERA      of ais_bench: 2022-06, 2022-07, 2022-09, 2022-11, 2023-06 (default), 2024-09
     ASCEND_SIM_FAIL     failures, comma separated: E10016, E19010, crash, no_om, full_disk, load, wrong_soc,
-                        missing:STEM, short:STEM (an output of that input is not written, or cut), no_driver
+                        missing:STEM, short:STEM (an output of that input is not written, or cut), no_driver,
+                        hang (a child that sleeps, and no further word), killed (by signal 9)
 """
 
 ANNOUNCEMENT = "[SIMULATOR]"

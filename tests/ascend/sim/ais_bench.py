@@ -103,7 +103,7 @@ def main(arguments: list[str]) -> int:
     args = found.parse_args(arguments)
     args.output_dirname = getattr(args, "output_dirname", None)
     require_options(args, found, era)
-    machine.announce()
+    machine.begin()
     for name in UNSUPPORTED:
         if getattr(args, name, None) not in (None, False, 0):
             print(f"[ERROR] the simulator does not do --{name}")
@@ -290,4 +290,4 @@ def summary(times: list[float], batch: int, args: argparse.Namespace, folder: Pa
         nothing = dict.fromkeys(span, 0.0) | {"count": len(times)}  # copies cost nothing here
         stated = {"filesinfo": written, "args": vars(args), "NPU_compute_time": span, "H2D_latency": nothing}
         stated |= {"D2H_latency": nothing, "throughput": 1000 * batch / mean, "pid": os.getpid()}
-        path.write_text(json.dumps(stated | {"npu_compute_time_list": ms.tolist()}))
+        path.write_text(json.dumps(stated | {"npu_compute_time_list": ms.tolist()}), encoding="utf-8")

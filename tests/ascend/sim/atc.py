@@ -95,7 +95,7 @@ def main(arguments: list[str]) -> int:
         print(f"ERROR: {error}", file=sys.stderr)
         return 1
     print("ATC start working now, please wait for a moment.", flush=True)
-    machine.announce()
+    machine.begin()
     if newer:
         print("......")
     if "help" in options or "h" in options:
@@ -128,7 +128,7 @@ def stamped(text: str) -> str:
 def build(options: dict[str, str]) -> None:
     check_options(options)
     Path("kernel_meta").mkdir(exist_ok=True)
-    Path("fusion_result.json").write_text("{}\n")
+    Path("fusion_result.json").write_text("{}\n", encoding="utf-8")
     model = read(options["model"])
     provoke(model)
     check_graph(model)
@@ -367,7 +367,7 @@ def read_aipp(path: str | None, shapes: dict[str, list[int]]) -> dict | None:
         return None
     if not Path(path).is_file():
         raise AtcError("E13001", f"Open file [{path}] failed.")
-    text = Path(path).read_text()
+    text = Path(path).read_text(encoding="utf-8")
     block = re.fullmatch(r"\s*aipp_op\s*\{(.*)\}\s*", text, re.DOTALL)
     pairs = re.findall(r"(\w+)\s*:\s*(\S+)", block[1]) if block else []
     values = dict(pairs)

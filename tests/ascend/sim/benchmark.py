@@ -26,7 +26,7 @@ def main(arguments: list[str]) -> int:
     if "help" in options:
         print("usage: benchmark\n" + "\n".join(f"  -{name}" for name in sorted(OPTIONS)))
         return 0
-    machine.announce()
+    machine.begin()
     if options.get("useDvpp", "false").lower() == "true" or "input_imgFiles_path" in options:
         print("[ERROR] the simulator does not do useDvpp or input_imgFiles_path")
         return 1
@@ -58,7 +58,8 @@ def pure(model: device.Model, options: dict, number: int, batch: int) -> int:
     path = f"./result/PureInfer_perf_of_{Path(options['om_path']).stem}_in_device_{number}.txt"
     Path("result").mkdir(exist_ok=True)
     Path(path).write_text(
-        f"ave_throughputRate = {1000 / latency:.6g}samples/s, ave_latency = {latency:.6g}ms\n{machine.NOTE}\n"
+        f"ave_throughputRate = {1000 / latency:.6g}samples/s, ave_latency = {latency:.6g}ms\n{machine.NOTE}\n",
+        encoding="utf-8",
     )
     print(f"[INFO] PureInfer result saved in {path}")
     print("-----------------PureInfer Performance Summary------------------")
@@ -76,7 +77,7 @@ def dataset(model: device.Model, options: dict, number: int, batch: int) -> int:
     machine.mark(folder)
     began = time.perf_counter()
     costs = []
-    for line in info.read_text().splitlines():
+    for line in info.read_text(encoding="utf-8").splitlines():
         fields = line.split()
         if len(fields) < 2 or not Path(fields[1]).is_file():
             print(f"[ERROR] {info}: no file in the line {line!r}")
@@ -97,7 +98,9 @@ def dataset(model: device.Model, options: dict, number: int, batch: int) -> int:
                 files.write_output(folder / f"{path.stem}_{k}.txt", text.encode(), path.stem)
     kind = options.get("model_type", "vision")
     summary = report(costs, time.perf_counter() - began)
-    (Path("result") / f"perf_{kind}_batchsize_{batch}_device_{number}.txt").write_text(f"{summary}{machine.NOTE}\n")
+    (Path("result") / f"perf_{kind}_batchsize_{batch}_device_{number}.txt").write_text(
+        f"{summary}{machine.NOTE}\n", encoding="utf-8"
+    )
     print(f"-----------------Performance Summary------------------\n{summary}" + "-" * 53)
     return 0
 

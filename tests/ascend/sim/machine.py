@@ -1,6 +1,8 @@
 """The simulated machine: its chips, its toolkit's version, and the failures that a test asks for."""
 
 import os
+import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -19,9 +21,19 @@ def announce() -> None:
     print(NOTE, flush=True)
 
 
+def begin() -> None:
+    """What every tool that works does first; a test may want it to go no further."""
+    announce()
+    if failure("hang") is not None:
+        with subprocess.Popen(["sleep", "600"]) as child:
+            child.wait()
+    if failure("killed") is not None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
 def mark(folder: Path) -> None:
     """A file beside outputs that says so to whoever gets the folder without the log."""
-    (folder / ANNOUNCEMENT.strip("[]")).write_text(f"{NOTE}\n")
+    (folder / ANNOUNCEMENT.strip("[]")).write_text(f"{NOTE}\n", encoding="utf-8")
 
 
 def chips() -> list[str]:

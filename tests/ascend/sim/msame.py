@@ -43,7 +43,7 @@ def main(arguments: list[str]) -> int:
     if folder and not Path(folder.split(",")[0]).exists():
         print(f"[ERROR] input {folder} does not exist")
         return 0
-    machine.announce()
+    machine.begin()
     more = [name for name in ("profiler", "dump") if options.get(name) == "true"]
     unsupported = [*dynamic, *(name for name in ("outputSize",) if name in options), *more]
     if unsupported or "," in (folder or ""):

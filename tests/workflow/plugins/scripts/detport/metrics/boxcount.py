@@ -28,5 +28,9 @@ def evaluators(cross_checked: bool) -> str:
     return "counted"
 
 
+def truth(annotations: Path, image_ids: list) -> tuple[Path, list[str]]:
+    return annotations.parent, [annotations.name]
+
+
 def source(annotations: Path, image_ids: list) -> dict[str, str]:
     return {"file": annotations.name, "sha256": "0" * 64}

@@ -1,0 +1,84 @@
+"""What detport uses of Snakemake beyond its documented interface, and nothing else does.
+
+Tried with Snakemake OLDEST to NEWEST; tests/workflow/test_engine.py fails where a version behaves otherwise.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import snakemake
+from snakemake.settings.types import RerunTrigger
+
+OLDEST, NEWEST = "9.14", "9.27"
+LARGE = 10**12  # bytes: contents decide below, whatever the file times are
+
+
+def untried() -> str | None:
+    """A warning if this Snakemake is newer than the newest that was tried."""
+    version = snakemake.__version__
+    if [int(part) for part in version.split(".")[:2]] <= [int(part) for part in NEWEST.split(".")]:
+        return None
+    return f"Snakemake {version} is newer than {NEWEST}, the newest that detport was tried with"
+
+
+def leave_reruns_to_records(workflow: Any, stale: Iterable[str]) -> None:
+    """Have stale files made again if the run needs them, and nothing else that is there, unless a newer input says so.
+
+    Parameters, code and sets of inputs are in detport's own records, which know more than Snakemake's: what moves with
+    the repository is no reason to run anything. To be called by an input function: only then is there a plan, and it
+    is not known yet which jobs of it are needed.
+    """
+    workflow.dag_settings.rerun_triggers = frozenset({RerunTrigger.MTIME})
+    workflow.dag_settings.force_incomplete = True
+    workflow.dag.max_checksum_file_size = LARGE
+    workflow.dag.forcefiles.update(stale)
+
+
+def is_real_run(workflow: Any) -> bool:
+    """Whether this process is about to run jobs, and not one of the jobs or somebody who only asks."""
+    runs = workflow.executor_plugin is not None and not (workflow.dryrun or workflow.touch)
+    return runs and workflow.is_main_process and workflow.execution_settings.lock
+
+
+def targets(workflow: Any) -> list[str]:
+    """What the command line asks for; nothing for the default target."""
+    return list(workflow.dag_settings.targets)
+
+
+def cores(workflow: Any) -> int | None:
+    """How many cores the run may use, where somebody has said so; a dry run without a word is given one."""
+    given = workflow.resource_settings.cores
+    return None if workflow.dryrun and given == 1 else given
+
+
+def outputs(workflow: Any, pending: bool = False) -> list[str]:
+    """Outputs of all jobs that the run knows, or of those that it is going to do; what is made last comes first."""
+    jobs = [job for level in reversed(list(workflow.dag.toposorted())) for job in level]
+    return [str(path) for job in jobs if not pending or workflow.dag.needrun(job) for path in job.output]
+
+
+def several_outputs(workflow: Any) -> list[str]:
+    """RULE=N of every rule whose jobs make more than one file."""
+    return [f"{rule.name}={len(rule.output)}" for rule in workflow.rules if len(rule.output) > 1]
+
+
+def limit(workflow: Any, resource: str, amount: int) -> None:
+    """Set how much of a resource all jobs of this machine may take together, unless the command line does."""
+    workflow.resource_settings.resources.setdefault(resource, amount)
+
+
+def started_in(workflow: Any) -> str:
+    """The folder in which the command was given, which is that of --directory no more."""
+    return workflow.rundir
+
+
+def configuration_files(workflow: Any, own: Path) -> list[Path]:
+    """The files of the configuration, each over the one before it: the workflow's own, then those of --configfile."""
+    given = list(workflow.overwrite_configfiles)
+    return given if given and workflow.config_settings.replace_workflow_config else [own, *given]
+
+
+def leave_locks_alone(workflow: Any) -> None:
+    """For a run that makes nothing: no locks, and those of others stay."""
+    workflow.persistence.lock = workflow.persistence.noop

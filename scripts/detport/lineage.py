@@ -1,0 +1,151 @@
+"""What follows from what: every file that a configuration makes, by which recipe and from what."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import NamedTuple
+
+from detport import canvases, compilers, config, datasets, made
+from detport.errors import UsageError
+
+
+class Source(NamedTuple):
+    """Files that a person brought: their folder, and their names; None for the names that are on record.
+
+    Where only a part of their content matters, `signature` tells it, and the record holds what it was.
+    """
+
+    folder: Path
+    names: Sequence[str] | None
+    signature: Callable[[], str] | None = None
+
+
+class Product(NamedTuple):
+    """A file or folder that a stage makes."""
+
+    path: str
+    recipe: dict
+    inputs: dict[str, list[str]]  # paths of other products by the role that they have
+    sources: dict[str, Source]
+    folder: bool = False  # what another stage reads and nobody else; once that is done it may be gone
+
+
+def of_dataset(name: str, dataset: dict, on_bad_image: str, pinned: bool = False) -> Product:
+    """The index of a dataset."""
+    kind = datasets.load(dataset["kind"])
+    truth = Source(Path(), kind.files(dataset), lambda: signature_of(kind, dataset))
+    sources = {"truth": truth, "images": Source(Path(dataset["images"]), None)}
+    return Product(index_path(name), index_recipe(dataset, on_bad_image, pinned), {}, sources)
+
+
+def signature_of(kind: ModuleType, dataset: dict) -> str:
+    """What the index takes from the ground truth; of one that cannot be read, the complaint."""
+    try:
+        return made.digest_of(kind.index_rows(dataset))
+    except UsageError as error:
+        return str(error)
+
+
+def index_path(dataset: str) -> str:
+    return f"results/datasets/{dataset}/index.tsv"
+
+
+def index_recipe(dataset: dict, on_bad_image: str, pinned: bool = False) -> dict:
+    settings = {"kind": dataset["kind"], "on_bad_image": on_bad_image}
+    return made.recipe("index_dataset", settings, [f"detport.datasets.{dataset['kind']}"], pinned)
+
+
+def stage_recipe(stage: str, model: dict, backend: dict | None = None, pinned: bool = False, **more: object) -> dict:
+    """The recipe of a stage, from what it sees of a model's yaml and what its command line adds."""
+    settings = config.settings(model, backend, stage) | more
+    return made.recipe(stage, settings, config.plugins(model, backend, stage), pinned)
+
+
+def of_model(
+    name: str, model: dict, dataset: dict, backends: Mapping[str, dict], settings: dict, pinned: bool = False
+) -> list[Product]:
+    """Everything that is made for a model behind the index of its dataset, each after what it is made from."""
+
+    def recipe(stage: str, backend: dict | None = None, canvas: str | None = None, **more: object) -> dict:
+        selected = canvases.select(model, canvas) if canvas else model
+        return stage_recipe(stage, config.visible(selected, stage, backend), backend, pinned, **more)
+
+    top, index = f"results/{name}", index_path(model["dataset"])
+    weights = f"{top}/weights.safetensors"
+    parts = [
+        {"shard": f"{k}/{dataset['shards']}", "on_bad_image": settings["on_bad_image"]}
+        for k in range(dataset["shards"])
+    ]
+    prepare = [recipe("preprocess", **part) for part in parts]
+    found = [Product(f"shards/{name}/{k:04d}", each, {"index": [index]}, {}) for k, each in enumerate(prepare)]
+    reported = {"accuracy": [], "performance": [], "patches": []}
+    if "checkpoint" in model:
+        found.append(
+            Product(weights, recipe("convert_checkpoint"), {}, {"checkpoint": file(model["checkpoint"]["file"])})
+        )
+    for flavour in dict.fromkeys(backend["flavour"] for backend in backends.values() if backend["runs"] == "compiled"):
+        for canvas, suffix in canvases.suffixes(model["input"]).items():
+            exported, simplified = (f"{top}/onnx/{flavour}/{step}{suffix}.onnx" for step in ("exported", "simplified"))
+            start = (
+                ({}, {"onnx": Source(Path(model["onnx"]).parent, None)})
+                if "onnx" in model
+                else ({"weights": [weights]}, {})
+            )
+            found.append(Product(exported, recipe("export", canvas=canvas, flavour=flavour), *start))
+            found.append(Product(simplified, recipe("simplify", canvas=canvas), {"onnx": [exported]}, {}))
+    for key, backend in backends.items():
+        own, runnable = f"{top}/{key}", [] if backend["runs"] == "compiled" else [weights]
+        brought = settings["brought"].get(key, {}).get(name, {})
+        for canvas, suffix in canvases.suffixes(model["input"]).items() if backend["runs"] == "compiled" else ():
+            inputs = {"onnx": [f"{top}/onnx/{backend['flavour']}/simplified{suffix}.onnx"]}
+            graph, told = f"{own}/patched{suffix}.onnx", f"{own}/patches{suffix}.json"
+            found += [Product(path, recipe("patch", backend, canvas), inputs, {}) for path in (graph, told)]
+            runnable.append(f"{own}/model{suffix}.{compilers.suffix(backend['family'])}")
+            found.append(Product(runnable[-1], recipe("compile", backend, canvas), {"onnx": [graph]}, {}))
+            reported["patches"] += [told] * ("outputs" not in brought)
+        runs = (
+            ({}, {"outputs": Source(Path(brought["outputs"]), None)})
+            if "outputs" in brought
+            else ({"compiled": runnable}, {})
+        )
+        infer, decode, detections = recipe("infer", backend), recipe("decode"), []
+        for k, each in enumerate(prepare):
+            shard, outputs = f"{own}/scratch/{k:04d}", f"{own}/outputs/{k:04d}"
+            found.append(Product(shard, each, {"index": [index]}, {}, folder=True))
+            found.append(Product(outputs, infer, {"shard": [shard], **runs[0]}, runs[1], folder=True))
+            detections.append(f"{own}/detections/{k:04d}.json.gz")
+            found.append(Product(detections[-1], decode, {"outputs": [outputs]}, {}))
+        scored = {"index": [index], "detections": detections}
+        truth = {"annotations": Source(*datasets.load(dataset["kind"]).scored(dataset))}
+        check = {"cross_check": settings["cross_check"]}
+        found.append(Product(f"{own}/accuracy.json", recipe("evaluate", **check), scored, truth))
+        results = recipe("evaluate", image_set=Path(dataset.get("image_set", "test")).stem)
+        found.append(Product(f"{own}/comp4", results, scored, truth))
+        timed = ({}, {"log": file(brought["log"])}) if "log" in brought else ({"compiled": runnable}, {})
+        found.append(Product(f"{own}/performance.json", recipe("benchmark", backend), *timed))
+        reported["accuracy"].append(f"{own}/accuracy.json")
+        reported["performance"].append(f"{own}/performance.json")
+    titles = {key: backend["title"] for key, backend in backends.items()}
+    paths = (f"reports/{name}.txt", f"reports/{name}.json")
+    return found + [Product(path, recipe("report", backends=titles), reported, {}) for path in paths]
+
+
+def of_all(models: Iterable[str], pinned: bool = False) -> list[Product]:
+    """The summary of all models."""
+    inputs = {"reports": [f"reports/{name}.json" for name in models]}
+    paths = ("reports/summary.txt", "reports/summary.json")
+    return [Product(path, made.recipe("summary", {}, pinned=pinned), inputs, {}) for path in paths]
+
+
+def file(path: str) -> Source:
+    """A single file as a source."""
+    return Source(Path(path).parent, [Path(path).name])
+
+
+def identities(products: Iterable[Product]) -> dict[str, str]:
+    """The identity that each product has under the configuration in force."""
+    found: dict[str, str] = {}
+    for product in products:
+        inputs = {role: [found[path] for path in paths] for role, paths in product.inputs.items()}
+        found[product.path] = made.identity(product.recipe, inputs)
+    return found
