@@ -12,7 +12,7 @@ import pytest
 import decode as decode_stage
 from detport import config, detections, placing, tensors
 from detport.datasets import coco as dataset
-from detport.decoders.gfocalv2 import decode
+from detport.decoders.after_nms import decode
 from detport.files import write_json
 from detport.metrics import coco
 from parity import part, read_case
