@@ -41,9 +41,6 @@ def load_configuration() -> tuple[dict, dict, dict]:
         problem = detport_gates.check_references(model, model_file(name))
         if problem:
             raise UsageError(problem)
-        for backend in backends.values():
-            if "onnx" in model and backend["runs"] == "checkpoint":
-                raise UsageError(f"{model_file(name)}: is ONNX already; backend {backend['name']} needs a checkpoint")
     return settings, models, backends
 
 
