@@ -15,12 +15,13 @@ rule evaluate:
     conda:
         "../envs/run.yaml"
     params:
+        scripts=SCRIPTS,
         model=model_yaml,
         annotations=lambda wildcards: dataset_of(wildcards)["annotations"],
         cross_check="--cross-check" if SETTINGS["cross_check"] else "",
         expect=expect,
     shell:
-        "python {SCRIPTS:q}/evaluate.py --expect {params.expect} --model {params.model:q} --index {input.index:q} {params.cross_check}"
+        "python {params.scripts:q}/evaluate.py --expect {params.expect} --model {params.model:q} --index {input.index:q} {params.cross_check}"
         " --annotations {params.annotations:q} --detections {input.detections:q} --output {output:q} 2> {log:q}"
 
 
@@ -38,11 +39,12 @@ rule comp4:
     conda:
         "../envs/run.yaml"
     params:
+        scripts=SCRIPTS,
         model=model_yaml,
         annotations=lambda wildcards: dataset_of(wildcards)["annotations"],
         image_set=image_set,
         expect=expect,
     shell:
-        "python {SCRIPTS:q}/evaluate.py --expect {params.expect} --model {params.model:q} --index {input.index:q}"
+        "python {params.scripts:q}/evaluate.py --expect {params.expect} --model {params.model:q} --index {input.index:q}"
         " --annotations {params.annotations:q} --detections {input.detections:q}"
         " --image-set={params.image_set:q} --comp4 {output:q} 2> {log:q}"
