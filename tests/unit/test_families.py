@@ -397,3 +397,26 @@ def test_a_crop_of_the_middle(size):
     same(found, chw(small[top : top + 32, left : left + 32]))
     assert (placement["left"], placement["top"]) == (-left, -top)
     assert placement["pad"] == [32 - new[0] + left, 32 - new[1] + top]
+
+
+OPENCV = {
+    "linear": cv2.INTER_LINEAR,
+    "cubic": cv2.INTER_CUBIC,
+    "nearest": cv2.INTER_NEAREST,
+    "lanczos": cv2.INTER_LANCZOS4,
+}
+PILLOW = {"linear": "BILINEAR", "cubic": "BICUBIC", "nearest": "NEAREST", "lanczos": "LANCZOS", "area": "BOX"}
+
+
+@pytest.mark.parametrize("size", [(64, 48), (150, 99), (20, 90)])
+@pytest.mark.parametrize("kind", PILLOW)
+def test_interpolations(size, kind):
+    image = words.picture(*size)
+    for library in ("opencv", "pillow"):
+        found, _ = made(image, (40, 30), {"rule": "stretch", "library": library, "interpolation": kind})
+        if library == "pillow":
+            expected = np.asarray(Image.fromarray(image).resize((40, 30), Image.Resampling[PILLOW[kind]]))
+        else:  # area only shrinks
+            own = OPENCV.get(kind, cv2.INTER_AREA if size[0] >= 40 and size[1] >= 30 else cv2.INTER_LINEAR)
+            expected = cv2.resize(image, (40, 30), interpolation=own)
+        same(found, chw(expected))
