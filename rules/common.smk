@@ -42,9 +42,6 @@ def load_configuration() -> tuple[dict, dict, dict]:
         problem = detport_gates.check_references(model, model_file(name))
         if problem:
             raise UsageError(problem)
-        for backend in backends.values():
-            if "onnx" in model and backend["runs"] == "checkpoint":
-                raise UsageError(f"{model_file(name)}: is ONNX already; backend {backend['name']} needs a checkpoint")
     return settings, models, backends
 
 
@@ -97,7 +94,7 @@ try:
     DATASET_FILES = {name: configurations_of(name) for name in DATASETS}
     IMAGES = {name: image_count(dataset) for name, dataset in DATASETS.items()}
     for name, dataset in DATASETS.items():
-        dataset["shards"] = dataset["shards"] or detport_shards.default_count(IMAGES[name])
+        IMAGES[name], dataset["shards"] = detport_shards.sizes(dataset, IMAGES[name], SETTINGS["sample"])
     BUDGET = detport_disk.budget(MODELS, IMAGES, DATASETS, BACKENDS, SETTINGS)
 except UsageError as error:
     give_up(error)
@@ -167,7 +164,7 @@ def scratch_mb(wildcards) -> int:
 def products(model: str) -> list:
     """Everything that is made for a model, the index of its dataset first."""
     name = MODELS[model]["dataset"]
-    index = detport_lineage.of_dataset(name, DATASETS[name], SETTINGS["on_bad_image"], PINNED)
+    index = detport_lineage.of_dataset(name, DATASETS[name], SETTINGS, PINNED)
     return [index, *detport_lineage.of_model(model, MODELS[model], DATASETS[name], BACKENDS, SETTINGS, PINNED)]
 
 

@@ -24,7 +24,7 @@ INPUTS = {
     "benchmark": ["compiled"],
     "report": ["accuracy", "performance", "patches"],
     "summary": ["reports"],
-    **dict.fromkeys(("simplify", "patch", "compile"), ["onnx"]),
+    **{stage: ["onnx"] for stage in ("simplify", "patch", "compile")},
 }
 SOURCES = {"convert_checkpoint": ("weights", "checkpoint"), "evaluate": ("annotations", "annotations")}
 

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import pytest
 import yaml
 
-from runs import ROOT, SHARDS, planned, reduced_demo, snakemake
+from runs import SHARDS, planned, reduced_demo, snakemake
 from stages import with_stand_ins
 
 CONFIG = "config/config.yaml"
