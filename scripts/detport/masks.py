@@ -10,6 +10,7 @@ from detport import canvases
 from detport.activations import sigmoid
 
 BORDER = 1  # zero pixels around a small mask before it is enlarged
+FINER = (1, 2, 4)  # how many times as fine a map is made, so that padding can be cut off
 
 
 def paste(mask: np.ndarray, box: np.ndarray, width: int, height: int, threshold: float) -> np.ndarray:
@@ -73,19 +74,26 @@ def add(
 def enlarge(mask: np.ndarray, image: dict) -> np.ndarray:
     """A map of the whole network input as one of the original image [height, width].
 
-    Padding is cut off in whole cells of the map, a half of one belongs to the image; published figures hold that.
+    Cells are cut off where padding is. Where it ends inside of a cell the map is made 2 or 4 times as fine before.
     """
     (height, width), scale = canvases.size_of(image), np.broadcast_to(image["scale"], 2).tolist()
-    rows = placed(mask.shape[0], image.get("top", 0), image["height"] * scale[1], height)
-    columns = placed(mask.shape[1], image.get("left", 0), image["width"] * scale[0], width)
+    rows = placed(image.get("top", 0), image["height"] * scale[1], height / mask.shape[0])
+    columns = placed(image.get("left", 0), image["width"] * scale[0], width / mask.shape[1])
+    ends = np.array([*rows, *columns])
+    fineness = next((times for times in FINER if (ends * times == np.round(ends * times)).all()), FINER[-1])
+    if fineness > 1:
+        mask = cv2.resize(mask, None, fx=fineness, fy=fineness, interpolation=cv2.INTER_LINEAR)
+    top, bottom, left, right = np.round(ends * fineness).astype(int)
+    # The border repeats where an image goes beyond the canvas; a very flat image has at least one cell.
+    rows = np.arange(top, max(bottom, top + 1)).clip(0, mask.shape[0] - 1)
+    columns = np.arange(left, max(right, left + 1)).clip(0, mask.shape[1] - 1)
     return cv2.resize(mask[rows][:, columns], (image["width"], image["height"]), interpolation=cv2.INTER_LINEAR)
 
 
-def placed(cells: int, before: float, length: float, canvas: int) -> np.ndarray:
-    """The cells of a map on which the image lies along one axis; its border repeats where the image goes beyond it."""
-    start = round(before * cells / canvas - 0.1)
-    end = cells - round((canvas - before - length) * cells / canvas + 0.1)
-    return np.arange(start, max(end, start + 1)).clip(0, cells - 1)
+def placed(before: float, length: float, cell: float) -> tuple[float, float]:
+    """Where an image begins and ends along one axis, in cells of a map; both are whole pixels of the network input."""
+    start = round(before)
+    return start / cell, (start + max(round(length), 1)) / cell
 
 
 def crop(mask: np.ndarray, box: np.ndarray) -> np.ndarray:

@@ -55,20 +55,22 @@ def test_which_output_holds_masks_is_not_guessed(decode) -> None:
     assert pixels(row).all()
 
 
-@pytest.mark.parametrize(
-    ("cells", "before", "length", "expected"),
-    [
-        (160, 0, 640, (0, 160)),  # no padding
-        (160, 106.5, 427, (27, 133)),  # 640 x 427: 26.6 cells above and below, rounded
-        (160, 2, 636, (0, 159)),  # half a cell is given to the image before it, and taken behind it
-        (160, 0, 300, (0, 75)),  # all padding behind the image
-        (8, -4, 40, (0, 8)),  # an image that reaches beyond the canvas
-    ],
-)
-def test_the_cells_that_an_image_covers(cells: int, before: float, length: float, expected: tuple) -> None:
-    canvas = 640 if cells == 160 else 32
-    found = masks.placed(cells, before, length, canvas)
-    assert (found[0], found[-1] + 1) == expected
+def test_padding_that_ends_inside_of_a_cell() -> None:
+    """Cells of 4 pixels and padding of 2: the map is made twice as fine, so that the image begins with half a cell."""
+    image = {"width": 12, "height": 8, "canvas": "16x16", "scale": 1.0, "left": 2, "top": 4}
+    steps = np.tile(
+        np.arange(4, dtype=np.float32), (4, 1)
+    )  # 0 1 2 3 from left to right, in fine cells 0 .25 .75 1.25 ...
+    found = masks.enlarge(steps, image)
+    assert found.shape == (8, 12)
+    fine = [0.25, 0.75, 1.25, 1.75, 2.25, 2.75]  # of 2 pixels each; bilinear between them
+    assert found[0].tolist() == pytest.approx(np.interp((np.arange(12) + 0.5) / 2 - 0.5, range(6), fine), abs=1e-6)
+
+
+def test_an_image_that_goes_beyond_the_canvas_repeats_the_border() -> None:
+    image = {"width": 24, "height": 8, "canvas": "8x16", "scale": 1.0, "left": -4}
+    found = masks.enlarge(np.float32([[5, 0, 0, 7]] * 2), image)
+    assert (found[0, :4].tolist(), found[0, -4:].tolist()) == ([5] * 4, [7] * 4)
 
 
 def test_enlarging_is_bilinear_about_the_middle_of_cells() -> None:
