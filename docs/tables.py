@@ -49,7 +49,7 @@ def made(what: str) -> str:
 def plugin_table(room: str, kind: str) -> str:
     """What a plugin is, and the keys of its own."""
     schema = schemas.plugin(room, kind)
-    keys = schemas.described(room, kind)["properties"]  # those of parts have tables of their own
+    keys = schemas.described(room, kind).get("properties", {})  # those of parts have tables of their own
     own = schema | {"properties": {key: schema["properties"][key] for key in keys}}
     found = [row for row in rows(own, "") if row[1] != f"`{kind}`"]  # the one that names it
     only = f", for {', '.join(schema['families'])} alone: {schema['elsewhere']}" if "families" in schema else ""
@@ -99,7 +99,7 @@ def value(part: dict) -> str:
     if "const" in part:
         return f"`{part['const']}`"
     if "enum" in part:
-        return ", ".join(f"`{each}`" for each in part["enum"])
+        return ", ".join(f"`{each}`" if each is not None else "`null`" for each in part["enum"])
     if "oneOf" in part and "type" not in part:
         return ", or ".join(value(form) for form in part["oneOf"])
     kinds = part.get("type", "object")

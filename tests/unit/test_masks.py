@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
-from detport import masks
+from detport import labelled, masks
 from detport.errors import UsageError
 
 # 8 x 4 pixels enlarged by 4, in the middle of a canvas of 32 x 32; maps have a cell for 4 x 4 pixels of it
@@ -47,7 +47,11 @@ def test_maps_of_the_whole_input(decode) -> None:
 
 
 def test_which_output_holds_masks_is_not_guessed(decode) -> None:
-    outputs = {"o": np.float32([[[0, 8, 32, 24, 0.5]]]), "a": np.ones((1, 2, 8, 8)), "b": np.zeros((1, 2, 8, 8))}
+    outputs = {
+        "o": np.float32([[[0, 8, 32, 24, 0.5], [0] * 5]]),
+        "a": np.ones((1, 2, 8, 8)),
+        "b": np.zeros((1, 2, 8, 8)),
+    }
     rules = RULES | {"masks": {"form": "canvas", "threshold": 0.5}}
     with pytest.raises(UsageError, match=r"decode\.masks: which of o .* are they\? Say it in decode\.tensors\.masks"):
         decode(outputs, IMAGE, **rules)
@@ -78,3 +82,24 @@ def test_enlarging_is_bilinear_about_the_middle_of_cells() -> None:
     image = {"width": 4, "height": 2, "canvas": "2x2", "scale": [0.5, 1.0]}
     found = masks.enlarge(np.float32([[0, 1], [0, 1]]), image)
     assert found.tolist() == [[0, 0.25, 0.75, 1]] * 2
+
+
+def test_maps_of_every_class_are_not_those_of_every_row(decode) -> None:
+    """[N, C, S, S] would else give some other row's mask."""
+    outputs = {"o": np.float32([[[0, 8, 32, 24, 0.5]] * 2]), "m": np.zeros((2, 3, 8, 8), np.float32)}
+    with pytest.raises(UsageError, match=r"decode\.masks: the output \[2, 3, 8, 8\] has 6 maps for 2 rows"):
+        decode(outputs, IMAGE, **RULES, masks={"form": "boxes", "threshold": 0.5})
+
+
+def test_prototypes_behind_an_nms(decode) -> None:
+    """YOLO26-seg: [1, N, 6 + P]."""
+    rules = {"kind": "after_nms", "categories": [3], "masks": {"form": "prototypes", "threshold": 0.5}}
+    outputs = {"o": np.float32([[[0, 8, 32, 24, 0.5, 0, 1, 0], [0] * 8]]), "p": prototypes()[None]}
+    (row,) = decode(outputs, IMAGE, **rules, columns=["box", "score", "label", "coefficients"])
+    assert pixels(row).sum(axis=0).tolist() == [4, 4, 4, 4, 0, 0, 0, 0]
+    model = {"decode": rules | {"columns": ["box", "score", "label", 2], "tensors": {}, "background": "none"}}
+    model["outputs"] = [{"name": name, "shape": list(x.shape), "dtype": "float32"} for name, x in outputs.items()]
+    assert labelled.problem(model) == (
+        ("decode", "columns"),
+        "with masks of prototypes, must say which columns are coefficients",
+    )
