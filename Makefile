@@ -8,7 +8,7 @@ PIP_FLAGS ?=
 # Programs are run as modules: the scripts in there cannot start from a path with a dollar.
 BIN = .venv/bin
 
-.PHONY: demo test check bench docs fuzz simulated lock clean full-size
+.PHONY: demo test check bench docs fuzz torture simulated lock clean full-size
 
 demo: .venv/run-export.done
 	$(BIN)/python -m snakemake --cores all --directory demo reports/retinamask.txt
@@ -34,6 +34,11 @@ fuzz: .venv/test.done
 	$(BIN)/python -c "import sys; sys.path[:0] = ['scripts', 'tests/fuzz']; import targets; print(*targets.TARGETS, sep='\n')" \
 	| while read -r target; do \
 	    $(BIN)/python tests/fuzz/fuzz.py "$$target" -runs=$(FUZZ_RUNS) -timeout=10 -rss_limit_mb=4096 </dev/null || exit 1; done
+
+TORTURE_CASES ?= 200
+
+torture: .venv/test.done  # changes x ways to end x stages, against runs from nothing: a quarter of a minute each on 2 cores
+	PYTHONPATH=scripts $(BIN)/python tests/torture/torture.py --cases $(TORTURE_CASES)
 
 simulated: .venv/test.done  # the whole demo on simulated Ascend chips with every runner: about a quarter of an hour on 2 cores
 	PYTHONPATH=scripts:tests/ascend $(BIN)/python tests/ascend/every_runner.py

@@ -65,7 +65,8 @@ def table(lines: list[tuple[str, ...]]) -> str:
 
 def rows(schema: dict, prefix: str) -> Iterator[tuple[str, ...]]:
     """Key, value, default and meaning of every key of a section, those of its sections included."""
-    for key, part in schema.get("properties", {}).items():
+    # An empty part is a key that plugins share, described where their section is.
+    for key, part in ((key, part) for key, part in schema.get("properties", {}).items() if part):
         name = f"{prefix}{key}"
         if "null" in part.get("type", "") or not list(inner(part, name)):
             default = "required" if key in schema.get("required", []) else shown(part)
@@ -99,12 +100,12 @@ def value(part: dict) -> str:
     if "const" in part:
         return f"`{part['const']}`"
     if "enum" in part:
-        return ", ".join(f"`{each}`" if each is not None else "`null`" for each in part["enum"])
+        return ", ".join(f"`{each if isinstance(each, str) else json.dumps(each)}`" for each in part["enum"])
     if "oneOf" in part and "type" not in part:
         return ", or ".join(value(form) for form in part["oneOf"])
     kinds = part.get("type", "object")
     kind, *others = [kinds] if isinstance(kinds, str) else kinds
-    return " or ".join([one_kind(kind, part), *others])
+    return " or ".join([one_kind(kind, part), *(TYPES[each] for each in others)])
 
 
 def one_kind(kind: str, part: dict) -> str:

@@ -11,6 +11,7 @@ from detport import compilers as detport_compilers
 from detport import datasets as detport_datasets
 from detport import disk as detport_disk
 from detport import lineage as detport_lineage
+from detport import made as detport_made
 from detport import schemas as detport_schemas
 from detport import shards as detport_shards
 from detport import yamlfile as detport_yaml
@@ -41,9 +42,6 @@ def load_configuration() -> tuple[dict, dict, dict]:
         problem = detport_gates.check_references(model, model_file(name))
         if problem:
             raise UsageError(problem)
-        for backend in backends.values():
-            if "onnx" in model and backend["runs"] == "checkpoint":
-                raise UsageError(f"{model_file(name)}: is ONNX already; backend {backend['name']} needs a checkpoint")
     return settings, models, backends
 
 
@@ -96,7 +94,7 @@ try:
     DATASET_FILES = {name: configurations_of(name) for name in DATASETS}
     IMAGES = {name: image_count(dataset) for name, dataset in DATASETS.items()}
     for name, dataset in DATASETS.items():
-        dataset["shards"] = dataset["shards"] or detport_shards.default_count(IMAGES[name])
+        IMAGES[name], dataset["shards"] = detport_shards.sizes(dataset, IMAGES[name], SETTINGS["sample"])
     BUDGET = detport_disk.budget(MODELS, IMAGES, DATASETS, BACKENDS, SETTINGS)
 except UsageError as error:
     give_up(error)
@@ -166,7 +164,7 @@ def scratch_mb(wildcards) -> int:
 def products(model: str) -> list:
     """Everything that is made for a model, the index of its dataset first."""
     name = MODELS[model]["dataset"]
-    index = detport_lineage.of_dataset(name, DATASETS[name], SETTINGS["on_bad_image"], PINNED)
+    index = detport_lineage.of_dataset(name, DATASETS[name], SETTINGS, PINNED)
     return [index, *detport_lineage.of_model(model, MODELS[model], DATASETS[name], BACKENDS, SETTINGS, PINNED)]
 
 
@@ -181,7 +179,7 @@ def expect(wildcards, output) -> str:
     """Parameter: the identity that the output must have."""
     models = [name for name, model in MODELS.items() if wildcards.get("dataset", model["dataset"]) == model["dataset"]]
     known = identities(wildcards.model) if wildcards.get("model") else identities(*models)
-    return known[output[0].removesuffix("/made.json")]
+    return known[detport_made.told_by(output[0])]
 
 
 def shard_names(model: str) -> list[str]:

@@ -33,7 +33,7 @@ import onnxsim
 import PIL.Image
 import yaml
 
-from detport.graph import patches
+from detport.graph.patches import int64_to_int32
 
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = ("Snakefile", "rules", "scripts", "config", "profiles", "envs")
@@ -122,7 +122,7 @@ def fewer_images(place: Place) -> None:
 def a_patch(place: Place) -> None:
     """A patch of the graph, with the contract that it keeps there."""
     graph = onnxsim.simplify(onnx.load(place.folder / "weights" / "mine.onnx"))[0]
-    done = patches.int64_to_int32(graph)
+    done = int64_to_int32.edit(graph, keep_required=True)
     declared = {"name": "int64_to_int32", "matches": done.matches, "before": {}, "after": {}, "changed": done.changed}
     yaml_edit(MODEL, "patches", value={"onnxruntime": [declared]})(place)
 
@@ -197,9 +197,7 @@ CHANGES: dict[str, Change] = {
     "an image less": fewer_images,
     "metric": yaml_edit(MODEL, "metric", "max_detections", value=[1, 2, 3]),
     "gate": yaml_edit(MODEL, "references", 0, "values", "bbox.AP", value=0.999),
-    "patch": yaml_edit(
-        MODEL, "patches", value={"onnxruntime": [{"name": "int64_to_int32", "before": {}, "after": {}}]}
-    ),
+    "patch": a_patch,
     "backend option": yaml_edit("config/backends/onnxruntime.yaml", "session", value={"graph_optimization": "basic"}),
     "code of inference": code("infer.py", "def write(image: dict, arrays: list[np.ndarray]) -> None:\n", HALVED),
     "code of evaluation": code("evaluate.py", '"detections": len(rows),', '"detections": len(rows) + 1000,'),

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+NEEDS = ("width", "height")
+
 
 def decode(outputs: dict[str, np.ndarray], image: dict, options: dict, categories: list) -> list[dict]:
     """One COCO result, if its score is enough."""
