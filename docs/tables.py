@@ -49,9 +49,12 @@ def made(what: str) -> str:
 def plugin_table(room: str, kind: str) -> str:
     """What a plugin is, and the keys of its own."""
     schema = schemas.plugin(room, kind)
-    found = [row for row in rows(schema, "") if row[1] != f"`{kind}`"]  # the one that names it
+    keys = schemas.described(room, kind).get("properties", {})  # those of parts have tables of their own
+    own = schema | {"properties": {key: schema["properties"][key] for key in keys}}
+    found = [row for row in rows(own, "") if row[1] != f"`{kind}`"]  # the one that names it
     only = f", for {', '.join(schema['families'])} alone: {schema['elsewhere']}" if "families" in schema else ""
-    return f"`{kind}`: {schema['title']}{only}." + (f"\n\n{table(found)}" if found else "")
+    parts = f" Its further keys are {' and '.join(schema['parts'])}, below." if "parts" in schema else ""
+    return f"`{kind}`: {schema['title']}{only}.{parts}" + (f"\n\n{table(found)}" if found else "")
 
 
 def table(lines: list[tuple[str, ...]]) -> str:
@@ -62,7 +65,8 @@ def table(lines: list[tuple[str, ...]]) -> str:
 
 def rows(schema: dict, prefix: str) -> Iterator[tuple[str, ...]]:
     """Key, value, default and meaning of every key of a section, those of its sections included."""
-    for key, part in schema.get("properties", {}).items():
+    # An empty part is a key that plugins share, described where their section is.
+    for key, part in ((key, part) for key, part in schema.get("properties", {}).items() if part):
         name = f"{prefix}{key}"
         if "null" in part.get("type", "") or not list(inner(part, name)):
             default = "required" if key in schema.get("required", []) else shown(part)
@@ -96,12 +100,12 @@ def value(part: dict) -> str:
     if "const" in part:
         return f"`{part['const']}`"
     if "enum" in part:
-        return ", ".join(f"`{each}`" for each in part["enum"])
+        return ", ".join(f"`{each if isinstance(each, str) else json.dumps(each)}`" for each in part["enum"])
     if "oneOf" in part and "type" not in part:
         return ", or ".join(value(form) for form in part["oneOf"])
     kinds = part.get("type", "object")
     kind, *others = [kinds] if isinstance(kinds, str) else kinds
-    return " or ".join([one_kind(kind, part), *others])
+    return " or ".join([one_kind(kind, part), *(TYPES[each] for each in others)])
 
 
 def one_kind(kind: str, part: dict) -> str:

@@ -42,9 +42,6 @@ def load_configuration() -> tuple[dict, dict, dict]:
         problem = detport_gates.check_references(model, model_file(name))
         if problem:
             raise UsageError(problem)
-        for backend in backends.values():
-            if "onnx" in model and backend["runs"] == "checkpoint":
-                raise UsageError(f"{model_file(name)}: is ONNX already; backend {backend['name']} needs a checkpoint")
     return settings, models, backends
 
 
@@ -97,7 +94,7 @@ try:
     DATASET_FILES = {name: configurations_of(name) for name in DATASETS}
     IMAGES = {name: image_count(dataset) for name, dataset in DATASETS.items()}
     for name, dataset in DATASETS.items():
-        dataset["shards"] = dataset["shards"] or detport_shards.default_count(IMAGES[name])
+        IMAGES[name], dataset["shards"] = detport_shards.sizes(dataset, IMAGES[name], SETTINGS["sample"])
     BUDGET = detport_disk.budget(MODELS, IMAGES, DATASETS, BACKENDS, SETTINGS)
 except UsageError as error:
     give_up(error)
@@ -166,9 +163,14 @@ def scratch_mb(wildcards) -> int:
 @functools.cache
 def products(model: str) -> list:
     """Everything that is made for a model, the index of its dataset first."""
-    name = MODELS[model]["dataset"]
-    index = detport_lineage.of_dataset(name, DATASETS[name], SETTINGS["on_bad_image"], PINNED)
-    return [index, *detport_lineage.of_model(model, MODELS[model], DATASETS[name], BACKENDS, SETTINGS, PINNED)]
+    dataset = DATASETS[MODELS[model]["dataset"]]
+    made = detport_lineage.of_model(model, MODELS[model], dataset, BACKENDS, SETTINGS, PINNED)
+    return [index_product(MODELS[model]["dataset"]), *made]
+
+
+@functools.cache
+def index_product(dataset: str):
+    return detport_lineage.of_dataset(dataset, DATASETS[dataset], SETTINGS, PINNED)
 
 
 @functools.cache
@@ -180,8 +182,10 @@ def identities(*models: str) -> dict[str, str]:
 
 def expect(wildcards, output) -> str:
     """Parameter: the identity that the output must have."""
-    models = [name for name, model in MODELS.items() if wildcards.get("dataset", model["dataset"]) == model["dataset"]]
-    known = identities(wildcards.model) if wildcards.get("model") else identities(*models)
+    if wildcards.get("dataset"):
+        known = detport_lineage.identities([index_product(wildcards.dataset)])
+    else:
+        known = identities(*([wildcards.model] if wildcards.get("model") else MODELS))
     return known[detport_made.told_by(output[0])]
 
 

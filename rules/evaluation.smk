@@ -17,12 +17,14 @@ rule evaluate:
     params:
         scripts=SCRIPTS,
         model=model_yaml,
-        annotations=lambda wildcards: dataset_of(wildcards)["annotations"],
+        config=lambda wildcards: DATASET_FILES[MODELS[wildcards.model]["dataset"]],
+        dataset=lambda wildcards: MODELS[wildcards.model]["dataset"],
         cross_check="--cross-check" if SETTINGS["cross_check"] else "",
         expect=expect,
     shell:
         "python {params.scripts:q}/evaluate.py --expect {params.expect} --model {params.model:q} --index {input.index:q} {params.cross_check}"
-        " --annotations {params.annotations:q} --detections {input.detections:q} --output {output:q} 2> {log:q}"
+        " --dataset-config {params.config:q} --dataset {params.dataset:q} --detections {input.detections:q}"
+        " --output {output:q} 2> {log:q}"
 
 
 rule comp4:
@@ -41,10 +43,11 @@ rule comp4:
     params:
         scripts=SCRIPTS,
         model=model_yaml,
-        annotations=lambda wildcards: dataset_of(wildcards)["annotations"],
+        config=lambda wildcards: DATASET_FILES[MODELS[wildcards.model]["dataset"]],
+        dataset=lambda wildcards: MODELS[wildcards.model]["dataset"],
         image_set=image_set,
         expect=expect,
     shell:
         "python {params.scripts:q}/evaluate.py --expect {params.expect} --model {params.model:q} --index {input.index:q}"
-        " --annotations {params.annotations:q} --detections {input.detections:q}"
+        " --dataset-config {params.config:q} --dataset {params.dataset:q} --detections {input.detections:q}"
         " --image-set={params.image_set:q} --comp4 {output:q} 2> {log:q}"

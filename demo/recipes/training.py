@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from detport import cli, images
+from detport import cli, tensors
 from detport.files import atomic
 from detport.networks.blocks import FrozenNorm, per_anchor
 from make_images import QUALITY
@@ -29,10 +29,14 @@ Batch = dict[str, Tensor]
 Losses = dict[str, Tensor]
 
 
-def arguments(description: str | None, argv: Sequence[str] | None, steps: int) -> argparse.Namespace:
-    """The options of a recipe; PyTorch is seeded and told its threads."""
+def arguments(
+    description: str | None, argv: Sequence[str] | None, steps: int, model: bool = True
+) -> argparse.Namespace:
+    """The options of a recipe, of one that reads no model's yaml without --model; PyTorch is seeded and told its
+    threads."""
     parser = cli.parser(description)
-    parser.add_argument("--model", type=Path, required=True, help="the model's yaml")
+    if model:
+        parser.add_argument("--model", type=Path, required=True, help="the model's yaml")
     parser.add_argument("--data", type=Path, required=True, help="folder that make_images.py made")
     parser.add_argument("--output", type=Path, required=True, help="checkpoint to write")
     parser.add_argument("--seed", type=int, default=1, help="of weights and scenes (default: %(default)s)")
@@ -81,7 +85,7 @@ def use_one_thread(worker: int) -> None:
 
 def network_input(settings: dict, image: np.ndarray) -> tuple[np.ndarray, float]:
     """The tensor [3, H, W] of an RGB image as the model's yaml wants it, and the scale of the image."""
-    tensor, placement = images.to_tensor(image, settings)
+    tensor, placement = tensors.to_tensor(image, settings)
     return tensor, placement["scale"]
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from detport import decoders, schemas
+from detport import decoders, input_rules, schemas
 from detport.errors import UsageError
 from detport.schemas import ROOT, schema_of, validate
 from detport.yamlfile import (
@@ -152,10 +152,22 @@ def check(value: object, schema: str, source: str, places: Places | None = None)
     whole = backend_schema(value, source, places) if schema == "backend" else schema_of(schema)
     validate(value, whole, source, places, ())
     if schema == "model":
+        resolve_categories(value, source, places)
         check_plugins(value, source, places)
-        for check_part in (check_classes, check_decoded, check_measures, check_canvases, check_on_device):
+        for check_part in (check_classes, check_decoded, check_measures, check_canvases, check_input):
             check_part(value, source, places)
     return value
+
+
+def resolve_categories(model: dict, source: str, places: Places) -> None:
+    """Put the list of categories in place of the table or the file that stands for it, so that what stages read, and
+    what makes them rerun, is the names themselves."""
+    if "categories" in model["decode"]:
+        try:
+            model["decode"]["categories"] = decoders.declared_categories(model["decode"]["categories"])
+        except UsageError as error:
+            where = position(source, places, ("decode", "categories"))
+            raise UsageError(f"{where}: decode.categories: {error}") from error
 
 
 def flavours() -> list[str]:
@@ -232,9 +244,12 @@ def check_decoded(model: dict, source: str, places: Places) -> None:
                 " decode.categories"
             )
     for key, value in scored_masks(model["metric"]):
-        if not decoder.get("masks"):
-            where = position(source, places, ("metric", key))
-            raise UsageError(f"{where}: metric.{key}: decoder {kind} makes no masks; leave {value} out")
+        if not decoder.get("masks") or model["decode"].get("masks", True) is None:
+            where, without = (
+                position(source, places, ("metric", key)),
+                " without decode.masks" * bool(decoder.get("masks")),
+            )
+            raise UsageError(f"{where}: metric.{key}: decoder {kind} makes no masks{without}; leave {value} out")
 
 
 def decoder_reads(decode: dict) -> dict[str, list]:
@@ -266,14 +281,11 @@ def check_measures(model: dict, source: str, places: Places) -> None:
             )
 
 
-def check_on_device(model: dict, source: str, places: Places) -> None:
-    """Only pixels as decoded and resized can be normalised later."""
-    if model["input"]["on_device"] and model["preprocess"]["normalise"] == "before_resize":
-        where = position(source, places, ("input", "on_device"))
-        raise UsageError(
-            f"{where}: input.on_device: this model normalises before the resize, which no device does behind it;"
-            " remove on_device, or set preprocess.normalise to after_resize"
-        )
+def check_input(model: dict, source: str, places: Places) -> None:
+    """The words for the input and its preprocessing go together."""
+    if found := next(input_rules.problems(model), None):
+        key, problem = found
+        raise UsageError(f"{position(source, places, key)}: {dotted(key)}: {problem}")
 
 
 def check_canvases(model: dict, source: str, places: Places) -> None:

@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+import itertools
 import json
 import math
 import re
@@ -65,6 +66,14 @@ def default_count(images: int) -> int:
     return min(max(math.ceil(images / USUAL_SIZE), 1), MOST)
 
 
+def sizes(dataset: dict, images: int, sample: int | None) -> tuple[int, int]:
+    """Images and shards of a dataset of so many images, or of its sample; the shards that the configuration gives are
+    for all of them."""
+    if sample is not None and sample < images:
+        return sample, default_count(sample)
+    return images, dataset["shards"] or default_count(images)
+
+
 def advice(images: int, shards: int) -> str | None:
     """What is wrong with a number of shards that works all the same."""
     if not images:  # not known yet
@@ -92,8 +101,9 @@ def parse_shard(text: str) -> tuple[int, int]:
 
 
 def bin_stem(file: str) -> str:
-    """Name of an image's .bin without the extension: the image's own stem wherever tools can read it."""
-    stem = Path(file).stem
+    """Name of an image's .bin without the extension: the image's own stem behind its folders, wherever tools can read
+    it."""
+    stem = "__".join(Path(file).with_suffix("").parts)
     if PLAIN_STEM.fullmatch(stem) and len(stem.encode()) <= LONGEST_STEM and not stem.startswith((".", "-")):
         return stem
     return f"image_{hashlib.sha256(file.encode()).hexdigest()[:16]}"
@@ -134,11 +144,17 @@ def is_entry(image: object) -> bool:
 def is_image(image: dict) -> bool:
     """Whether an entry of shard.json names a file in its own folder, and sizes that are sizes."""
     name = image.get("bin")
-    sizes = [image[key] for key in ("width", "height", "scale", "bytes") if key in image]
+    scale = image.get("scale", 1)
+    pairs = [scale if isinstance(scale, list) else [scale, scale]]
+    pairs += [image[key] for key in ("resized", "size") if key in image]
+    sizes = [image[key] for key in ("width", "height", "bytes") if key in image]
+    corner = [image[key] for key in ("left", "top") if key in image]
     return (
         isinstance(name, str)
         and Path(name).name == name
         and "\0" not in name
         and isinstance(image.get("canvas", ""), str)
-        and all(isinstance(value, int | float) and 0 < value < math.inf for value in sizes)
+        and all(isinstance(pair, list) and len(pair) == 2 for pair in pairs)
+        and all(isinstance(value, int | float) and 0 < value < math.inf for value in (*sizes, *itertools.chain(*pairs)))
+        and all(isinstance(value, int | float) and math.isfinite(value) for value in corner)
     )

@@ -89,6 +89,8 @@ def test_a_file_that_is_no_index_is_refused(tmp_path):
         ("it's.jpg", "it's"),
         ("$(x).jpg", "$(x)"),
         ("ä.jpg", "ä"),
+        ("./a.jpg", "a"),
+        ("day/left/a.b.jpg", "day__left__a.b"),
     ],
 )
 def test_plain_names_are_kept(file, stem):
@@ -96,7 +98,17 @@ def test_plain_names_are_kept(file, stem):
 
 
 @pytest.mark.parametrize(
-    "file", ["a b.jpg", "a\nb.jpg", "-rf.jpg", ".hidden.jpg", "x" * 250 + ".jpg", "图" * 100 + ".jpg", "\u2003.jpg"]
+    "file",
+    [
+        "a b/c.jpg",
+        "a b.jpg",
+        "a\nb.jpg",
+        "-rf.jpg",
+        ".hidden.jpg",
+        "x" * 250 + ".jpg",
+        "图" * 100 + ".jpg",
+        "\u2003.jpg",
+    ],
 )
 def test_names_that_tools_cannot_take_are_replaced(file):
     stem = shards.bin_stem(file)
@@ -143,3 +155,17 @@ def test_an_empty_shard_goes_through_the_stages(tmp_path, monkeypatch):
     stage(decode, model=model, shard=shard, outputs=outputs, output=tmp_path / "found.json.gz")
     found = detections.read(tmp_path / "found.json.gz")
     assert (found["images"], found["detections"], found["skipped"]) == ([], [], [])
+
+
+@pytest.mark.parametrize(
+    ("given", "sample", "expected"),
+    [
+        (500, None, (5000, 500)),
+        (None, None, (5000, 313)),
+        (500, 50, (50, 4)),  # not 500 shards of which most are empty
+        (500, 5000, (5000, 500)),
+        (2, 9999, (5000, 2)),
+    ],
+)
+def test_images_and_shards_of_a_dataset_and_of_its_sample(given, sample, expected):
+    assert shards.sizes({"shards": given}, 5000, sample) == expected

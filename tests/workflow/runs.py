@@ -45,7 +45,8 @@ def reduced_demo(folder: Path, *models: str, shards: int = SHARDS) -> Path:
     (folder / "weights").mkdir()
     for model in models:
         settings = load(folder / "config" / "models" / f"{model}.yaml", "model")
-        shutil.copy(ROOT / "demo" / settings["checkpoint"]["file"], folder / "weights")
+        file = settings["onnx"] if "onnx" in settings else settings["checkpoint"]["file"]
+        shutil.copy(ROOT / "demo" / file, folder / "weights")
     truth = json.loads((ROOT / "demo" / "data" / "annotations" / "instances.json").read_text())
     truth["images"] = truth["images"][:IMAGES]
     kept = {image["id"] for image in truth["images"]}
