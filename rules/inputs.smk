@@ -77,7 +77,7 @@ def index_waits(wildcards) -> list:
     """No input: the ground truth is in the record of the index, which tells more than file times."""
     begin()
     required(*dataset_files(wildcards.dataset))
-    if workflow.is_main_process:
+    if not detport_engine.is_job(workflow):
         tell_unpaired(wildcards.dataset)
     return []
 

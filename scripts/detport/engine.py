@@ -38,7 +38,17 @@ def leave_reruns_to_records(workflow: Any, stale: Iterable[str]) -> None:
 def is_real_run(workflow: Any) -> bool:
     """Whether this process is about to run jobs, and not one of the jobs or somebody who only asks."""
     runs = workflow.executor_plugin is not None and not (workflow.dryrun or workflow.touch)
-    return runs and workflow.is_main_process and workflow.execution_settings.lock
+    return runs and not is_job(workflow) and workflow.execution_settings.lock
+
+
+def is_job(workflow: Any) -> bool:
+    """Whether this process is a job of a run, here or on a cluster, which reads the workflow again."""
+    return not workflow.is_main_process
+
+
+def uses_conda(workflow: Any) -> bool:
+    """Whether conda makes the environments of the jobs."""
+    return any(str(method) == "conda" for method in workflow.deployment_settings.deployment_method)
 
 
 def targets(workflow: Any) -> list[str]:
