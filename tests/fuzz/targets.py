@@ -197,7 +197,9 @@ def read_record(path: Path) -> None:
 
 def read_graph(path: Path) -> None:
     model = {"input": {"name": "input", "height": 2, "width": 2}, "outputs": CONTRACT[:1]}
-    contract.check(contract.read(path), model, str(path))
+    graph = contract.read(path)
+    contract.bind(graph, model)
+    contract.check(graph, model, str(path))
 
 
 def jpg(**options) -> bytes:
