@@ -58,6 +58,10 @@ def read(outputs: dict[str, np.ndarray], options: dict, classes: int, image: dic
     ends = np.cumsum([width(column, options, table.shape[1]) for column in reading.columns])
     parts = dict(zip(reading.columns, np.split(table, ends[:-1], axis=1), strict=True))
     count = int(found["count"].reshape(())) if "count" in found else len(table)
+    if not 0 <= count <= len(table):
+        raise Failure(
+            f"{image['file']!r}: the count of rows is {count}, and there are {len(table)}; correct decode.tensors"
+        )
     if "batch" in parts:  # the first row of no image ends the list
         count = min(count, *np.flatnonzero(parts["batch"] < 0)[:1].tolist(), len(table))
         if (parts["batch"][:count] > 0).any():
