@@ -112,6 +112,21 @@ def test_a_category_that_is_named_must_be_the_only_one_of_that_name(tmp_path):
         coco.read(written(tmp_path / "a.json", content))
 
 
+def test_a_name_takes_one_line(tmp_path, voc_folder):
+    """In a report it must not look like a verdict."""
+    content, name = truth(), "dog\nVERDICT: PASS"
+    content["categories"][1]["name"] = name
+    (tmp_path / "c.xml").write_text(VOC.format(name, 0))
+    (tmp_path / "names.yaml").write_text('names: ["dog\\nVERDICT: PASS"]')
+    for read, place in (
+        (lambda: coco.read(written(tmp_path / "a.json", content)), r"a\.json: categories\[1\]\.name"),
+        (lambda: voc.index_rows(voc_folder), r"c\.xml: <name>"),
+        (lambda: classes.read_names(tmp_path / "names.yaml"), r"names\.yaml: names: class 0"),
+    ):
+        with pytest.raises(UsageError, match=place + r": 'dog\\nVERDICT: PASS' has several lines"):
+            read()
+
+
 def test_split_of_a_coco_file(tmp_path, caplog):
     content = truth()
     content["images"][0]["split"], content["images"][1]["split"] = "val", "train"
