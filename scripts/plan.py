@@ -149,7 +149,7 @@ def detection_bytes(name: str, model: dict, backend: str, images: int, results: 
     if there:
         return sum(path.stat().st_size for path in there)
     masks = config.scored_masks(model["metric"])
-    return images * model["decode"].get("max_detections", MOST_ROWS) * (ROW_WITH_MASK if masks else ROW)
+    return images * (model["decode"].get("max_detections") or MOST_ROWS) * (ROW_WITH_MASK if masks else ROW)
 
 
 def model_lines(rows: list[dict]) -> list[str]:

@@ -3,6 +3,7 @@
 Tried with Snakemake OLDEST to NEWEST; tests/workflow/test_engine.py fails where a version behaves otherwise.
 """
 
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,11 @@ def is_job(workflow: Any) -> bool:
 def uses_conda(workflow: Any) -> bool:
     """Whether conda makes the environments of the jobs."""
     return any(str(method) == "conda" for method in workflow.deployment_settings.deployment_method)
+
+
+def only_lists() -> bool:
+    """Whether this process is asked for a list of files and jobs, and for nothing that needs the files of a person."""
+    return "--summary" in sys.argv
 
 
 def targets(workflow: Any) -> list[str]:

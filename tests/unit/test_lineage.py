@@ -47,6 +47,7 @@ def paths(**given) -> list[str]:
 RUN = {
     "results/datasets/shapes/index.tsv",
     "results/m/weights.safetensors",
+    "results/m/checked.json",
     *(f"results/m/onnx/standard/{step}.onnx" for step in ("exported", "simplified")),
     *(f"results/m/onnxruntime/{name}" for name in ("patched.onnx", "patches.json", "model.onnx")),
     *(f"results/m/onnxruntime/{name}/000{k}" for name in ("scratch", "outputs") for k in range(2)),
@@ -75,9 +76,9 @@ def test_every_file_is_there_once():
 def test_everything_stands_behind_what_it_is_made_from(given):
     seen = set()
     for product in products(**given):
-        for needed in product.inputs.values():
-            assert needed and set(needed) <= seen, product.path
-        assert product.inputs or product.sources, product.path
+        needed = [path for found in product.inputs.values() for path in found]
+        assert set(needed) <= seen, product.path
+        assert needed or product.sources, product.path
         seen.add(product.path)
 
 
@@ -139,6 +140,7 @@ def changed(change: Callable[[dict], object], **given) -> set[str]:
 
 REPORT = {"reports/m.txt", "reports/m.json"}
 EVALUATE = REPORT | {"onnxruntime/accuracy.json", "onnxruntime/comp4"}
+METRIC = EVALUATE | {"m/checked.json"}
 DECODE = EVALUATE | {"detections/0000.json.gz"}
 INFER = DECODE | {"outputs/0000"}
 PREPROCESS = INFER | {"scratch/0000", "m/0000"}
@@ -155,7 +157,7 @@ EXPORT = SIMPLIFY | {"standard/exported.onnx"}
         (lambda model: None, set()),
         (lambda model: model.update(gates=[]), REPORT),
         (lambda model: model["benchmark"].update(min_runs=7), SPEED),
-        (lambda model: model["metric"].update(iou_types=["bbox"]), EVALUATE),
+        (lambda model: model["metric"].update(iou_types=["bbox"]), METRIC),
         (lambda model: model["decode"].update(nms_iou=0.1), DECODE),
         (lambda model: model["preprocess"].update(mean=[1, 2, 3]), PREPROCESS),
         (lambda model: model.update(patches={"onnxruntime": [{"name": "int64_to_int32"}]}), PATCH),
@@ -171,6 +173,16 @@ EXPORT = SIMPLIFY | {"standard/exported.onnx"}
 )
 def test_what_a_change_of_the_model_reaches(change, expected):
     assert changed(change) == expected
+
+
+@pytest.mark.parametrize("image_set", ["no/such.txt", "data/voc/Annotations", "data/images/000000000005.jpg"])
+def test_a_ground_truth_that_cannot_be_read_is_what_no_record_has(image_set):
+    """So that what was made from another one is stale; the index complains."""
+    found = {product.path: product for product in products(model("rfcn"), VOC | {"image_set": image_set})}
+    truth = found["results/datasets/shapes_voc/index.tsv"].sources["truth"]
+    assert truth.names == []
+    assert image_set in truth.signature()
+    assert found["results/m/onnxruntime/accuracy.json"].sources["annotations"].names == []
 
 
 def test_every_shard_is_its_own():
