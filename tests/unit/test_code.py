@@ -12,6 +12,8 @@ BACKEND = config.load_backend(config.ROOT / "config" / "backends" / "onnxruntime
 
 
 def plugins(stage: str, backend: dict = BACKEND) -> list[str]:
+    if stage == "check":  # it asks the metric; of the decoder it only needs the names of categories
+        return ["detport.metrics.coco", "detport.datasets.coco"]
     return config.plugins(config.visible(MODEL, stage, backend), backend, stage)
 
 
@@ -44,8 +46,8 @@ def own_scripts(tmp_path, monkeypatch) -> Path:
         ("detport/decoders/after_nms.py", {"decode"}),
         ("detport/masks.py", {"decode"}),
         ("detport/images.py", {"preprocess"}),
-        ("detport/shards.py", {"preprocess", "infer", "decode", "evaluate"}),
-        ("detport/metrics/coco.py", {"evaluate", "report"}),
+        ("detport/shards.py", {"check", "preprocess", "infer", "decode", "evaluate", "report"}),
+        ("detport/metrics/coco.py", {"check", "evaluate", "report"}),
         ("detport/backends/onnxruntime.py", {"compile", "infer", "benchmark", "simplify", "patch"}),
         ("detport/graph/patches/__init__.py", {"patch"}),
         ("detport/graph/patches/cast_roi_concat_to_float16.py", set()),

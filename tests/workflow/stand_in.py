@@ -18,13 +18,15 @@ from detport.files import atomic, sha256
 INPUTS = {
     "preprocess": ["index"],
     "export": ["weights"],
+    "simplify": ["onnx"],
+    "patch": ["onnx"],
+    "compile": ["onnx"],
     "infer": ["shard", "compiled"],
     "decode": ["outputs"],
     "evaluate": ["index", "detections"],
     "benchmark": ["compiled"],
     "report": ["accuracy", "performance", "patches"],
     "summary": ["reports"],
-    **{stage: ["onnx"] for stage in ("simplify", "patch", "compile")},
 }
 
 
