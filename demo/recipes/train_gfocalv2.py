@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from detport import cli, config, networks
 from detport.boxes import overlaps
-from detport.decoders.gfocalv2 import decode
+from detport.decoders.after_nms import decode
 from detport.networks.gfocalv2 import GFocalV2
 from evaluation import evaluate
 from shapes import KINDS, Scene, visible_box

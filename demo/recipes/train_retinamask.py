@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from detport import cli, config
-from detport.decoders.retinamask import decode
+from detport.decoders.after_nms import decode
 from detport.networks.retinamask import CODE_WEIGHTS, RetinaMask, build
 from evaluation import evaluate
 from shapes import Scene, visible_box

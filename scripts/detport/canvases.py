@@ -5,12 +5,20 @@ A canvas is called HEIGHTxWIDTH in files, commands and reports. The first is tha
 
 from pathlib import Path
 
-from detport.errors import UsageError
+from detport.errors import Failure, UsageError
 
 
 def by_name(settings: dict) -> dict[str, dict]:
     """Every canvas of a model's `input` section, the default first."""
     return {f"{canvas['height']}x{canvas['width']}": canvas for canvas in (settings, *settings["canvases"])}
+
+
+def size_of(image: dict) -> tuple[int, int]:
+    """Height and width of an image's canvas, by its entry in shard.json."""
+    if "canvas" not in image:
+        raise Failure(f"{image['file']!r}: shard.json does not say its canvas; make the shard again")
+    height, width = map(int, image["canvas"].split("x"))
+    return height, width
 
 
 def select(model: dict, name: str | None) -> dict:

@@ -232,9 +232,12 @@ def check_decoded(model: dict, source: str, places: Places) -> None:
                 " decode.categories"
             )
     for key, value in scored_masks(model["metric"]):
-        if not decoder.get("masks"):
-            where = position(source, places, ("metric", key))
-            raise UsageError(f"{where}: metric.{key}: decoder {kind} makes no masks; leave {value} out")
+        if not decoder.get("masks") or model["decode"].get("masks", True) is None:
+            where, without = (
+                position(source, places, ("metric", key)),
+                " without decode.masks" * bool(decoder.get("masks")),
+            )
+            raise UsageError(f"{where}: metric.{key}: decoder {kind} makes no masks{without}; leave {value} out")
 
 
 def decoder_reads(decode: dict) -> dict[str, list]:

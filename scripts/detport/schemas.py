@@ -30,7 +30,21 @@ def schema_of(name: str) -> dict:
 
 @functools.cache
 def plugin(room: str, kind: str) -> dict:
-    """What a plugin says of itself: the schema of its settings, and more keys."""
+    """What a plugin says of itself: the schema of its settings, and more keys.
+
+    With the keys of `parts/PART.yaml` of its room that it names; what it says of such a key itself is added.
+    """
+    schema = described(room, kind)
+    for part in schema.get("parts", []):
+        shared = described(f"{room}/parts", part)
+        keys = shared["properties"]
+        own = {key: keys.get(key, {}) | value for key, value in schema["properties"].items()}
+        schema = shared | schema | {"properties": keys | own}
+    return schema
+
+
+def described(room: str, kind: str) -> dict:
+    """The yaml of a plugin or a part, as it is."""
     return read_yaml(LIBRARY / room / f"{kind}.yaml")[0]
 
 
@@ -53,10 +67,13 @@ def require_kind(kind: str, room: str, source: str, places: Places, key: tuple) 
 
 
 def own_problem(room: str, kind: str, model: dict) -> tuple[tuple, str] | None:
-    """Key and text of what a plugin's own check finds in a model: problem(model) of KIND_check.py, where there is one.
+    """Key and text of what a plugin's own check finds in a model: problem(model) of KIND_check.py, where there is one,
+    or of the module of this library that its yaml names under `check`.
 
     Every stage and the workflow itself run it, so it imports nothing heavy.
     """
+    if shared := plugin(room, kind).get("check"):
+        return importlib.import_module(f"detport.{shared}").problem(model)
     if not (LIBRARY / room / f"{kind}_check.py").exists():
         return None
     return importlib.import_module(f"{module(room, kind)}_check").problem(model)

@@ -11,7 +11,7 @@ import pytest
 
 import decode as decode_stage
 from detport import config, detections, images
-from detport.decoders.gfocalv2 import decode
+from detport.decoders.after_nms import decode
 from detport.files import write_json
 from detport.metrics import coco
 from parity import part, read_case

@@ -37,7 +37,7 @@ def own_scripts(tmp_path, monkeypatch):
         ("detport/networks/retinamask.py", {"export"}),
         ("detport/networks/blocks.py", {"export"}),
         ("detport/networks/gfocalv2.py", set()),
-        ("detport/decoders/retinamask.py", {"decode"}),
+        ("detport/decoders/after_nms.py", {"decode"}),
         ("detport/masks.py", {"decode"}),
         ("detport/images.py", {"preprocess"}),
         ("detport/shards.py", {"preprocess", "infer", "decode", "evaluate"}),

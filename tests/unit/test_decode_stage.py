@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 import decode as stage
-from detport import config, decoders, detections
-from detport.decoders.retinamask import decode as retinamask
+from detport import config, decoders, detections, schemas
 from detport.errors import Failure
 
 MODEL = config.ROOT / "demo" / "config" / "models" / "gfocalv2.yaml"  # categories 1 2 4 5 7 8 11, background last
@@ -36,7 +35,7 @@ def test_labels_become_categories_and_the_background_nothing(tmp_path):
 
 
 def test_a_label_beyond_the_background_names_image_and_row(tmp_path):
-    with pytest.raises(Failure, match=r"^'a b\.jpg': row 1 of labels is 8; .* they are 0 to 7\. Correct categories"):
+    with pytest.raises(Failure, match=r"^'a b\.jpg': row 1 of the outputs has the label 8; by .* there are 0 to 7\."):
         decoded(tmp_path, DETS, [6, 8])
 
 
@@ -62,39 +61,6 @@ def test_what_the_decoder_needs_is_asked_of_the_shard(tmp_path):
 WRITTEN = {"image_id", "file", "width", "height", "canvas", "resized", "scale", "pad", "bin", "bytes"}
 
 
-@pytest.mark.parametrize("kind", ["efficientdet", "gfocalv2", "retinamask", "rfcn"])
+@pytest.mark.parametrize("kind", schemas.kinds("decoders"))
 def test_decoders_need_what_preprocess_writes(kind):
     assert set(decoders.load(kind).NEEDS) <= WRITTEN
-
-
-def masked(labels: list[int]) -> dict[str, np.ndarray]:
-    """RetinaMask's outputs: boxes that do not overlap, with these labels."""
-    count = len(labels)
-    return {
-        "bboxs": np.arange(count, dtype=np.float32)[:, None] * 20 + np.array([1, 1, 10, 10], np.float32),
-        "labels": np.array(labels, np.int32),
-        "scores": np.linspace(0.9, 0.5, count, dtype=np.float32),
-        "masks": np.ones((count, 1, 4, 4), np.float32),
-    }
-
-
-RULES = {"nms_iou": 0.4, "max_detections": 2, "mask_threshold": 0.5}
-IMAGE = ENTRY | {"width": 99, "height": 99}
-
-
-@pytest.mark.parametrize(
-    ("background", "labels", "expected"),
-    [("none", [1, 2], [5, 9]), ("first", [0, 2, 1], [9, 5]), ("last", [3, 3, 1, 2], [5, 9])],
-)
-def test_masks_of_the_background_take_no_place_among_the_detections(background, labels, expected):
-    rows = retinamask(masked(labels), IMAGE, RULES | {"background": background}, [5, 9])
-    assert [row["category_id"] for row in rows] == expected
-
-
-@pytest.mark.parametrize(
-    ("background", "label", "first", "last"),
-    [("none", 0, 1, 2), ("none", 3, 1, 2), ("first", 3, 0, 2), ("last", 0, 1, 3), ("last", -1, 1, 3)],
-)
-def test_a_label_of_masks_that_no_category_has_is_named(background, label, first, last):
-    with pytest.raises(Failure, match=rf"'a b\.jpg': row 1 of labels is {label}; .* they are {first} to {last}\."):
-        retinamask(masked([1, label]), IMAGE, RULES | {"background": background}, [5, 9])

@@ -6,10 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from detport.decoders.efficientdet import anchors, best_pairs, decode, hard_nms, pair_maps, soft_nms
+from detport.decoders.efficientdet import anchors, best_pairs, decode, pair_maps
 from detport.efficientdet import ANCHORS, STRIDES, anchor_count, outputs
 from detport.errors import Failure, UsageError
 from detport.graph.export import export
@@ -262,15 +260,6 @@ def test_rows_end_at_the_lowest_score() -> None:
     assert len(decode(one(-6.9, [0, 0, 0, 0]), IMAGE, OPTIONS, CATEGORIES)) == 1
 
 
-def test_soft_nms_ends_at_a_score_of_zero() -> None:
-    """With min_score 0 nothing is found twice, and what never had a score is not found at all."""
-    boxes = np.array([[0, 0, 10, 10], [0, 0, 10, 10], [50, 50, 60, 60]], np.float32)
-    rules = OPTIONS | {"min_score": 0.0}
-    kept, scores = soft_nms(boxes, np.array([0.5, 0.4, 0], np.float32), np.zeros(3, int), rules)
-    assert kept.tolist() == [0, 1]
-    assert scores.tolist() == pytest.approx([0.5, 0.4 * np.exp(-1 / 0.5)])
-
-
 @pytest.mark.parametrize("raw", [False, True])
 def test_codes_that_give_no_box_are_named(raw: bool) -> None:
     """A wild code alone becomes an infinite box and is clipped; two can cancel to NaN, which no clipping removes."""
@@ -306,65 +295,3 @@ def test_raw_maps_count_the_background() -> None:
     assert decode(maps, IMAGE, OPTIONS | {"background": "last"}, [5, 7])
     with pytest.raises(UsageError, match=r"\[1, 27, 16, 32\]: neither a class map of 2 classes nor"):
         decode(maps, IMAGE, OPTIONS, [5, 7])
-
-
-def iou(a: np.ndarray, b: np.ndarray) -> float:
-    width = max(min(a[2], b[2]) - max(a[0], b[0]), 0)
-    height = max(min(a[3], b[3]) - max(a[1], b[1]), 0)
-    union = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - width * height
-    return width * height / union if union > 0 else 0.0
-
-
-def naive_hard_nms(boxes: np.ndarray, labels: np.ndarray, threshold: float) -> list[int]:
-    kept: list[int] = []
-    for i in range(len(boxes)):
-        if all(labels[i] != labels[j] or iou(boxes[i], boxes[j]) <= threshold for j in kept):
-            kept.append(i)
-    return kept
-
-
-def naive_soft_nms(boxes: np.ndarray, scores: np.ndarray, labels: np.ndarray, sigma: float, floor: float) -> list:
-    left = dict(enumerate(scores.astype(float)))
-    found = []
-    while left:
-        best = max(left, key=left.get)
-        score = left.pop(best)
-        if score < floor:
-            break
-        found.append((best, score))
-        for i in left:
-            if labels[i] == labels[best]:
-                left[i] *= np.exp(-(iou(boxes[i], boxes[best]) ** 2) / sigma)
-    return found
-
-
-# Coordinates on a coarse grid, so that areas of zero, equal boxes and an overlap of exactly a half are frequent
-crowds = st.lists(
-    st.tuples(*[st.integers(0, 6)] * 2, *[st.integers(0, 4)] * 2, st.integers(0, 2)), min_size=0, max_size=30
-)
-
-
-def arrays_of(crowd: list[tuple[int, ...]]) -> tuple[np.ndarray, np.ndarray]:
-    table = np.array(crowd, np.float32).reshape(-1, 5)
-    return np.hstack([table[:, :2], table[:, :2] + table[:, 2:4]]), table[:, 4].astype(int)
-
-
-@given(crowds, st.integers(1, 30))
-@settings(max_examples=60, deadline=None)
-def test_hard_nms_is_its_definition(crowd: list, limit: int) -> None:
-    boxes, labels = arrays_of(crowd)
-    kept = hard_nms(boxes, labels, OPTIONS | {"max_detections": limit})
-    assert kept.tolist() == naive_hard_nms(boxes, labels, OPTIONS["nms_iou"])[:limit]
-
-
-@given(crowds, st.integers(1, 30))
-@settings(max_examples=60, deadline=None)
-def test_soft_nms_is_its_definition(crowd: list, limit: int) -> None:
-    boxes, labels = arrays_of(crowd)
-    scores = np.linspace(0.9, 0.01, len(boxes)).astype(np.float32)
-    kept, new = soft_nms(boxes, scores, labels, OPTIONS | {"max_detections": limit})
-    expected = naive_soft_nms(boxes, scores, labels, OPTIONS["soft_sigma"], OPTIONS["min_score"])[:limit]
-    assert np.allclose(new, [score for _, score in expected], atol=1e-6)
-    own = dict(zip(kept.tolist(), new, strict=True))
-    for box, score in expected:  # the order of equal new scores is free
-        assert abs(own.get(box, score) - score) < 1e-5

@@ -1,12 +1,11 @@
-"""GFocalV2 in small: NMS in PyTorch and in ONNX Runtime, Ascend's operator, the decoder."""
+"""GFocalV2 in small: NMS in PyTorch and in ONNX Runtime, Ascend's operator."""
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from detport.decoders.gfocalv2 import decode
-from detport.errors import Failure, UsageError
+from detport.errors import UsageError
 from detport.networks.ascend_ops import BatchMultiClassNMS
 from detport.networks.blocks import NonMaxSuppression, greedy_nms
 from detport.networks.gfocalv2 import GFocalV2, build
@@ -190,62 +189,3 @@ def test_operator_drops_boxes_without_area() -> None:
     scores = torch.tensor([0.9, 0.8, 0.7]).half()
     found = BatchMultiClassNMS.apply(boxes.half()[None, :, None], scores[None, :, None], 0.05, 0.6, 9, 9)
     assert found[3].tolist() == [1] and found[1][0, 0] == scores[2]
-
-
-ENTRY = {"image_id": 7, "file": "7.jpg", "scale": 1.6}
-PLAIN = {"background": "none"}
-
-
-def test_decode_divides_in_float32_and_keeps_what_is_known() -> None:
-    """The third class is the background; rows of zeros are padding, whatever their label is."""
-    dets = np.zeros((6, 5), np.float32)
-    dets[:4] = [[1, 2, 4, 8, 0.9], [0, 0, 100, 50, 0.8], [3, 3, 5, 5, 0.7], [10.1, 20.3, 40.7, 80.9, 0.6]]
-    labels = np.array([1, 2, 0, 1, 0, -1])
-    rows = decode({"dets": dets, "labels": labels}, ENTRY, {"background": "last"}, [3, 90])
-    assert [(row["image_id"], row["category_id"]) for row in rows] == [(7, 3), (7, 90), (7, 90)]
-    assert [row["score"] for row in rows] == [float(np.float32(x)) for x in (0.7, 0.9, 0.6)]
-    x1, y1, x2, y2 = (float(value / np.float32(1.6)) for value in dets[3, :4])
-    assert rows[2]["bbox"] == [x1, y1, x2 - x1, y2 - y1]
-
-
-def test_decode_takes_a_batch_axis_and_labels_in_float() -> None:
-    dets = np.array([[[1, 2, 4, 8, 0.9], [0, 0, 0, 0, 0]]], np.float32)
-    plain = decode({"dets": dets[0], "labels": np.array([1, 0])}, ENTRY, PLAIN, [3, 90])
-    assert decode({"dets": dets, "labels": np.array([[1.0, 0.0]], np.float32)}, ENTRY, PLAIN, [3, 90]) == plain
-    assert len(plain) == 1
-
-
-def test_decode_of_nothing() -> None:
-    outputs = {"dets": np.zeros((100, 5), np.float32), "labels": np.zeros(100, np.int64)}
-    assert decode(outputs, ENTRY, PLAIN, [1]) == []
-
-
-def labelled(label: float) -> dict[str, np.ndarray]:
-    """Two detections, the second with this label."""
-    dets = np.array([[0, 0, 10, 10, 0.75], [20, 20, 30, 30, 0.5]], np.float32)
-    return {"dets": dets, "labels": np.array([1, label])}
-
-
-@pytest.mark.parametrize(
-    ("background", "label", "first", "last"),
-    [("none", 2, 0, 1), ("none", -1, 0, 1), ("none", 0.5, 0, 1), ("last", 3, 0, 2), ("first", 80, 0, 2)],
-)
-def test_a_label_that_no_class_has_is_a_failure(background: str, label: float, first: int, last: int) -> None:
-    """One category too few, or labels from 1 read as from 0, would else cost a little accuracy and nothing more."""
-    message = rf"'7\.jpg': row 1 of labels is {label}\S*; by decode\.categories and .* they are {first} to {last}\."
-    with pytest.raises(Failure, match=message):
-        decode(labelled(label), ENTRY, {"background": background}, [3, 90])
-
-
-@pytest.mark.parametrize(
-    ("background", "label", "expected"),
-    [
-        ("none", 0, [90, 3]),
-        ("last", 2, [90]),  # the label behind the last category
-        ("first", 2, [3, 90]),  # labels from 1
-        ("first", 0, [3]),
-    ],
-)
-def test_what_the_background_does_to_labels(background: str, label: int, expected: list[int]) -> None:
-    rows = decode(labelled(label), ENTRY, {"background": background}, [3, 90])
-    assert sorted(row["category_id"] for row in rows) == sorted(expected)

@@ -18,6 +18,8 @@ CATEGORIES = {
     "coco80": [i for i in range(1, 91) if i not in COCO_GAPS],
     # networks whose class numbers are COCO's ids, gaps included, which no object was ever of
     "coco90": [i if i not in COCO_GAPS else None for i in range(1, 91)],
+    # the same from 0, which no object was of either
+    "coco91": [None, *(i if i not in COCO_GAPS else None for i in range(1, 91))],
     "voc20": list(range(1, 21)),  # Pascal VOC's classes, whose names the metric has, in alphabetical order
 }
 
@@ -48,19 +50,3 @@ def require_finite(boxes: np.ndarray, rows: np.ndarray, output: str, image: dict
             f"{image['file']!r}: row {rows[strange[0]]} of {output} becomes the box {boxes[strange[0]].tolist()};"
             " compare the earlier stages on this image"
         )
-
-
-def known(labels: np.ndarray, first: int, count: int, image: dict) -> np.ndarray:
-    """The class, counted from 0, of every label. `first` is the label of the first of `count` classes.
-
-    A label beyond them is a Failure: dropped, it would only make the accuracy a little lower.
-    """
-    found = labels.astype(np.int64) - first
-    strange = np.flatnonzero((found < 0) | (found >= count) | (found + first != labels))
-    if strange.size:
-        raise Failure(
-            f"{image['file']!r}: row {strange[0]} of labels is {labels[strange[0]]}; by decode.categories and"
-            f" decode.background they are {first} to {first + count - 1}. Correct categories, or say which class is the"
-            " background (background: first or last)"
-        )
-    return found

@@ -8,6 +8,8 @@ the order of a compiled model's outputs depends on the version of its compiler.
 import numpy as np
 
 from detport import decoders
+from detport.activations import sigmoid
+from detport.boxes import from_deltas, nms, soft_nms
 from detport.efficientdet import ANCHORS, ASPECTS, CODES, COMPACT, OCTAVES, STRIDES, anchor_count
 from detport.errors import Failure, UsageError
 
@@ -27,7 +29,7 @@ def decode(outputs: dict[str, np.ndarray], image: dict, options: dict, categorie
         require_pairs(index, image, classes)
     else:
         logits, codes, index = best_pairs(*pair_maps(outputs, classes), options["candidates"])
-    scores = 1 / (1 + exp(-logits))
+    scores = sigmoid(logits)
     # In the order of the scores, whatever the order of equal ones in the outputs was; the rest never becomes a row.
     order = np.lexsort((index, -logits))
     order = order[scores[order] >= options["min_score"]]
@@ -41,9 +43,10 @@ def decode(outputs: dict[str, np.ndarray], image: dict, options: dict, categorie
     rows, output = (order, "box_codes") if "index" in outputs else (anchor, "the box maps, by anchor,")
     decoders.require_finite(boxes, rows, output, image)
     if options["nms"] == "soft":
-        kept, scores = soft_nms(boxes, scores, label, options)
+        settings = (options["soft_sigma"], options["min_score"], options["max_detections"])
+        kept, scores = soft_nms(boxes, scores, label, *settings)
     else:
-        kept = hard_nms(boxes, label, options)
+        kept = nms(boxes, scores, label, options["nms_iou"], options["max_detections"], plus=0)
         scores = scores[kept]
     boxes = boxes[kept] * scale
     boxes[:, 2:] -= boxes[:, :2]
@@ -143,83 +146,6 @@ def anchors(index: np.ndarray, canvas: tuple[int, int], scale: float) -> np.ndar
 
 
 def decode_boxes(codes: np.ndarray, anchors: np.ndarray) -> np.ndarray:
-    """Boxes x1 y1 x2 y2 in network pixels from codes (ty, tx, th, tw)."""
-    ymin, xmin, ymax, xmax = anchors.T
-    ty, tx, th, tw = codes.T
-    anchor_h, anchor_w = ymax - ymin, xmax - xmin
-    y = ty * anchor_h + (ymin + ymax) / 2
-    x = tx * anchor_w + (xmin + xmax) / 2
-    half_h, half_w = exp(th) * anchor_h / 2, exp(tw) * anchor_w / 2
-    return np.stack([x - half_w, y - half_h, x + half_w, y + half_h], axis=1)
-
-
-def exp(x: np.ndarray) -> np.ndarray:
-    """float32, but rounded from float64: float32's own exp differs in the last digit between processors."""
-    with np.errstate(over="ignore"):  # a wild code becomes an infinite box, which is clipped
-        return np.exp(x, dtype=np.float64).astype(np.float32)
-
-
-def hard_nms(boxes: np.ndarray, labels: np.ndarray, options: dict) -> np.ndarray:
-    """Indices of the boxes that no better box of their class covers by more than `nms_iou`.
-
-    The boxes come best first, so that the search ends with the last detection that is wanted.
-    """
-    order, _, ends = by_class(labels)
-    corners, areas = grouped(boxes, order)
-    alive = np.ones(len(boxes), bool)
-    kept: list[int] = []
-    for place in np.argsort(order).tolist():
-        if len(kept) == options["max_detections"]:
-            break
-        if alive[place]:
-            kept.append(place)
-            rivals = slice(place + 1, ends[place])
-            alive[rivals] &= overlap(corners, areas, place, rivals) <= options["nms_iou"]
-    return order[kept]
-
-
-def soft_nms(boxes: np.ndarray, scores: np.ndarray, labels: np.ndarray, options: dict) -> tuple[np.ndarray, np.ndarray]:
-    """Indices and new scores: every detection lowers the scores of its class by exp(-IoU² / sigma).
-
-    It ends where the best score left is below `min_score` or 0, which is also the score of what was taken.
-    """
-    order, starts, ends = by_class(labels)
-    corners, areas = grouped(boxes, order)
-    left = scores[order]
-    kept: list[int] = []
-    new: list[np.float32] = []
-    while len(kept) < min(options["max_detections"], len(boxes)):
-        place = int(left.argmax())
-        if left[place] < options["min_score"] or left[place] <= 0:
-            break
-        kept.append(place)
-        new.append(left[place])
-        left[place] = 0
-        rivals = slice(starts[place], ends[place])
-        left[rivals] *= np.exp(-(overlap(corners, areas, place, rivals) ** 2) / np.float32(options["soft_sigma"]))
-    return order[kept], np.array(new, np.float32)
-
-
-def by_class(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The order that puts every class together, and for every place in it where its class starts and ends."""
-    order = np.argsort(labels, kind="stable")
-    together = labels[order]
-    return order, np.searchsorted(together, together, "left"), np.searchsorted(together, together, "right")
-
-
-def grouped(boxes: np.ndarray, order: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Boxes in an order as rows x1, y1, x2, y2, and their areas."""
-    corners = np.ascontiguousarray(boxes[order].T)
-    x1, y1, x2, y2 = corners
-    return corners, (x2 - x1) * (y2 - y1)
-
-
-def overlap(corners: np.ndarray, areas: np.ndarray, one: int, others: slice) -> np.ndarray:
-    """IoU of one box with others; 0 where they share nothing."""
-    x1, y1, x2, y2 = corners[:, others]
-    left, top, right, bottom = corners[:, one]
-    width = np.minimum(x2, right) - np.maximum(x1, left)
-    height = np.minimum(y2, bottom) - np.maximum(y1, top)
-    shared = np.maximum(width, 0) * np.maximum(height, 0)
-    union = areas[one] + areas[others] - shared
-    return np.divide(shared, union, out=np.zeros_like(shared), where=shared > 0)
+    """Boxes x1 y1 x2 y2 in network pixels from codes (ty, tx, th, tw) and anchors (ymin xmin ymax xmax)."""
+    low, high = anchors[:, 1::-1], anchors[:, 3:1:-1]
+    return from_deltas(codes[:, [1, 0, 3, 2]], (low + high) / 2, high - low)

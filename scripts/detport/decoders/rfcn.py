@@ -6,7 +6,7 @@ A box from 0 to 9 is 10 pixels wide. All arithmetic is float32, as the published
 import numpy as np
 
 from detport import decoders
-from detport.boxes import below, nms
+from detport.boxes import below, from_deltas, nms, to_original
 from detport.errors import UsageError
 
 NEEDS = ("resized", "scale")
@@ -25,7 +25,7 @@ def decode(outputs: dict[str, np.ndarray], image: dict, options: dict, categorie
             f" decode.categories or decode.background, by which there are {len(classes)} classes with 4 deltas each"
         )
     boxes = class_boxes(rois[:, 1:], deltas, options["box_stds"])
-    boxes = clip(boxes, *image["resized"]) / np.float32(image["scale"])
+    boxes = to_original(clip(boxes, *image["resized"]), image)
     decoders.require_finite(boxes.reshape(len(rois), -1), np.arange(len(rois)), "bbox_pred", image)
     labels, found_boxes, found_scores = [], [], []
     for label in (label for label, category in enumerate(classes) if category is not None):
@@ -53,10 +53,7 @@ def class_boxes(rois: np.ndarray, deltas: np.ndarray, stds: list[float]) -> np.n
     """
     deltas = deltas.reshape(len(rois), -1, 4) * np.float32(stds)
     sides = rois[:, None, 2:] - rois[:, None, :2] + np.float32(1)
-    centres = rois[:, None, :2] + np.float32(0.5) * sides
-    centres = deltas[..., :2] * sides + centres
-    halves = np.float32(0.5) * (np.exp(deltas[..., 2:]) * sides)
-    return np.concatenate([centres - halves, centres + halves], axis=2)
+    return from_deltas(deltas, rois[:, None, :2] + np.float32(0.5) * sides, sides)
 
 
 def clip(boxes: np.ndarray, width: int, height: int) -> np.ndarray:

@@ -129,8 +129,7 @@ def greedy_nms(boxes: Tensor, scores: Tensor, iou_threshold: float, limit: int) 
     """
     corners, values = (x.detach().float().cpu().numpy() for x in (boxes, scores))
     one_class = np.zeros(len(values), np.int64)
-    with np.errstate(invalid="ignore"):  # boxes without area overlap nothing: 0/0 is not above the threshold
-        kept = boxlib.nms(corners, values, one_class, iou_threshold, limit, plus=0)
+    kept = boxlib.nms(corners, values, one_class, iou_threshold, limit, plus=0)
     return torch.from_numpy(kept).to(boxes.device)
 
 
