@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from detport import config, images
+from detport import config, tensors
 from side_by_side import compare
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -19,7 +19,7 @@ PICTURES = [ROOT / "tests" / "golden" / "data" / "images" / f"000000000{i}.jpg" 
 
 def ours(model: dict, output: Path) -> None:
     for path in PICTURES:
-        images.preprocess(path, model)[0].tofile(output)
+        tensors.preprocess(path, model)[0].tofile(output)
 
 
 def guide_retinamask(model: dict, output: Path) -> None:

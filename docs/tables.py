@@ -99,7 +99,7 @@ def value(part: dict) -> str:
     if "const" in part:
         return f"`{part['const']}`"
     if "enum" in part:
-        return ", ".join(f"`{each}`" for each in part["enum"])
+        return ", ".join(f"`{each if isinstance(each, str) else json.dumps(each)}`" for each in part["enum"])
     if "oneOf" in part and "type" not in part:
         return ", or ".join(value(form) for form in part["oneOf"])
     kinds = part.get("type", "object")

@@ -38,6 +38,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     rows = []
     for image, stem in zip(shard["images"], stems, strict=True):
         arrays = outputs.read(args.outputs, stem, naming, model["outputs"], image["file"])
+        arrays = {name: outputs.widened(array) for name, array in arrays.items()}
         found = decoder.decode(arrays, image, settings, categories)
         require_finite(found, image["file"])
         rows += found

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from detport import backends, canvases, cli, config, lineage, made, outputs, shards
+from detport import backends, canvases, cli, config, inputs, lineage, made, outputs, shards
 from detport.errors import Failure, UsageError
 from detport.files import atomic, sha256, write_json
 
@@ -45,7 +45,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     backend = config.load_backend(args.backend)
     model = config.load_model(args.model, "infer", backend)
-    shard = shards.read_shard(args.shard, needed=("canvas", "bytes"))
+    needed = ("canvas", "bytes", *inputs.needed(model["input"]))
+    shard = shards.read_shard(args.shard, needed=needed)
     recipe, digests = lineage.stage_recipe("infer", model, backend), {}
     if not args.from_outputs:  # what is wrong is told before the run, not behind it
         record = made.begin(
@@ -67,9 +68,9 @@ def main(argv: Sequence[str] | None = None) -> None:
             files = canvases.files(args.compiled, model, backend)
             family = backends.load(backend["family"])
             for name in dict.fromkeys(image["canvas"] for image in shard["images"]):
-                inputs = [(image, args.shard / image["bin"]) for image in shard["images"] if image["canvas"] == name]
+                images = [(image, args.shard / image["bin"]) for image in shard["images"] if image["canvas"] == name]
                 own = canvases.select(model, name)
-                simulated |= family.infer(files[name], own, backend, inputs, write, folder, args.threads)
+                simulated |= family.infer(files[name], own, backend, images, write, folder, args.threads)
         if simulated:
             (folder / outputs.SIMULATOR).touch()
             cli.log.warning("a simulator made these outputs; what follows from them is marked so")

@@ -16,10 +16,9 @@ from pathlib import Path
 
 import onnx
 
-from detport import canvases, cli, config, lineage, made, schemas
+from detport import canvases, cli, config, inputs, lineage, made, schemas
 from detport.files import atomic, write_json
 from detport.graph import compare, contract, patches, running
-from detport.timing import random_image
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -65,8 +64,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def effect(before: onnx.ModelProto, after: onnx.ModelProto, model: dict, threads: int) -> dict[str, dict]:
     """What a lossy patch does to each output, from a random image in ONNX Runtime."""
-    image = random_image(model, model["simplify"]["seed"])
-    found = compare.changes(*(running.runnable_part(graph, image, model, threads) for graph in (before, after)))
+    feeds = inputs.random(model["input"], model["simplify"]["seed"])
+    found = compare.changes(*(running.runnable_part(graph, feeds, model, threads) for graph in (before, after)))
     for name, change in found.items():
         cli.log.warning("the patch is lossy: %s", compare.described(name, change))
     return found

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from detport import cli, config, images, lineage, made, shards
+from detport import cli, config, images, lineage, made, shards, tensors
 from detport.errors import Failure
 from detport.files import atomic, sha256, write_json
 
@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         for row in rows:
             identity = {"image_id": row["image_id"], "file": row["file"]}
             try:
-                tensor, placement = images.preprocess(args.images / row["file"], model, (row["width"], row["height"]))
+                tensor, placement = tensors.preprocess(args.images / row["file"], model, (row["width"], row["height"]))
             except images.BadImage as error:
                 bad.append(identity | {"reason": str(error)})
                 cli.log.warning("bad image %r: %s", row["file"], error)

@@ -15,11 +15,10 @@ from pathlib import Path
 import onnx
 import onnxsim
 
-from detport import canvases, cli, config, lineage, made
+from detport import canvases, cli, config, inputs, lineage, made
 from detport.errors import Failure
 from detport.files import atomic
 from detport.graph import compare, contract, running
-from detport.timing import random_image
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -59,9 +58,9 @@ def simplified(graph: onnx.ModelProto, source: Path) -> onnx.ModelProto:
 
 def require_same(before: onnx.ModelProto, after: onnx.ModelProto, model: dict, threads: int, source: str) -> None:
     """Fail unless both graphs compute the same from a random image, as far as ONNX Runtime can run them."""
-    image = random_image(model, model["simplify"]["seed"])
+    feeds = inputs.random(model["input"], model["simplify"]["seed"])
     try:
-        runs = [running.runnable_part(graph, image, model, threads) for graph in (before, after)]
+        runs = [running.runnable_part(graph, feeds, model, threads) for graph in (before, after)]
     except Failure as error:
         raise Failure(f"{source}: {error}") from error
     if runs[0].keys() != runs[1].keys():

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from detport import cli, images
+from detport import cli, tensors
 from detport.files import atomic
 from detport.networks.blocks import FrozenNorm, per_anchor
 from make_images import QUALITY
@@ -81,7 +81,7 @@ def use_one_thread(worker: int) -> None:
 
 def network_input(settings: dict, image: np.ndarray) -> tuple[np.ndarray, float]:
     """The tensor [3, H, W] of an RGB image as the model's yaml wants it, and the scale of the image."""
-    tensor, placement = images.to_tensor(image, settings)
+    tensor, placement = tensors.to_tensor(image, settings)
     return tensor, placement["scale"]
 
 

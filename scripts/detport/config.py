@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from detport import decoders, schemas
+from detport import decoders, input_rules, schemas
 from detport.errors import UsageError
 from detport.schemas import ROOT, schema_of, validate
 from detport.yamlfile import (
@@ -153,7 +153,7 @@ def check(value: object, schema: str, source: str, places: Places | None = None)
     validate(value, whole, source, places, ())
     if schema == "model":
         check_plugins(value, source, places)
-        for check_part in (check_classes, check_decoded, check_measures, check_canvases, check_on_device):
+        for check_part in (check_classes, check_decoded, check_measures, check_canvases, check_input):
             check_part(value, source, places)
     return value
 
@@ -269,14 +269,11 @@ def check_measures(model: dict, source: str, places: Places) -> None:
             )
 
 
-def check_on_device(model: dict, source: str, places: Places) -> None:
-    """Only pixels as decoded and resized can be normalised later."""
-    if model["input"]["on_device"] and model["preprocess"]["normalise"] == "before_resize":
-        where = position(source, places, ("input", "on_device"))
-        raise UsageError(
-            f"{where}: input.on_device: this model normalises before the resize, which no device does behind it;"
-            " remove on_device, or set preprocess.normalise to after_resize"
-        )
+def check_input(model: dict, source: str, places: Places) -> None:
+    """The words for the input and its preprocessing go together."""
+    if found := next(input_rules.problems(model), None):
+        key, problem = found
+        raise UsageError(f"{position(source, places, key)}: {dotted(key)}: {problem}")
 
 
 def check_canvases(model: dict, source: str, places: Places) -> None:

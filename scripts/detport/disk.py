@@ -10,7 +10,7 @@ from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from detport import canvases, outputs
+from detport import canvases, inputs, outputs
 from detport.errors import UsageError
 from detport.files import is_leftover
 
@@ -58,9 +58,7 @@ def budget(
 
 def tensor_bytes(model: dict) -> int:
     """Bytes of an image's .bin on the model's largest canvas."""
-    sizes = [canvas["height"] * canvas["width"] for canvas in canvases.by_name(model["input"]).values()]
-    each = 1 if model["input"].get("on_device") else 4  # uint8 or float32
-    return 3 * each * max(sizes)  # channels x bytes
+    return max(inputs.image_bytes(model["input"] | canvas) for canvas in canvases.by_name(model["input"]).values())
 
 
 def output_bytes(model: dict) -> int:

@@ -17,8 +17,8 @@ from detport.errors import Failure
 
 NAMINGS = ("{stem}_{i}.bin", "{stem}_{i}.txt", "{stem}_output_{i}.bin", "{stem}_output_{i}.txt")
 BENCHMARKS_TEXT = NAMINGS[1]  # if it is counted from 1
-# Bytes of a number on disk, the declared type first: compiled models change the types of integers.
-WIDTHS = {"float32": (4,), "int32": (4, 8), "int64": (8, 4)}
+# Bytes of a number on disk, the declared type first: compiled models change the types of these integers.
+WIDTHS = {"int32": (4, 8), "int64": (8, 4)}
 NUMBER = re.compile(rb"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 SHOWN = 40  # characters of a word that is no number
 LARGEST_INTEGER = 2**29  # larger than any index of a tensor; as the bits of a float it is 1e-19
@@ -37,7 +37,7 @@ def write(folder: Path, stem: str, arrays: list[np.ndarray], contract: list[dict
     digests = {}
     for i, (array, declared) in enumerate(zip(arrays, contract, strict=True)):
         name = declared["name"]
-        if list(array.shape) != declared["shape"] or array.dtype != declared["dtype"]:
+        if not fits(array.shape, declared) or array.dtype != declared["dtype"]:
             raise Failure(
                 f"{file!r}: output {name} is {array.dtype} {list(array.shape)};"
                 f" the model's yaml declares {declared['dtype']} {declared['shape']}"
@@ -48,6 +48,19 @@ def write(folder: Path, stem: str, arrays: list[np.ndarray], contract: list[dict
         path.write_bytes(content)
         digests[path.name] = hashlib.sha256(content).hexdigest()
     return digests
+
+
+def fits(shape: tuple[int, ...], declared: dict) -> bool:
+    """Whether a tensor has the declared shape, or no more along the axis that varies."""
+    axis, wanted = declared.get("varies"), declared["shape"]
+    return len(shape) == len(wanted) and all(
+        size == want or (i == axis and size < want) for i, (size, want) in enumerate(zip(shape, wanted, strict=True))
+    )
+
+
+def widened(array: np.ndarray) -> np.ndarray:
+    """The numbers in a type that decoders can compute in: the area of a box overflows float16."""
+    return array.astype(np.float32) if array.dtype == np.float16 else array
 
 
 def simulated(folder: Path) -> bool:
@@ -89,20 +102,19 @@ def read(folder: Path, stem: str, pattern: str, contract: list[dict], file: str)
         raise Failure(f"{file!r}: {len(free)} of {len(contract)} outputs are in {folder} ({there}); {REMEDY}")
     binary = pattern.endswith(".bin")
     counted_from_1 = free[0] != folder / pattern.format(stem=stem, i=0)
-    if (
-        pattern == BENCHMARKS_TEXT
-        and counted_from_1
-        and any(declared["dtype"].startswith("int") for declared in contract)
-    ):
+    integers = any(np.dtype(declared["dtype"]).kind != "f" for declared in contract)
+    if pattern == BENCHMARKS_TEXT and counted_from_1 and integers:
         raise Failure(
             f"{file!r}: {free[0].name} is text and counted from 1, as benchmark writes it, which takes integers for"
             " floats and loses them: bring -output_binary=True outputs"
         )
     content = {path: path.read_bytes() if binary else numbers(path, file) for path in free}
+    if any(declared.get("varies") is not None for declared in contract):
+        return in_order(content, contract, binary, file)
     arrays = {}
     for declared in contract:
         count = int(np.prod(declared["shape"]))
-        widths = WIDTHS[declared["dtype"]] if binary else (1,)
+        widths = widths_of(declared["dtype"]) if binary else (1,)
         fitting = [path for width in widths for path in free if len(content[path]) == count * width]
         if not fitting:
             unit = "bytes" if binary else "numbers"
@@ -118,6 +130,33 @@ def read(folder: Path, stem: str, pattern: str, contract: list[dict], file: str)
     return arrays
 
 
+def in_order(
+    content: dict[Path, bytes | np.ndarray], contract: list[dict], binary: bool, file: str
+) -> dict[str, np.ndarray]:
+    """The outputs where sizes tell nothing, because an image may have fewer rows: each takes the file of its number."""
+    arrays = {}
+    for (path, data), declared in zip(content.items(), contract, strict=False):
+        width = np.dtype(declared["dtype"]).itemsize if binary else 1
+        count, odd = divmod(len(data), width)
+        shape, axis = declared["shape"], declared.get("varies")
+        if axis is not None:
+            length, left = divmod(count, math.prod(shape[:axis] + shape[axis + 1 :]))
+            shape, odd = [*shape[:axis], length, *shape[axis + 1 :]], odd or left
+        if odd or math.prod(shape) != count or not fits(tuple(shape), declared):
+            raise Failure(
+                f"{file!r}: {path} has {len(data)} {'bytes' if binary else 'numbers'}, which are no"
+                f" {declared['dtype']} {declared['shape']} of {declared['name']}; {REMEDY}"
+            )
+        values = np.frombuffer(data, np.dtype(declared["dtype"]).newbyteorder("<")) if binary else data
+        arrays[declared["name"]] = converted(values, declared | {"shape": shape}, f"{file!r}: {path}")
+    return arrays
+
+
+def widths_of(dtype: str) -> tuple[int, ...]:
+    """Bytes that a number of a declared type may take on disk."""
+    return WIDTHS.get(dtype, (np.dtype(dtype).itemsize,))
+
+
 def numbers(path: Path, file: str) -> np.ndarray:
     """All numbers of a text file, whatever its lines are."""
     words = path.read_bytes().split()
@@ -128,12 +167,14 @@ def numbers(path: Path, file: str) -> np.ndarray:
 
 
 def holds(data: bytes | np.ndarray, dtype: str) -> bool:
-    """Whether the numbers look like those of the type, an integer or a float."""
+    """Whether the numbers look like those of the type, an integer or a float; short ones have no look."""
     if isinstance(data, np.ndarray):  # of a text
         whole = bool((data == np.trunc(data)).all())
+    elif np.dtype(dtype).itemsize < 4:
+        return True
     else:
         whole = len(data) % 4 == 0 and are_integers(np.frombuffer(data, "<i4"))
-    return whole == (np.dtype(dtype).kind == "i")
+    return whole == (np.dtype(dtype).kind != "f")
 
 
 def are_integers(words: np.ndarray) -> bool:
@@ -143,8 +184,8 @@ def are_integers(words: np.ndarray) -> bool:
 
 def from_bytes(data: bytes, dtype: str, count: int) -> np.ndarray:
     """The numbers of a file whose size fits. Four bytes of a declared integer may be an integer or a float."""
-    if dtype == "float32":
-        return np.frombuffer(data, "<f4")
+    if dtype not in WIDTHS:
+        return np.frombuffer(data, np.dtype(dtype).newbyteorder("<"))
     if len(data) == 8 * count:
         return np.frombuffer(data, "<i8")
     integers = np.frombuffer(data, "<i4")
@@ -154,15 +195,16 @@ def from_bytes(data: bytes, dtype: str, count: int) -> np.ndarray:
 def converted(values: np.ndarray, declared: dict, source: str) -> np.ndarray:
     """The values in the declared type and shape; refuse what that type cannot hold."""
     dtype = np.dtype(declared["dtype"])
-    if dtype.kind == "i":
+    if dtype.kind != "f":
         gaps = values[np.abs(values) >= EXACT_FLOAT32] if values.dtype == np.float32 else values[:0]
         if gaps.size:
             raise Failure(
                 f"{source}: {declared['name']} holds {gaps[0]:.0f} as a float32, which is exact only below"
                 f" {EXACT_FLOAT32}; compile the model so that this output stays an integer"
             )
-        end = -float(np.iinfo(dtype).min)  # 2**31 or 2**63
-        whole = np.isfinite(values) & (values == np.trunc(values)) & (values >= -end) & (values < end)
+        low, high = (0, 1) if dtype.kind == "b" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
+        # high + 1 is a power of two, exact in any float.
+        whole = np.isfinite(values) & (values == np.trunc(values)) & (values >= low) & (values < float(high + 1))
         if not whole.all():
             raise Failure(f"{source}: {declared['name']} holds {values[~whole][0]}, no {dtype} number; {REMEDY}")
     with np.errstate(over="ignore"):  # what overflows becomes infinite and is refused below

@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+import itertools
 import json
 import math
 import re
@@ -134,11 +135,17 @@ def is_entry(image: object) -> bool:
 def is_image(image: dict) -> bool:
     """Whether an entry of shard.json names a file in its own folder, and sizes that are sizes."""
     name = image.get("bin")
-    sizes = [image[key] for key in ("width", "height", "scale", "bytes") if key in image]
+    scale = image.get("scale", 1)
+    pairs = [scale if isinstance(scale, list) else [scale, scale]]
+    pairs += [image[key] for key in ("resized", "size") if key in image]
+    sizes = [image[key] for key in ("width", "height", "bytes") if key in image]
+    corner = [image[key] for key in ("left", "top") if key in image]
     return (
         isinstance(name, str)
         and Path(name).name == name
         and "\0" not in name
         and isinstance(image.get("canvas", ""), str)
-        and all(isinstance(value, int | float) and 0 < value < math.inf for value in sizes)
+        and all(isinstance(pair, list) and len(pair) == 2 for pair in pairs)
+        and all(isinstance(value, int | float) and 0 < value < math.inf for value in (*sizes, *itertools.chain(*pairs)))
+        and all(isinstance(value, int | float) and math.isfinite(value) for value in corner)
     )

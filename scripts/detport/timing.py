@@ -10,19 +10,6 @@ import numpy as np
 from detport.processes import processor
 
 
-def random_image(model: dict, seed: int) -> np.ndarray:
-    """A seeded input [1, 3, H, W] of standard normal noise: any shape will do where only time or equality counts."""
-    size = model["input"]
-    shape = (1, 3, size["height"], size["width"])
-    return np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
-
-
-def random_pixels(model: dict, seed: int) -> np.ndarray:
-    """Seeded pixels [1, H, W, 3] for a model that normalises by itself."""
-    size = model["input"]
-    return np.random.default_rng(seed).integers(0, 256, (1, size["height"], size["width"], 3), np.uint8)
-
-
 def time_runs(run: Callable[[], object], warmup_runs: int, min_runs: int, min_seconds: float) -> list[float]:
     """Seconds of each timed run: at least `min_runs` of them, for at least `min_seconds` in all."""
     for _ in range(warmup_runs):

@@ -12,7 +12,7 @@ import pytest
 import torch
 from tiny import simulated
 
-from detport import backends, canvases, config, decoders, images, shards, yamlfile
+from detport import backends, canvases, config, decoders, shards, tensors, yamlfile
 from detport.backends import ascend as backend_ascend
 from detport.compilers import ascend as compiler
 from detport.compilers import onnxruntime as onnxruntime_compiler
@@ -76,7 +76,7 @@ def preprocessed(model: dict, folder: Path) -> list[tuple[dict, Path]]:
     folder.mkdir()
     inputs = []
     for i, path in enumerate(sorted((DEMO / "data" / "images").iterdir())[:IMAGES]):
-        tensor, placement = images.preprocess(path, model)
+        tensor, placement = tensors.preprocess(path, model)
         name = f"{shards.bin_stem(path.name)}.bin"
         tensor.tofile(folder / name)
         entry = {"image_id": i, "file": path.name, "bin": name, "bytes": tensor.nbytes} | placement

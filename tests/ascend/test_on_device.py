@@ -9,7 +9,8 @@ import pytest
 from sim import device
 from tiny import SIDE, tiny_graph
 
-from detport import config, disk, images
+import words
+from detport import config, disk, tensors
 from detport.ascend import aipp
 from detport.backends import ascend as backend_ascend
 from detport.backends import local
@@ -19,8 +20,6 @@ from detport.graph import normalise
 
 IMAGENET = {"mean": [123.675, 116.28, 103.53], "std": [58.395, 57.12, 57.375], "channels": "RGB"}
 DETECTRON = {"mean": [102.9801, 115.9465, 122.7717], "std": [1, 1, 1], "channels": "BGR"}
-MORE = {"arithmetic": "float32", "fill": None, "normalise": "after_resize", "decoder": "pillow"}
-MORE |= {"resize": {"library": "pillow", "rule": "fit"}}
 
 
 def test_the_file_for_imagenets_normalisation():
@@ -36,8 +35,9 @@ def test_the_file_for_imagenets_normalisation():
 
 
 def settings(own: dict) -> dict:
-    size = {"name": "x", "height": SIDE, "width": SIDE, "canvases": []}
-    return {"input": size, "preprocess": own | MORE}
+    own = {key: own[key] for key in ("mean", "std", "channels")}
+    made = words.model((SIDE, SIDE), {"library": "pillow", "rule": "fit"}, own)
+    return {"input": made["input"] | {"name": "x"}, "preprocess": made["preprocess"]}
 
 
 @pytest.mark.parametrize("own", [IMAGENET, DETECTRON])
@@ -45,8 +45,8 @@ def test_all_ways_to_normalise_agree(own):
     """Host, ONNX graph and AIPP, over the part that the image covers."""
     model = settings(own)
     pixels = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE - 2, 3), np.uint8)
-    tensor, placement = images.to_tensor(pixels, model)
-    canvas, again = images.to_pixels(pixels, model)
+    tensor, placement = tensors.to_tensor(pixels, model)
+    canvas, again = tensors.to_pixels(pixels, model)
     assert placement == again
     assert disk.tensor_bytes(model) == tensor.nbytes
     assert disk.tensor_bytes({"input": model["input"] | {"on_device": True}}) == canvas.nbytes
@@ -71,9 +71,9 @@ def test_a_given_colour_pads_exactly():
     model = settings(IMAGENET)
     model["preprocess"]["fill"] = [124, 116, 104]
     pixels = np.zeros((SIDE, SIDE - 2, 3), np.uint8)
-    canvas, _ = images.to_pixels(pixels, model)
+    canvas, _ = tensors.to_pixels(pixels, model)
     assert canvas[0, -1].tolist() == [124, 116, 104]
-    tensor, _ = images.to_tensor(pixels, model)
+    tensor, _ = tensors.to_tensor(pixels, model)
     mean, std = np.array(IMAGENET["mean"], np.float32), np.array(IMAGENET["std"], np.float32)
     np.testing.assert_allclose((canvas[0, -1] - mean) / std, tensor[:, 0, -1], atol=1e-6)
 
@@ -93,7 +93,7 @@ def test_atc_gets_the_file_and_the_om_takes_pixels(tools, graph, model, backend,
     found = []
     write = lambda _, arrays: found.append(arrays)  # noqa: E731
     backend_ascend.infer(output, own, backend(), [(image, tmp_path / "a.bin")], write, tmp_path, 1)
-    tensor, _ = images.to_tensor(pixels, own)
+    tensor, _ = tensors.to_tensor(pixels, own)
     weights = onnx.numpy_helper.to_array(tiny_graph().graph.initializer[0])
     centre = np.einsum("chw,kchw->k", tensor[:, 2:5, 2:5], weights)
     np.testing.assert_allclose(found[0][2][0, :, 3, 3], centre, rtol=2e-3)

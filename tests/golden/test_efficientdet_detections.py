@@ -13,7 +13,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from torch import Tensor, nn
 
-from detport import config, images
+from detport import config, tensors
 from detport.decoders.efficientdet import best_pairs, decode, pair_maps
 from detport.efficientdet import ANCHORS, COMPACT, STRIDES
 from detport.networks.efficientdet import EfficientDet, build
@@ -38,7 +38,7 @@ def test_preprocess_is_bit_identical(folder: Path, case_images: Callable[[str], 
     model = config.load_model(MODEL_YAML, "preprocess")
     assert case["images"]
     for stem, spec in case["images"].items():
-        tensor, placement = images.preprocess(case_images(CASE) / spec["file"], model)
+        tensor, placement = tensors.preprocess(case_images(CASE) / spec["file"], model)
         assert list(tensor.shape) == spec["shape"] and tensor.dtype == spec["dtype"], stem
         assert tensor.nbytes == case["bytes_per_image"]
         assert np.array_equal(tensor.reshape(-1)[golden["idx"]], golden[f"{stem}_val"]), stem

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import decode as decode_stage
-from detport import config, detections, images
+from detport import config, detections, placing, tensors
 from detport.decoders.after_nms import decode
 from detport.files import write_json
 from detport.metrics import coco
@@ -43,7 +43,7 @@ def test_preprocess_is_bit_identical(preprocessed, case_images) -> None:
     assert [model["input"]["width"], model["input"]["height"]] == case["net_input_wh"]
     assert case["images"]
     for name, spec in case["images"].items():
-        tensor, placement = images.preprocess(case_images(CASE) / name, model)
+        tensor, placement = tensors.preprocess(case_images(CASE) / name, model)
         stem = Path(name).stem
         assert list(tensor.shape) == spec["shape"] and tensor.dtype == spec["dtype"] and tensor.nbytes == spec["bytes"]
         assert np.array_equal(tensor.reshape(-1)[golden[f"{stem}_idx"]], golden[f"{stem}_val"]), name
@@ -59,7 +59,7 @@ def test_sizes_are_truncated_as_upstream(preprocessed, table: str) -> None:
     case = preprocessed[0][table]
     assert case["rows"]
     for width, height, *expected in case["rows"]:
-        assert list(images.fit(width, height, *case["net_input_wh"])[:2]) == expected, (width, height)
+        assert list(placing.fit(width, height, *case["net_input_wh"])[:2]) == expected, (width, height)
 
 
 def evaluated(folder: Path, case: dict, golden: dict, array: str, which: str) -> dict:

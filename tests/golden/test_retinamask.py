@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from detport import config, decoders, images
+from detport import config, decoders, placing, tensors
 from detport.networks import retinamask
 from detport.networks.roi_align import RoIAlign, roi_align
 from graphs import export, run_onnx
@@ -178,7 +178,7 @@ def test_preprocess_is_bit_identical(folder, case_images):
     model = config.load_model(MODEL_YAML, "preprocess")
     assert spec["images"]
     for stem, expected in spec["images"].items():
-        tensor, placement = images.preprocess(image_file(case_images("retinamask"), stem), model)
+        tensor, placement = tensors.preprocess(image_file(case_images("retinamask"), stem), model)
         np.testing.assert_array_equal(tensor.reshape(-1)[golden["idx"]], golden[f"{stem}_val"], err_msg=stem)
         assert hashlib.sha256(tensor.tobytes()).hexdigest() == expected["sha256"], stem
         assert [placement["width"], placement["height"]] == expected["original_wh"], stem
@@ -193,7 +193,7 @@ def test_decode(folder):
     assert spec["image_order"]
     for image_id in spec["image_order"]:
         size = spec["images"][str(image_id)]
-        _, _, scale = images.fit(size["width"], size["height"], model["input"]["width"], model["input"]["height"])
+        _, _, scale = placing.fit(size["width"], size["height"], model["input"]["width"], model["input"]["height"])
         image = {
             "image_id": image_id,
             "file": f"{image_id}.jpg",

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from detport import config, images
+from detport import config, tensors
 from parity import read_case
 
 CASE = "rfcn"
@@ -33,7 +33,7 @@ def test_images(case_folder, case_images) -> None:
     case, golden = read_case(case_folder(CASE), "preprocess")
     assert case["images"]
     for name, entry in case["images"].items():
-        tensor, placement = images.preprocess(case_images(CASE) / entry["file"], model(case, name))
+        tensor, placement = tensors.preprocess(case_images(CASE) / entry["file"], model(case, name))
         assert [1, *tensor.shape] == entry["shape"], name
         for suffix in ("", "_in"):
             values = tensor.reshape(-1)[golden[f"{name}{suffix}_idx"]]
@@ -53,5 +53,5 @@ def test_bytes(case_folder, case_images) -> None:
         pytest.skip(f"the case is of OpenCV {case['versions']['opencv']}, here is {cv2.__version__}")
     assert case["images"]
     for name, entry in case["images"].items():
-        tensor, _ = images.preprocess(case_images(CASE) / entry["file"], model(case, name))
+        tensor, _ = tensors.preprocess(case_images(CASE) / entry["file"], model(case, name))
         assert hashlib.sha256(tensor).hexdigest() == entry["sha256"], name

@@ -11,7 +11,7 @@ from onnx import TensorProto, helper, save
 import benchmark
 import infer
 import preprocess
-from detport import canvases, config, images, shards
+from detport import canvases, config, placing, shards
 from detport.errors import UsageError
 
 INPUT = {"name": "image", "height": 20, "width": 30, "canvases": [{"height": 30, "width": 20}]}
@@ -30,10 +30,10 @@ NAMES = ["20x30", "30x20"]
 )
 def test_an_image_goes_where_its_scale_is_largest(size, canvas, scale):
     settings = {"height": 800, "width": 1216, "canvases": [{"height": 1216, "width": 800}]}
-    name, found = images.best_canvas(settings, *size)
+    name, found = placing.best_canvas(settings, *size)
     assert name == canvas
-    assert images.fit(*size, found["width"], found["height"])[2] == scale
-    only, _ = images.best_canvas(settings | {"canvases": []}, *size)
+    assert placing.fit(*size, found["width"], found["height"])[2] == scale
+    only, _ = placing.best_canvas(settings | {"canvases": []}, *size)
     assert only == "800x1216"
 
 

@@ -26,7 +26,7 @@ def edited(tmp_path: Path, old: str, new: str) -> Path:
         ("title:", "titel:", ["titel: unknown key", "did you mean 'title'"]),
         ("  top_k: 1000", "  topk: 1000", ["network.topk: unknown key", "did you mean 'top_k'"]),
         ("architecture: retinamask", "architecture: retinanet", ["network.architecture", "retinamask"]),
-        ("  arithmetic: float64\n", "", ["preprocess: missing key 'arithmetic'"]),
+        ("  std: [1, 1, 1]\n", "", ["preprocess: missing key 'std'"]),
         ("nms_iou: 0.4", "nms_iou: high", ["decode.nms_iou: 'high' is not of type number"]),
         ("nms_iou: 0.4", "nms_iou: 1.5", ["decode.nms_iou: 1.5"]),
         ("decoder: pillow", "decoder: imageio", ["preprocess.decoder", "pillow, opencv"]),

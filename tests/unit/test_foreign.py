@@ -10,10 +10,10 @@ from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_static
 
 import simplify
+from detport import inputs
 from detport.backends import onnxruntime
 from detport.errors import Failure
 from detport.graph import foreign, running
-from detport.timing import random_image
 
 SHAPE = [1, 3, 4, 4]
 MODEL = {
@@ -188,7 +188,7 @@ def test_a_change_behind_operators_of_com_microsoft_is_found(quantised):
 def test_what_no_kernel_is_for_is_cut_off_and_said(quantised, caplog):
     next(node for node in quantised.graph.node if node.op_type == "QLinearSigmoid").op_type = "QLinearNothing"
     with caplog.at_level(logging.INFO):
-        arrays = running.runnable_part(quantised, random_image(QUANTISED, 0), QUANTISED, threads=1)
+        arrays = running.runnable_part(quantised, inputs.random(QUANTISED["input"], 0), QUANTISED, threads=1)
     assert (
         "without ONNX Runtime's kernel: QLinearNothing; compared up to there, 3 of 6 nodes are not" in caplog.messages
     )

@@ -10,21 +10,10 @@ import yaml
 from PIL import Image
 
 import preprocess
-from detport import config, images, shards
+import words
+from detport import config, images, placing, shards, tensors
 
-MODEL = {
-    "input": {"name": "input", "height": 64, "width": 96, "canvases": []},
-    "preprocess": {
-        "decoder": "pillow",
-        "channels": "RGB",
-        "resize": {"library": "pillow", "rule": "fit"},
-        "normalise": "after_resize",
-        "mean": [0, 0, 0],
-        "std": [1, 1, 1],
-        "arithmetic": "float32",
-        "fill": None,
-    },
-}
+MODEL = words.model((96, 64), {"library": "pillow", "rule": "fit"})
 
 
 def jpg(path: Path, width: int = 40, height: int = 30, **options) -> Path:
@@ -43,11 +32,11 @@ def jpg(path: Path, width: int = 40, height: int = 30, **options) -> Path:
     ],
 )
 def test_fit(size, canvas, expected):
-    assert images.fit(*size, *canvas)[:2] == expected
+    assert placing.fit(*size, *canvas)[:2] == expected
 
 
 def test_tensor_is_top_left_and_padded_with_zeros(tmp_path):
-    tensor, placement = images.preprocess(jpg(tmp_path / "a.jpg"), MODEL)
+    tensor, placement = tensors.preprocess(jpg(tmp_path / "a.jpg"), MODEL)
     assert tensor.shape == (3, 64, 96)
     assert tensor.flags["C_CONTIGUOUS"]
     assert placement["resized"] == [85, 64]
@@ -58,31 +47,33 @@ def test_tensor_is_top_left_and_padded_with_zeros(tmp_path):
 
 def test_fill_colour_comes_before_normalisation(tmp_path):
     model = MODEL | {"preprocess": MODEL["preprocess"] | {"fill": [9, 8, 7], "mean": [1, 1, 1]}}
-    tensor, _ = images.preprocess(jpg(tmp_path / "a.jpg"), model)
+    tensor, _ = tensors.preprocess(jpg(tmp_path / "a.jpg"), model)
     assert tensor[:, 0, -1].tolist() == [8, 7, 6]
 
 
 def test_channel_order(tmp_path):
     path = jpg(tmp_path / "a.jpg")
-    rgb, _ = images.preprocess(path, MODEL)
-    bgr, _ = images.preprocess(path, MODEL | {"preprocess": MODEL["preprocess"] | {"channels": "BGR"}})
+    rgb, _ = tensors.preprocess(path, MODEL)
+    bgr, _ = tensors.preprocess(path, MODEL | {"preprocess": MODEL["preprocess"] | {"channels": "BGR"}})
     np.testing.assert_array_equal(rgb, bgr[::-1])
 
 
 def short_side(size: int, too_large: str) -> dict:
     resize = {"library": "opencv", "rule": "short_side", "size": size, "too_large": too_large}
-    return MODEL | {"preprocess": MODEL["preprocess"] | {"resize": resize, "normalise": "before_resize"}}
+    return words.model((96, 64), resize, {"normalise": "before_resize"})
 
 
 def test_short_side(tmp_path):
     """40 x 30 with short side 60: the canvas of 96 x 64 holds 80 x 60."""
-    tensor, placement = images.preprocess(jpg(tmp_path / "a.jpg"), short_side(60, "fit"))
+    tensor, placement = tensors.preprocess(jpg(tmp_path / "a.jpg"), short_side(60, "fit"))
     assert placement == {
         "width": 40,
         "height": 30,
         "canvas": "64x96",
         "resized": [80, 60],
         "scale": 2.0,
+        "left": 0,
+        "top": 0,
         "pad": [16, 4],
     }
     assert tensor[:, 59, 79].all() and not tensor[:, 60:].any() and not tensor[:, :, 80:].any()
@@ -90,7 +81,7 @@ def test_short_side(tmp_path):
 
 def test_a_larger_image_than_the_canvas_is_made_to_fit(tmp_path):
     """61 x 30 with short side 60 would be 122 wide."""
-    _, placement = images.preprocess(jpg(tmp_path / "a.jpg", 61, 30), short_side(60, "fit"))
+    _, placement = tensors.preprocess(jpg(tmp_path / "a.jpg", 61, 30), short_side(60, "fit"))
     assert placement["resized"] == [96, 47]
     assert placement["scale"] == 96 / 61
     assert placement["pad"] == [0, 17]
@@ -99,16 +90,16 @@ def test_a_larger_image_than_the_canvas_is_made_to_fit(tmp_path):
 
 def test_or_cropped_on_request(tmp_path):
     path = jpg(tmp_path / "a.jpg", 61, 30)
-    cropped, placement = images.preprocess(path, short_side(60, "crop"))
+    cropped, placement = tensors.preprocess(path, short_side(60, "crop"))
     assert placement["resized"] == [122, 60], "the size before the crop: that is what boxes are clipped to"
     assert (placement["scale"], placement["pad"], placement["too_large"]) == (2.0, [-26, 4], "crop")
     wider = {"input": MODEL["input"] | {"width": 128}}
-    whole, _ = images.preprocess(path, short_side(60, "crop") | wider)
+    whole, _ = tensors.preprocess(path, short_side(60, "crop") | wider)
     np.testing.assert_array_equal(cropped, whole[:, :, :96])
 
 
 def test_a_very_flat_image_keeps_a_pixel(tmp_path):
-    _, placement = images.preprocess(jpg(tmp_path / "a.jpg", 300, 1), short_side(60, "fit"))
+    _, placement = tensors.preprocess(jpg(tmp_path / "a.jpg", 300, 1), short_side(60, "fit"))
     assert placement["resized"] == [96, 1]
 
 
@@ -116,15 +107,15 @@ def test_a_very_flat_image_is_not_enlarged_without_end(tmp_path):
     """With its short side of 1 pixel enlarged to 600, and the rest cropped only then."""
     Image.new("RGB", (40_000, 1)).save(tmp_path / "a.png")
     with pytest.raises(images.BadImage, match="is 40000x1 pixels, which the resize rule enlarges beyond"):
-        images.preprocess(tmp_path / "a.png", short_side(600, "crop"))
-    assert images.preprocess(tmp_path / "a.png", short_side(600, "fit"))[1]["resized"] == [96, 1]
+        tensors.preprocess(tmp_path / "a.png", short_side(600, "crop"))
+    assert tensors.preprocess(tmp_path / "a.png", short_side(600, "fit"))[1]["resized"] == [96, 1]
 
 
 def test_normalising_before_the_resize_does_not_round(tmp_path):
-    before, _ = images.preprocess(jpg(tmp_path / "a.jpg"), short_side(60, "fit"))
+    before, _ = tensors.preprocess(jpg(tmp_path / "a.jpg"), short_side(60, "fit"))
     late = short_side(60, "fit")
     late["preprocess"]["normalise"] = "after_resize"
-    after, _ = images.preprocess(tmp_path / "a.jpg", late)
+    after, _ = tensors.preprocess(tmp_path / "a.jpg", late)
     assert (after == np.round(after)).all()
     assert 0 < np.abs(before - after).max() < 1
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import onnx
 
-from detport import schemas
+from detport import inputs, schemas
 from detport.ascend import tools
 from detport.errors import Failure, UsageError
 from detport.files import atomic, scratch
@@ -89,7 +89,8 @@ def option_name(option: str) -> str:
 def input_shape(model: dict) -> str:
     """name:1,3,H,W of the model's input."""
     size = model["input"]
-    return f"{size['name']}:1,3,{size['height']},{size['width']}"
+    _, layout = inputs.form(size)
+    return f"{size['name']}:{','.join(map(str, inputs.shape(size, layout)))}"
 
 
 def out_nodes(graph: onnx.ModelProto, contract: list[dict]) -> str:
@@ -107,7 +108,7 @@ def command(model: dict, soc: str, options: dict) -> list[str]:
         "framework": ONNX,
         "model": f"./{model['name']}.onnx",
         "output": f"./{model['name']}",
-        "input_format": "NCHW",
+        "input_format": "NCHW" if inputs.form(model["input"])[1] == "NCHW" else "ND",
         "input_shape": input_shape(model),
         "soc_version": soc,
     }

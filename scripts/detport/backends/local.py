@@ -6,35 +6,29 @@ from pathlib import Path
 
 import numpy as np
 
-from detport import timing
+from detport import inputs, timing
 from detport.errors import Failure
 
-Run = Callable[[np.ndarray], list[np.ndarray]]
+Run = Callable[[dict[str, np.ndarray]], list[np.ndarray]]
 Inputs = list[tuple[dict, Path]]
 Write = Callable[[dict, list[np.ndarray]], None]
 
 
-def infer(run: Run, model: dict, inputs: Inputs, write: Write) -> None:
+def infer(run: Run, model: dict, images: Inputs, write: Write) -> None:
     """Run the images one by one."""
-    for image, path in inputs:
+    for image, path in images:
         tensor = read_tensor(path, image, model["input"])
         try:
-            arrays = run(tensor)
+            arrays = run(inputs.feeds(model["input"], tensor, image))
         except Failure as error:
             raise Failure(f"{image['file']!r}: {error}") from error
         write(image, arrays)
 
 
-def input_form(size: dict) -> tuple[str, list[int]]:
-    """Type and shape of what a model is fed: the tensor [1, 3, H, W], or pixels [1, H, W, 3] that it normalises."""
-    if size.get("on_device"):
-        return "uint8", [1, size["height"], size["width"], 3]
-    return "float32", [1, 3, size["height"], size["width"]]
-
-
 def read_tensor(path: Path, image: dict, size: dict) -> np.ndarray:
-    """The input of an image."""
-    kind, shape = input_form(size)
+    """The tensor of an image."""
+    kind, layout = inputs.fed_form(size)
+    shape = inputs.shape(size, layout, image["size"][::-1] if size.get("multiple") else None)
     tensor = np.fromfile(path, kind)
     expected = int(np.prod(shape)) * tensor.itemsize
     if tensor.nbytes != expected:
@@ -43,13 +37,12 @@ def read_tensor(path: Path, image: dict, size: dict) -> np.ndarray:
 
 
 def measure(run: Run, model: dict, threads: int) -> dict:
-    """Speed on a random input, with the keys of performance.json."""
-    settings = model["benchmark"]
-    random = timing.random_pixels if model["input"].get("on_device") else timing.random_image
-    image = random(model, settings["seed"])
+    """Speed on random inputs, with the keys of performance.json."""
+    settings, size = model["benchmark"], model["input"]
+    feeds = inputs.random(size, settings["seed"], size.get("on_device", False))
     busy = os.getloadavg()[0]
     seconds = timing.time_runs(
-        lambda: run(image), settings["warmup_runs"], settings["min_runs"], settings["min_seconds"]
+        lambda: run(feeds), settings["warmup_runs"], settings["min_runs"], settings["min_seconds"]
     )
     return {
         "fps": round(len(seconds) / sum(seconds), 4),

@@ -1,6 +1,5 @@
 """ONNX Runtime on the CPU: the embedded default."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -41,14 +40,14 @@ def measure(compiled: Path, model: dict, backend: dict, threads: int) -> dict:
     return local.measure(open_model(compiled, model, backend, threads), model, threads)
 
 
-def open_model(compiled: Path, model: dict, backend: dict, threads: int) -> Callable[[np.ndarray], list[np.ndarray]]:
-    """A function that runs the model on one input."""
+def open_model(compiled: Path, model: dict, backend: dict, threads: int) -> local.Run:
+    """A function that runs the model on the inputs of one image, given by name."""
     session = open_session(compiled, backend, threads)
     names = [output["name"] for output in model["outputs"]]
 
-    def run(image: np.ndarray) -> list[np.ndarray]:
+    def run(feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
         try:
-            return session.run(names, {model["input"]["name"]: image})
+            return session.run(names, feeds)
         except REFUSALS as error:
             raise Failure(f"{compiled}: ONNX Runtime does not run it: {str(error).splitlines()[0]}") from error
 

@@ -1,6 +1,5 @@
 """Eager PyTorch on the CPU: the baseline that every converted model is compared with."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -24,13 +23,14 @@ def measure(weights: Path, model: dict, backend: dict, threads: int) -> dict:
     return local.measure(open_model(weights, model, backend, threads), model, threads)
 
 
-def open_model(weights: Path, model: dict, backend: dict, threads: int) -> Callable[[np.ndarray], list[np.ndarray]]:
-    """A function that runs the network on one input."""
+def open_model(weights: Path, model: dict, backend: dict, threads: int) -> local.Run:
+    """A function that runs the network on the input of one image."""
     torch.set_num_threads(threads)
     network = networks.build(model, backend["flavour"])
     checkpoints.load(network, weights)
 
-    def run(image: np.ndarray) -> list[np.ndarray]:
+    def run(feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
+        image = feeds[model["input"]["name"]]
         if model["input"].get("on_device"):
             image = normalised(image, model["preprocess"])
         with torch.inference_mode():

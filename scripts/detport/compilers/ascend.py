@@ -12,6 +12,12 @@ from detport.graph import contract
 
 def compile_model(onnx: Path, model: dict, backend: dict, output: Path) -> None:
     """Check the graph, then have atc build OUTPUT; all that atc says is kept beside it."""
+    for key in ("more", "multiple"):
+        if model["input"].get(key):
+            raise UsageError(
+                f"model {model['name']}: input.{key}: Ascend's runners are given one image of one size; export the"
+                " model without it for Ascend, or leave this backend out"
+            )
     options = atc.merged(model, backend)
     graph = contract.read(onnx)
     if options.get("out_nodes") == "contract":

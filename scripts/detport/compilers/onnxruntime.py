@@ -5,13 +5,13 @@ from pathlib import Path
 
 from onnx import save
 
-from detport.backends import local
+from detport import inputs
 from detport.backends.onnxruntime import open_session
 from detport.errors import Failure
 from detport.files import atomic
 from detport.graph import contract, normalise
 
-TYPES = {"uint8": "tensor(uint8)", "float32": "tensor(float)", "int32": "tensor(int32)", "int64": "tensor(int64)"}
+FLOATS = {"float32": "float", "float64": "double"}  # what ONNX Runtime calls otherwise than NumPy
 
 
 def compile_model(onnx: Path, model: dict, backend: dict, output: Path) -> None:
@@ -31,16 +31,28 @@ def compile_model(onnx: Path, model: dict, backend: dict, output: Path) -> None:
 
 
 def require_contract(onnx: Path, model: dict, backend: dict) -> None:
-    """It loads, with the input and outputs that the yaml declares."""
+    """It loads, with the inputs, in any order, and the outputs that the yaml declares."""
     session = open_session(onnx, backend, threads=1)
-    kind, shape = local.input_form(model["input"])
-    declared = [(model["input"]["name"], TYPES[kind], shape)]
-    declared += [(entry["name"], TYPES[entry["dtype"]], None) for entry in model["outputs"]]
-    values = [*session.get_inputs(), *session.get_outputs()]
-    found = [(value.name, value.type, value.shape) for value in values]
-    fits = [
-        name == n and kind == k and shape in (None, s)
-        for (n, k, s), (name, kind, shape) in zip(found, declared, strict=False)
-    ]
-    if len(found) != len(declared) or not all(fits):
-        raise Failure(f"{onnx}: input and outputs are {found}; the model's yaml declares {declared}")
+    image, *more = inputs.declared(model["input"])
+    if model["input"].get("on_device"):
+        kind, layout = inputs.fed_form(model["input"])
+        image = {"name": image["name"], "dtype": kind, "shape": inputs.shape(model["input"], layout)}
+    fed = sorted((entry["name"], type_of(entry), entry["shape"]) for entry in (image, *more))
+    made = [(entry["name"], type_of(entry)) for entry in model["outputs"]]
+    own_fed = sorted((value.name, value.type, closed(value.shape)) for value in session.get_inputs())
+    own_made = [(value.name, value.type) for value in session.get_outputs()]
+    if (fed, made) != (own_fed, own_made):
+        raise Failure(
+            f"{onnx}: inputs and outputs are {own_fed}, {own_made}; the model's yaml declares {fed}, {made}; make the"
+            " graph again, or correct the yaml"
+        )
+
+
+def type_of(entry: dict) -> str:
+    """The type of an input or output as ONNX Runtime calls it."""
+    return f"tensor({FLOATS.get(entry['dtype'], entry['dtype'])})"
+
+
+def closed(shape: list[int | str | None]) -> list[int | None]:
+    """Lengths; None where one is open, whatever its name is."""
+    return [length if isinstance(length, int) else None for length in shape]

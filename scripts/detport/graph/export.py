@@ -1,6 +1,5 @@
 """From a network with weights to an ONNX file with the model's contract."""
 
-import shlex
 import warnings
 from pathlib import Path
 
@@ -43,18 +42,11 @@ def export(network: nn.Module, model: dict, flavour: str, output: Path) -> onnx.
 
 
 def import_onnx(source: Path, model: dict, output: Path) -> onnx.ModelProto:
-    """Take a model that is ONNX already, after a look at its contract; external data is taken in."""
+    """Take a model that is ONNX already, after a look at its contract; external data is taken in, and axes of its
+    inputs that are open get the lengths of the yaml."""
     graph = contract.read(source)
+    contract.bind(graph, model)
     contract.check(graph, model, str(source))
-    shape = next(each for each in graph.graph.input if each.name == model["input"]["name"]).type.tensor_type.shape
-    if open_sizes := [dim.dim_param or "?" for dim in shape.dim if not dim.HasField("dim_value")]:
-        size = model["input"]
-        fixed = ["--input_name", size["name"], "--input_shape", f"1,3,{size['height']},{size['width']}"]
-        raise Failure(
-            f"{source}: the input's size is open ({', '.join(open_sizes)}); fix it as the yaml says: python -m"
-            f" onnxruntime.tools.make_dynamic_shape_fixed {shlex.join([*fixed, str(source)])} FIXED.onnx, and name"
-            " FIXED.onnx under onnx"
-        )
     if not foreign.nodes(graph):  # onnx's checker knows no other operators than its own
         try:
             onnx.checker.check_model(graph)

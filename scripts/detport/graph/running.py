@@ -15,7 +15,9 @@ from detport.graph import foreign
 UNOPTIMISED = {"graph_optimization": "disabled"}
 
 
-def runnable_part(graph: onnx.ModelProto, image: np.ndarray, model: dict, threads: int) -> dict[str, np.ndarray]:
+def runnable_part(
+    graph: onnx.ModelProto, feeds: dict[str, np.ndarray], model: dict, threads: int
+) -> dict[str, np.ndarray]:
     """The graph's outputs, or what it computes before the operators that ONNX Runtime lacks."""
     runnable = onnxruntime.kernels()
     short, found = foreign.cut_before(graph, runnable)
@@ -31,7 +33,7 @@ def runnable_part(graph: onnx.ModelProto, image: np.ndarray, model: dict, thread
         onnx.save(short, path)
         try:
             run = onnxruntime.open_model(path, model | {"outputs": outputs}, {"session": UNOPTIMISED}, threads)
-            arrays = dict(zip((output["name"] for output in outputs), run(image), strict=True))
+            arrays = dict(zip((output["name"] for output in outputs), run(feeds), strict=True))
         except Failure as error:
             raise Failure(str(error).replace(str(path), "the graph")) from error
     return {what: boxes_first(what, arrays[name]) for what, name in found.items()}

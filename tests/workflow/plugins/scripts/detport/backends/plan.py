@@ -7,6 +7,7 @@ from pathlib import Path
 import onnx
 from onnx.reference import ReferenceEvaluator
 
+from detport import inputs as feeds
 from detport import timing
 from detport.backends import local
 
@@ -20,7 +21,7 @@ def infer(
 
 def measure(compiled: Path, model: dict, backend: dict, threads: int) -> dict:
     run, begin = open_model(compiled, model, backend), time.perf_counter()
-    run(timing.random_image(model, 0))
+    run(feeds.random(model["input"], 0))
     seconds = time.perf_counter() - begin
     known = {"fps": 1 / seconds, "fps_is": "of one run", "latency_ms": {"mean": 1000 * seconds}, "batch": 1, "runs": 1}
     return known | {"timed": "a run", "input": "random", "machine": timing.machine()}
@@ -30,7 +31,7 @@ def open_model(compiled: Path, model: dict, backend: dict) -> local.Run:
     content = compiled.read_bytes()
     assert content.startswith(backend["word"].encode())
     graph = onnx.load(io.BytesIO(content.removeprefix(backend["word"].encode())))
-    return lambda image: ReferenceEvaluator(graph).run(None, {model["input"]["name"]: image})
+    return lambda fed: ReferenceEvaluator(graph).run(None, fed)
 
 
 def versions(compiled: Path) -> dict[str, str]:
