@@ -77,6 +77,7 @@ rule plan:
         models=[model_file(name) for name in MODELS],
         datasets=[str(file) for file in CONFIGURATIONS],
         backends=[str(backend_file(name)) for name in BACKENDS],
+        sample=sample_flag,
         cores=CORES,
         limit=SETTINGS["disk_limit_gb"],
         keep=SETTINGS["keep_outputs_gb"],
@@ -85,5 +86,5 @@ rule plan:
         ' python -m snakemake --snakefile {params.snakefile:q} --configfile "$asked/config.json"'
         ' --summary -- all > "$asked/jobs.tsv" 2> {log:q} || {{ cat {log:q}; exit 1; }};'
         ' python {SCRIPTS:q}/plan.py --summary "$asked/jobs.tsv" --outputs {params.outputs}'
-        " --model {params.models:q} --dataset-config {params.datasets:q} --backend {params.backends:q}"
+        " --model {params.models:q} --dataset-config {params.datasets:q} --backend {params.backends:q} {params.sample}"
         " --cores {params.cores} --disk-limit-gb {params.limit} --keep-outputs-gb {params.keep} 2>&1 | tee {log:q}"

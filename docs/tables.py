@@ -65,7 +65,8 @@ def table(lines: list[tuple[str, ...]]) -> str:
 
 def rows(schema: dict, prefix: str) -> Iterator[tuple[str, ...]]:
     """Key, value, default and meaning of every key of a section, those of its sections included."""
-    for key, part in schema.get("properties", {}).items():
+    # An empty part is a key that plugins share, described where their section is.
+    for key, part in ((key, part) for key, part in schema.get("properties", {}).items() if part):
         name = f"{prefix}{key}"
         if "null" in part.get("type", "") or not list(inner(part, name)):
             default = "required" if key in schema.get("required", []) else shown(part)
@@ -104,7 +105,7 @@ def value(part: dict) -> str:
         return ", or ".join(value(form) for form in part["oneOf"])
     kinds = part.get("type", "object")
     kind, *others = [kinds] if isinstance(kinds, str) else kinds
-    return " or ".join([one_kind(kind, part), *others])
+    return " or ".join([one_kind(kind, part), *(TYPES[each] for each in others)])
 
 
 def one_kind(kind: str, part: dict) -> str:

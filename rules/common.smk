@@ -96,7 +96,7 @@ try:
     DATASET_FILES = {name: configurations_of(name) for name in DATASETS}
     IMAGES = {name: image_count(dataset) for name, dataset in DATASETS.items()}
     for name, dataset in DATASETS.items():
-        dataset["shards"] = dataset["shards"] or detport_shards.default_count(IMAGES[name])
+        IMAGES[name], dataset["shards"] = detport_shards.sizes(dataset, IMAGES[name], SETTINGS["sample"])
     BUDGET = detport_disk.budget(MODELS, IMAGES, DATASETS, BACKENDS, SETTINGS)
 except UsageError as error:
     give_up(error)
@@ -166,7 +166,7 @@ def scratch_mb(wildcards) -> int:
 def products(model: str) -> list:
     """Everything that is made for a model, the index of its dataset first."""
     name = MODELS[model]["dataset"]
-    index = detport_lineage.of_dataset(name, DATASETS[name], SETTINGS["on_bad_image"], PINNED)
+    index = detport_lineage.of_dataset(name, DATASETS[name], SETTINGS, PINNED)
     return [index, *detport_lineage.of_model(model, MODELS[model], DATASETS[name], BACKENDS, SETTINGS, PINNED)]
 
 

@@ -18,12 +18,13 @@ rule index_dataset:
     params:
         config=lambda wildcards: DATASET_FILES[wildcards.dataset],
         models=scored_models,
+        sample=sample_flag,
         on_bad_image=SETTINGS["on_bad_image"],
         expect=expect,
     shell:
         "python {SCRIPTS:q}/index_dataset.py --dataset-config {params.config:q} --dataset {wildcards.dataset:q}"
-        " --model {params.models:q} --on-bad-image {params.on_bad_image} --threads {threads} --expect {params.expect}"
-        " --output {output:q} 2> {log:q}"
+        " --model {params.models:q} {params.sample} --on-bad-image {params.on_bad_image} --threads {threads}"
+        " --expect {params.expect} --output {output:q} 2> {log:q}"
 
 
 rule preprocess:

@@ -16,12 +16,14 @@ rule evaluate:
         "../envs/run.yaml"
     params:
         model=model_yaml,
-        annotations=lambda wildcards: dataset_of(wildcards)["annotations"],
+        config=lambda wildcards: DATASET_FILES[MODELS[wildcards.model]["dataset"]],
+        dataset=lambda wildcards: MODELS[wildcards.model]["dataset"],
         cross_check="--cross-check" if SETTINGS["cross_check"] else "",
         expect=expect,
     shell:
         "python {SCRIPTS:q}/evaluate.py --expect {params.expect} --model {params.model:q} --index {input.index:q} {params.cross_check}"
-        " --annotations {params.annotations:q} --detections {input.detections:q} --output {output:q} 2> {log:q}"
+        " --dataset-config {params.config:q} --dataset {params.dataset:q} --detections {input.detections:q}"
+        " --output {output:q} 2> {log:q}"
 
 
 rule comp4:
@@ -39,10 +41,11 @@ rule comp4:
         "../envs/run.yaml"
     params:
         model=model_yaml,
-        annotations=lambda wildcards: dataset_of(wildcards)["annotations"],
+        config=lambda wildcards: DATASET_FILES[MODELS[wildcards.model]["dataset"]],
+        dataset=lambda wildcards: MODELS[wildcards.model]["dataset"],
         image_set=image_set,
         expect=expect,
     shell:
         "python {SCRIPTS:q}/evaluate.py --expect {params.expect} --model {params.model:q} --index {input.index:q}"
-        " --annotations {params.annotations:q} --detections {input.detections:q}"
+        " --dataset-config {params.config:q} --dataset {params.dataset:q} --detections {input.detections:q}"
         " --image-set={params.image_set:q} --comp4 {output:q} 2> {log:q}"

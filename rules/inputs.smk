@@ -77,7 +77,21 @@ def index_waits(wildcards) -> list:
     """No input: the ground truth is in the record of the index, which tells more than file times."""
     begin()
     required(*dataset_files(wildcards.dataset))
+    if workflow.is_main_process:
+        tell_unpaired(wildcards.dataset)
     return []
+
+
+@functools.cache
+def tell_unpaired(dataset: str) -> None:
+    """Print what of the classes that models name, and of the dataset's categories, has no partner."""
+    try:
+        for name, model in MODELS.items():
+            if model["dataset"] == dataset:
+                for line in detport_datasets.unpaired(DATASETS[dataset], model["decode"]["categories"]):
+                    print(f"detport: {name}: {line}", file=sys.stderr)
+    except UsageError as error:
+        give_up(f"{model_file(name)}: {error}")
 
 
 def weights_file(wildcards) -> str:
@@ -148,6 +162,11 @@ def shards_of(form: str):
 def scored_models(wildcards) -> list[str]:
     """Parameter: the models that are scored on this dataset, which is checked for what they ask of it before inference."""
     return [model_file(name) for name, model in MODELS.items() if model["dataset"] == wildcards.dataset]
+
+
+def sample_flag(wildcards) -> str:
+    """Parameter: how many images of the dataset, if not all."""
+    return f"--sample {SETTINGS['sample']}" if SETTINGS["sample"] else ""
 
 
 def image_set(wildcards) -> str:

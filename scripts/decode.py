@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         arrays = {name: outputs.widened(array) for name, array in arrays.items()}
         found = decoder.decode(arrays, image, settings, categories)
         require_finite(found, image["file"])
-        rows += found
+        rows += [row for row in found if row["category_id"] is not None]
     detections.write(args.output, shard["images"], shard["skipped"], rows, outputs.simulated(args.outputs))
     made.put(record, args.output)
     cli.log.info("%d detections in %d images", len(rows), len(shard["images"]))

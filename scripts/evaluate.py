@@ -9,14 +9,18 @@ Example: python scripts/evaluate.py --model config/models/MODEL.yaml \\
              --detections results/MODEL/onnxruntime/detections/*.json.gz \\
              --output results/MODEL/onnxruntime/accuracy.json
 
+--dataset-config CONFIG.yaml --dataset NAME in place of --annotations takes a dataset of any kind, also one without
+ground truth, for which accuracy.json then holds no figure.
+
 With metric voc, --comp4 DIR writes the detections as the result files that VOC's own tools read.
 """
 
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 
-from detport import cli, config, detections, lineage, made, metrics, shards
+from detport import classes, cli, config, datasets, detections, lineage, made, metrics, shards
 from detport.errors import Failure, UsageError
 from detport.files import atomic, sha256, write_json
 
@@ -27,7 +31,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = cli.parser(__doc__)
     parser.add_argument("--model", type=Path, required=True, help="the model's yaml")
     parser.add_argument("--index", type=Path, required=True, help="index.tsv of the dataset")
-    parser.add_argument("--annotations", type=Path, required=True, help="the ground truth")
+    truth_options = parser.add_mutually_exclusive_group(required=True)
+    truth_options.add_argument("--annotations", type=Path, help="the ground truth: COCO's file, or VOC's folder")
+    truth_options.add_argument("--dataset", help="name of the dataset in --dataset-config")
+    parser.add_argument("--dataset-config", type=Path, nargs="+", help="workflow configuration with the dataset")
     parser.add_argument("--detections", type=Path, nargs="+", required=True, help="detections of every shard")
     parser.add_argument("--cross-check", action="store_true", help="a second evaluator must agree on every number")
     parser.add_argument("--output", type=Path, help="accuracy.json")
@@ -36,17 +43,20 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     if not args.output and not args.comp4:
         raise UsageError("--output, --comp4 or both are needed")
+    if args.dataset and not args.dataset_config:
+        raise UsageError("--dataset needs --dataset-config, the configuration that has it")
 
     model = config.load_model(args.model, "evaluate")
     settings = model["metric"]
     metric = metrics.load(settings["kind"])
-    index = [row["image_id"] for row in shards.read_index(args.index)]
+    if args.dataset:
+        dataset = config.load_dataset(args.dataset_config, args.dataset)
+    else:
+        dataset = {"kind": settings["kind"], "annotations": str(args.annotations)}
+    kind = datasets.load(dataset["kind"])
+    images = shards.read_index(args.index)
+    index = [row["image_id"] for row in images]
     inputs = {"index": args.index, "detections": args.detections}
-    sources = {"annotations": made.source(*metric.truth(args.annotations, index))}
-
-    def record(**how: object) -> dict:
-        return made.begin(lineage.stage_recipe("evaluate", model, **how), inputs, sources, args.expect)
-
     parts = [detections.read(path) for path in args.detections]
     skipped, too_large, rows = (
         [each for part in parts for each in part[key]] for key in ("skipped", "too_large", "detections")
@@ -58,6 +68,11 @@ def main(argv: Sequence[str] | None = None) -> None:
             f"no image could be scored: all {len(index)} were skipped, the first ({skipped[0]['file']!r}) because it"
             f" {skipped[0]['reason']}. Correct datasets.NAME.images, or replace the images"
         )
+    sources = {"annotations": made.source(*kind.scored(dataset))}
+
+    def record(**how: object) -> dict:
+        return made.begin(lineage.evaluate_recipe(model, dataset, **how), inputs, sources, args.expect)
+
     scored.sort(key={image: position for position, image in enumerate(index)}.__getitem__)
     if args.comp4:
         with atomic(args.comp4, directory=True) as folder:
@@ -66,24 +81,53 @@ def main(argv: Sequence[str] | None = None) -> None:
                 record(image_set=args.image_set), folder, {path.name: sha256(path) for path in folder.iterdir()}
             )
     if args.output:
-        if args.cross_check and metric.SECOND_EVALUATOR is None:
-            cli.log.warning("metric %s has no second evaluator; its figures are not cross-checked", settings["kind"])
-        counted = metric.counted(args.annotations, scored, settings)
+        found = figures(kind.truth(dataset, images), scored, rows, settings, args.cross_check)
         accuracy = {
             "schema": 1,
             "metric": settings,
-            "accuracy": metric.evaluate(args.annotations, counted, rows, settings, args.cross_check),
+            **found,
             "images": {"indexed": len(index), "scored": len(scored), "skipped": skipped},
-            "images_counted": len(counted),
             "too_large": too_large,
             "detections": len(rows),
-            "cross_checked": args.cross_check and metric.SECOND_EVALUATOR is not None,
             "simulator": any(part["simulator"] for part in parts),
-            "annotations": metric.source(args.annotations, index),
+            "sample": sample(args.index, len(index), kind, dataset),
+            "annotations": kind.source(dataset, images),
         }
         write_json(args.output, accuracy)
         made.put(record(cross_check=args.cross_check), args.output)
     cli.log.info("%d detections in %d of %d images", len(rows), len(scored), len(index))
+
+
+def figures(truth: dict | None, scored: list, rows: list[dict], settings: dict, cross_check: bool) -> dict:
+    """What accuracy.json says of the ground truth; without one there is no figure."""
+    if truth is None:
+        return {"accuracy": {}, "images_counted": 0, "unscored": {}, "cross_checked": False}
+    listed = {image["id"] for image in truth["images"]}
+    if strange := [image for image in scored if image not in listed]:
+        raise UsageError(f"{truth['source']}: does not list image {strange[0]}, which the index has; index again")
+    metric = metrics.load(settings["kind"])
+    if cross_check and metric.SECOND_EVALUATOR is None:
+        cli.log.warning("metric %s has no second evaluator; its figures are not cross-checked", settings["kind"])
+    categories = metric.categories(truth, settings)
+    rows, unscored = classes.with_ids(rows, categories)
+    for name, count in unscored.items():
+        cli.log.warning("%d detections of %r are not scored: the dataset has no such category", count, name)
+    counted = metric.counted(truth, scored, settings)
+    return {
+        "accuracy": metric.evaluate(truth, counted, rows, settings, cross_check),
+        "images_counted": len(counted),
+        "unscored": unscored,
+        "cross_checked": cross_check and metric.SECOND_EVALUATOR is not None,
+    }
+
+
+def sample(path: Path, images: int, kind: ModuleType, dataset: dict) -> dict | None:
+    """How many images an index has and the dataset has, if the record of the index says that it is of a sample."""
+    record = made.read(path)
+    if record is None or record["recipes"]["index_dataset"]["settings"]["sample"] is None:
+        return None
+    count = kind.count(dataset)
+    return {"images": images, "of": count} if images < count else None
 
 
 def require_all(index: list, scored: list, skipped: list) -> None:

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from detport import cli, config, datasets, decoders, images, lineage, made, metrics, shards
+from detport import cli, config, datasets, decoders, images, lineage, made, metrics, sampling, shards
 from detport.errors import Failure, UsageError
 
 
@@ -32,6 +32,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--dataset", required=True, help="name of the dataset in it")
     parser.add_argument("--on-bad-image", choices=["fail", "skip"], default="fail")
     parser.add_argument("--model", type=Path, nargs="+", default=[], help="yaml of every model that is scored on it")
+    parser.add_argument(
+        "--sample", type=cli.positive, help="only so many images; sampling.py says which (default: all)"
+    )
     parser.add_argument("--threads", type=cli.positive, default=1, help="images decoded at once")
     parser.add_argument("--output", type=Path, required=True, help="index.tsv")
     args = parser.parse_args(argv)
@@ -43,17 +46,20 @@ def main(argv: Sequence[str] | None = None) -> None:
     kind = datasets.load(dataset["kind"])
     truth = made.source(Path(), kind.files(dataset))
     rows = kind.index_rows(dataset)
-    truth["signature"] = made.digest_of(rows)
     if dataset["count"] not in (None, len(rows)):
         raise UsageError(
             f"{args.dataset_config[-1]}: datasets.{args.dataset}.count: {dataset['count']} is not the {len(rows)}"
-            f" images that {dataset['annotations']} lists; correct it, or fetch the annotations again"
+            f" images that {dataset.get('annotations', folder)} lists; correct it, or fetch them again"
         )
     refuse_shared_stems(rows)
-    for path in args.model:
-        check_model(path, Path(dataset["annotations"]), [row["image_id"] for row in rows])
+    ground_truth = kind.truth(dataset, rows) if args.model or args.sample else None
+    if args.sample:
+        rows = sampling.choose(rows, ground_truth, args.sample)
+    truth["signature"] = made.digest_of(rows)
+    for path in args.model if ground_truth else []:
+        check_model(path, ground_truth, [row["image_id"] for row in rows])
     with ThreadPoolExecutor(args.threads) as pool:
-        reasons = list(pool.map(lambda row: complaint(folder, row), rows))
+        reasons = list(pool.map(lambda row: complaint(folder, row, kind.TURNED), rows))
     bad = [f"{row['file']!r}: {reason}" for row, reason in zip(rows, reasons, strict=True) if reason]
     for line in bad:
         cli.log.warning("bad image %s", line)
@@ -67,26 +73,35 @@ def main(argv: Sequence[str] | None = None) -> None:
         size, _, digest = files[row["file"]]
         row |= {"bytes": size or 0, "sha256": digest or ""}
     sources = {"truth": truth, "images": made.of_entries(files)}
-    record = made.begin(lineage.index_recipe(dataset, args.on_bad_image), {}, sources, args.expect, args.threads)
+    record = made.begin(
+        lineage.index_recipe(dataset, args.on_bad_image, args.sample), {}, sources, args.expect, args.threads
+    )
     shards.write_index(args.output, rows)
     made.put(record, args.output)
     cli.log.info("%d images, %d of them bad", len(rows), len(bad))
 
 
-def check_model(path: Path, annotations: Path, image_ids: list) -> None:
-    """Refuse ground truth that a model cannot be scored on."""
+def check_model(path: Path, truth: dict, image_ids: list) -> None:
+    """Refuse ground truth that a model cannot be scored on, and tell what of it is not scored."""
     model = config.load(path, "model")
     metric, categories = metrics.load(model["metric"]["kind"]), decoders.categories(model["decode"]["categories"])
     try:
-        metric.check(annotations, image_ids, categories, model["metric"])
+        for line in metric.check(truth, image_ids, categories, model["metric"]):
+            cli.log.warning("%s: %s", path.stem, line)
     except UsageError as error:
         raise UsageError(f"{path}: {error}") from error
 
 
-def complaint(folder: Path, row: dict) -> str | None:
-    """Why an image cannot be used, or None."""
+def complaint(folder: Path, row: dict, turned: bool) -> str | None:
+    """Why an image cannot be used, or None. A row without a size is given that of the image, `turned` as its EXIF says
+    or as stored."""
+    path = folder / row["file"]
     try:
-        images.check(folder / row["file"], row["width"], row["height"])
+        if "width" in row:
+            images.check(path, row["width"], row["height"])
+        else:
+            row |= {"width": 0, "height": 0}  # of an image that cannot be decoded
+            row["width"], row["height"] = images.size(path, turned)
     except images.BadImage as error:
         return str(error)
     return None

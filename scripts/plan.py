@@ -47,6 +47,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         help="workflow configuration with the datasets; further files change it",
     )
     parser.add_argument("--backend", type=Path, nargs="+", required=True, help="yaml of every backend")
+    parser.add_argument(
+        "--sample", type=cli.positive, help="images of each dataset, where not all of them are asked for"
+    )
     parser.add_argument("--cores", type=cli.positive, default=1, help="jobs at once")
     parser.add_argument("--disk-limit-gb", type=gigabytes, required=True, help="most that shards and outputs may take")
     parser.add_argument("--keep-outputs-gb", type=gigabytes, required=True, help="outputs up to this size are kept")
@@ -58,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     known = {model["dataset"]: config.load_dataset(args.dataset_config, model["dataset"]) for model in models.values()}
     images = {name: count(name, dataset) for name, dataset in known.items()}
     for name, dataset in known.items():
-        dataset["shards"] = dataset["shards"] or shards.default_count(images[name])
+        images[name], dataset["shards"] = shards.sizes(dataset, images[name], args.sample)
     backends = {path.stem: config.load_backend(path) for path in args.backend}
     settings = {"disk_limit_gb": args.disk_limit_gb, "keep_outputs_gb": args.keep_outputs_gb}
     budget = disk.budget(models, images, known, backends, settings)

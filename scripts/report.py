@@ -64,6 +64,9 @@ def assemble(model: dict, titles: dict[str, str], record: dict, args: argparse.N
             "accuracy": accuracy["accuracy"],
             "images": accuracy["images"],
             "images_counted": accuracy["images_counted"],
+            "detections": accuracy["detections"],
+            "unscored": accuracy["unscored"],
+            "sample": accuracy["sample"],
             "too_large": accuracy["too_large"],
             "cross_checked": accuracy["cross_checked"],
             "simulator": {"accuracy": accuracy["simulator"], "performance": performance.get("simulator", False)},
@@ -72,8 +75,9 @@ def assemble(model: dict, titles: dict[str, str], record: dict, args: argparse.N
             "parity": [],
             "figures": gates.figures(accuracy, performance),
         }
-        annotations[accuracy["annotations"]["file"]] = accuracy["annotations"]["sha256"]
-        trusted[name] = len(accuracy["images"]["skipped"]) <= model["allowed_skips"]
+        if accuracy["annotations"]:
+            annotations[accuracy["annotations"]["file"]] = accuracy["annotations"]["sha256"]
+        trusted[name] = accuracy["sample"] is None and len(accuracy["images"]["skipped"]) <= model["allowed_skips"]
     judgement = judged(model, {name: backend["figures"] for name, backend in backends.items()}, trusted)
     return {
         "schema": 1,

@@ -34,10 +34,14 @@ def detect(network: nn.Module, decode: Decode, settings: dict, images: Iterable[
 
 
 def evaluate(network: nn.Module, decode: Decode, settings: dict, data: Path, kinds: Sequence[str]) -> None:
-    """Prints COCO's numbers for each kind of detection (bbox, segm), and AP per class."""
+    """As print_coco, of a network's detections."""
     listed = json.loads((data / "annotations" / "instances.json").read_text(encoding="utf-8"))["images"]
     images = [(entry["id"], data / "images" / entry["file_name"]) for entry in listed]
-    rows = detect(network, decode, settings, images)
+    print_coco(detect(network, decode, settings, images), data, kinds)
+
+
+def print_coco(rows: list[dict], data: Path, kinds: Sequence[str]) -> None:
+    """Prints COCO's numbers for each kind of detection (bbox, segm), and AP per class."""
     with contextlib.redirect_stdout(io.StringIO()):
         truth = COCO(str(data / "annotations" / "instances.json"))
         found = truth.loadRes(rows)

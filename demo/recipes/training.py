@@ -29,10 +29,14 @@ Batch = dict[str, Tensor]
 Losses = dict[str, Tensor]
 
 
-def arguments(description: str | None, argv: Sequence[str] | None, steps: int) -> argparse.Namespace:
-    """The options of a recipe; PyTorch is seeded and told its threads."""
+def arguments(
+    description: str | None, argv: Sequence[str] | None, steps: int, model: bool = True
+) -> argparse.Namespace:
+    """The options of a recipe, of one that reads no model's yaml without --model; PyTorch is seeded and told its
+    threads."""
     parser = cli.parser(description)
-    parser.add_argument("--model", type=Path, required=True, help="the model's yaml")
+    if model:
+        parser.add_argument("--model", type=Path, required=True, help="the model's yaml")
     parser.add_argument("--data", type=Path, required=True, help="folder that make_images.py made")
     parser.add_argument("--output", type=Path, required=True, help="checkpoint to write")
     parser.add_argument("--seed", type=int, default=1, help="of weights and scenes (default: %(default)s)")

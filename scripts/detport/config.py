@@ -152,10 +152,22 @@ def check(value: object, schema: str, source: str, places: Places | None = None)
     whole = backend_schema(value, source, places) if schema == "backend" else schema_of(schema)
     validate(value, whole, source, places, ())
     if schema == "model":
+        resolve_categories(value, source, places)
         check_plugins(value, source, places)
         for check_part in (check_classes, check_decoded, check_measures, check_canvases, check_input):
             check_part(value, source, places)
     return value
+
+
+def resolve_categories(model: dict, source: str, places: Places) -> None:
+    """Put the list of categories in place of the table or the file that stands for it, so that what stages read, and
+    what makes them rerun, is the names themselves."""
+    if "categories" in model["decode"]:
+        try:
+            model["decode"]["categories"] = decoders.declared_categories(model["decode"]["categories"])
+        except UsageError as error:
+            where = position(source, places, ("decode", "categories"))
+            raise UsageError(f"{where}: decode.categories: {error}") from error
 
 
 def flavours() -> list[str]:

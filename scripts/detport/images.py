@@ -34,6 +34,13 @@ def check(path: Path, width: int, height: int) -> None:
     raise wrong_size(pixels, (width, height))
 
 
+def size(path: Path, turned: bool) -> tuple[int, int]:
+    """Width and height as the image is stored, or as its EXIF turns it; raise BadImage unless both decoders read it."""
+    image = open_image(path)
+    height, width = by_opencv(path, image).shape[:2]
+    return (width, height) if turned else image.size
+
+
 def wrong_size(pixels: np.ndarray, size: tuple[int, int], but: str = "") -> BadImage:
     """The complaint about an image of another size than the ground truth says."""
     height, width = pixels.shape[:2]

@@ -5,7 +5,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
 
-from detport import canvases, compilers, config, datasets, made
+from detport import canvases, compilers, config, datasets, made, sampling
 from detport.errors import UsageError
 
 
@@ -30,18 +30,22 @@ class Product(NamedTuple):
     folder: bool = False  # what another stage reads and nobody else; once that is done it may be gone
 
 
-def of_dataset(name: str, dataset: dict, on_bad_image: str, pinned: bool = False) -> Product:
-    """The index of a dataset."""
-    kind = datasets.load(dataset["kind"])
-    truth = Source(Path(), kind.files(dataset), lambda: signature_of(kind, dataset))
+def of_dataset(name: str, dataset: dict, settings: dict, pinned: bool = False) -> Product:
+    """The index of a dataset, or of its sample."""
+    kind, sample = datasets.load(dataset["kind"]), settings["sample"]
+    truth = Source(Path(), kind.files(dataset), lambda: signature_of(kind, dataset, sample))
     sources = {"truth": truth, "images": Source(Path(dataset["images"]), None)}
-    return Product(index_path(name), index_recipe(dataset, on_bad_image, pinned), {}, sources)
+    recipe = index_recipe(dataset, settings["on_bad_image"], sample, pinned)
+    return Product(index_path(name), recipe, {}, sources)
 
 
-def signature_of(kind: ModuleType, dataset: dict) -> str:
+def signature_of(kind: ModuleType, dataset: dict, sample: int | None) -> str:
     """What the index takes from the ground truth; of one that cannot be read, the complaint."""
     try:
-        return made.digest_of(kind.index_rows(dataset))
+        rows = kind.index_rows(dataset)
+        if sample is not None:
+            rows = sampling.choose(rows, kind.truth(dataset, rows), sample)
+        return made.digest_of(rows)
     except UsageError as error:
         return str(error)
 
@@ -50,8 +54,8 @@ def index_path(dataset: str) -> str:
     return f"results/datasets/{dataset}/index.tsv"
 
 
-def index_recipe(dataset: dict, on_bad_image: str, pinned: bool = False) -> dict:
-    settings = {"kind": dataset["kind"], "on_bad_image": on_bad_image}
+def index_recipe(dataset: dict, on_bad_image: str, sample: int | None, pinned: bool = False) -> dict:
+    settings = {"kind": dataset["kind"], "split": dataset.get("split"), "on_bad_image": on_bad_image, "sample": sample}
     return made.recipe("index_dataset", settings, [f"detport.datasets.{dataset['kind']}"], pinned)
 
 
@@ -59,6 +63,13 @@ def stage_recipe(stage: str, model: dict, backend: dict | None = None, pinned: b
     """The recipe of a stage, from what it sees of a model's yaml and what its command line adds."""
     settings = config.settings(model, backend, stage) | more
     return made.recipe(stage, settings, config.plugins(model, backend, stage), pinned)
+
+
+def evaluate_recipe(model: dict, dataset: dict, pinned: bool = False, **more: object) -> dict:
+    """The recipe of the evaluation, which reads the ground truth by the code of the dataset's kind."""
+    settings = config.settings(model, None, "evaluate") | {"dataset": dataset["kind"]} | more
+    plugins = [*config.plugins(model, None, "evaluate"), f"detport.datasets.{dataset['kind']}"]
+    return made.recipe("evaluate", settings, plugins, pinned)
 
 
 def of_model(
@@ -69,6 +80,9 @@ def of_model(
     def recipe(stage: str, backend: dict | None = None, canvas: str | None = None, **more: object) -> dict:
         selected = canvases.select(model, canvas) if canvas else model
         return stage_recipe(stage, config.visible(selected, stage, backend), backend, pinned, **more)
+
+    def evaluated(**more: object) -> dict:
+        return evaluate_recipe(config.visible(model, "evaluate", None), dataset, pinned, **more)
 
     top, index = f"results/{name}", index_path(model["dataset"])
     weights = f"{top}/weights.safetensors"
@@ -118,8 +132,8 @@ def of_model(
         scored = {"index": [index], "detections": detections}
         truth = {"annotations": Source(*datasets.load(dataset["kind"]).scored(dataset))}
         check = {"cross_check": settings["cross_check"]}
-        found.append(Product(f"{own}/accuracy.json", recipe("evaluate", **check), scored, truth))
-        results = recipe("evaluate", image_set=Path(dataset.get("image_set", "test")).stem)
+        found.append(Product(f"{own}/accuracy.json", evaluated(**check), scored, truth))
+        results = evaluated(image_set=Path(dataset.get("image_set", "test")).stem)
         found.append(Product(f"{own}/comp4", results, scored, truth))
         timed = ({}, {"log": file(brought["log"])}) if "log" in brought else ({"compiled": runnable}, {})
         found.append(Product(f"{own}/performance.json", recipe("benchmark", backend), *timed))

@@ -66,6 +66,14 @@ def default_count(images: int) -> int:
     return min(max(math.ceil(images / USUAL_SIZE), 1), MOST)
 
 
+def sizes(dataset: dict, images: int, sample: int | None) -> tuple[int, int]:
+    """Images and shards of a dataset of so many images, or of its sample; the shards that the configuration gives are
+    for all of them."""
+    if sample is not None and sample < images:
+        return sample, default_count(sample)
+    return images, dataset["shards"] or default_count(images)
+
+
 def advice(images: int, shards: int) -> str | None:
     """What is wrong with a number of shards that works all the same."""
     if not images:  # not known yet
@@ -93,8 +101,9 @@ def parse_shard(text: str) -> tuple[int, int]:
 
 
 def bin_stem(file: str) -> str:
-    """Name of an image's .bin without the extension: the image's own stem wherever tools can read it."""
-    stem = Path(file).stem
+    """Name of an image's .bin without the extension: the image's own stem behind its folders, wherever tools can read
+    it."""
+    stem = "__".join(Path(file).with_suffix("").parts)
     if PLAIN_STEM.fullmatch(stem) and len(stem.encode()) <= LONGEST_STEM and not stem.startswith((".", "-")):
         return stem
     return f"image_{hashlib.sha256(file.encode()).hexdigest()[:16]}"

@@ -11,6 +11,7 @@ import pytest
 
 import decode as decode_stage
 from detport import config, detections, placing, tensors
+from detport.datasets import coco as dataset
 from detport.decoders.after_nms import decode
 from detport.files import write_json
 from detport.metrics import coco
@@ -70,9 +71,9 @@ def evaluated(folder: Path, case: dict, golden: dict, array: str, which: str) ->
         dict(zip(keys, row, strict=True))
         for row in zip(*(golden[f"{array}_{key}"].tolist() for key in keys), strict=True)
     ]
-    path = part(folder, "annotations.json")
-    counted = coco.counted(path, [image["id"] for image in case["images"]], settings)
-    return coco.evaluate(path, counted, rows, settings, cross_check=True)["bbox"]
+    truth = dataset.read(part(folder, "annotations.json"))
+    counted = coco.counted(truth, [image["id"] for image in case["images"]], settings)
+    return coco.evaluate(truth, counted, rows, settings, cross_check=True)["bbox"]
 
 
 @pytest.mark.parametrize("array", ["final", "msame"])
@@ -81,7 +82,7 @@ def test_metric_over_upstreams_subset(folder: Path, postprocessed, array: str) -
     case, golden = postprocessed
     settings = config.load_model(MODEL_YAML, "evaluate")["metric"]
     images = [image["id"] for image in case["images"]]
-    counted = coco.counted(part(folder, "annotations.json"), images, settings | {"images": "annotated"})
+    counted = coco.counted(dataset.read(part(folder, "annotations.json")), images, settings | {"images": "annotated"})
     assert set(counted) == set(case["evaluated_image_ids_upstream"])
     rows = coco.conditions(evaluated(folder, case, golden, array, "annotated"), settings["max_detections"])
     lines = case["metric"]["msame_lines" if array == "msame" else "upstream_lines"]

@@ -14,7 +14,7 @@ MODEL = config.ROOT / "demo" / "config" / "models" / "gfocalv2.yaml"  # categori
 ENTRY = {"image_id": 7, "file": "a b.jpg", "width": 8, "height": 8, "scale": 1.0, "bin": "a.bin"}
 
 
-def decoded(folder: Path, dets: np.ndarray, labels: list[int], entry: dict = ENTRY) -> list[dict]:
+def decoded(folder: Path, dets: np.ndarray, labels: list[int], entry: dict = ENTRY, model: Path = MODEL) -> list[dict]:
     """Detections of one image whose first rows are these."""
     for i, (rows, shape, dtype) in enumerate(((dets, (100, 5), np.float32), (labels, (100,), np.int64))):
         array = np.zeros(shape, dtype)
@@ -22,7 +22,7 @@ def decoded(folder: Path, dets: np.ndarray, labels: list[int], entry: dict = ENT
         array.tofile(folder / f"a_{i}.bin")
     (folder / "shard.json").write_text(json.dumps({"images": [entry], "skipped": []}))
     target = folder / "detections.json.gz"
-    stage.main(list(map(str, ["--model", MODEL, "--shard", folder, "--outputs", folder, "--output", target])))
+    stage.main(list(map(str, ["--model", model, "--shard", folder, "--outputs", folder, "--output", target])))
     return detections.read(target)["detections"]
 
 
@@ -32,6 +32,14 @@ DETS = np.array([[0, 0, 4, 4, 0.75], [1, 1, 3, 3, 0.5]], np.float32)
 def test_labels_become_categories_and_the_background_nothing(tmp_path):
     found = decoded(tmp_path, DETS, [6, 7])
     assert [(row["category_id"], row["score"]) for row in found] == [(11, 0.75)]
+
+
+def test_classes_have_the_names_of_categories_or_none(tmp_path):
+    """Detections say the name; which id that is in the dataset is for the evaluation to know."""
+    model = tmp_path / "m.yaml"
+    model.write_text(MODEL.read_text().replace("[1, 2, 4, 5, 7, 8, 11]", "[1, a dog, null, null, 7, 8, 11]"))
+    found = decoded(tmp_path, np.concatenate([DETS, DETS]), [3, 1, 0, 2], model=model)
+    assert [(row["category_id"], row["score"]) for row in found] == [(1, 0.75), ("a dog", 0.5)]
 
 
 def test_a_label_beyond_the_background_names_image_and_row(tmp_path):

@@ -81,7 +81,7 @@ def test_as_many_skipped_images_as_the_yaml_allows(tmp_path, allowed, verdict):
         "images": {"indexed": 80, "scored": 78, "skipped": skipped},
         "annotations": {"file": "truth.json", "sha256": "0" * 64},
         **{"images_counted": 78, "too_large": [], "cross_checked": False, "schema": 1, "metric": {}, "detections": 9},
-        "simulator": False,
+        **{"simulator": False, "unscored": {}, "sample": None},
     }
     performance = PERFORMANCE | {
         **{"schema": 1, "canvas": "8x8", "other_canvases": [], "fps_is": "x", "batch": 1, "runs": 9, "timed": "x"},
@@ -225,8 +225,7 @@ def written_report(speeds: dict[str, float], accuracy_simulated: bool = False) -
             "accuracy": {"bbox": numbers | {"per_class": {"cat": 0.4}}},
             "images": {"indexed": 5000, "scored": 5000, "skipped": []},
             "images_counted": 4952,
-            "too_large": [],
-            "patches": [],
+            **{"too_large": [], "patches": [], "detections": 9, "unscored": {}, "sample": None},
             "cross_checked": False,
             "simulator": {"accuracy": accuracy_simulated, "performance": False},
             "performance": {

@@ -83,6 +83,8 @@ def test_a_file_that_is_no_index_is_refused(tmp_path):
         ("it's.jpg", "it's"),
         ("$(x).jpg", "$(x)"),
         ("ä.jpg", "ä"),
+        ("./a.jpg", "a"),
+        ("day/left/a.b.jpg", "day__left__a.b"),
     ],
 )
 def test_plain_names_are_kept(file, stem):
@@ -90,7 +92,17 @@ def test_plain_names_are_kept(file, stem):
 
 
 @pytest.mark.parametrize(
-    "file", ["a b.jpg", "a\nb.jpg", "-rf.jpg", ".hidden.jpg", "x" * 250 + ".jpg", "图" * 100 + ".jpg", "\u2003.jpg"]
+    "file",
+    [
+        "a b/c.jpg",
+        "a b.jpg",
+        "a\nb.jpg",
+        "-rf.jpg",
+        ".hidden.jpg",
+        "x" * 250 + ".jpg",
+        "图" * 100 + ".jpg",
+        "\u2003.jpg",
+    ],
 )
 def test_names_that_tools_cannot_take_are_replaced(file):
     stem = shards.bin_stem(file)

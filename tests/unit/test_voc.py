@@ -296,16 +296,18 @@ def test_evaluate_reads_the_annotations_of_the_given_images(config: dict) -> Non
     folder = Path(config["annotations"])
     (folder / "000003.xml").rename(folder / "3.xml")
     rows = [row(3, 2, 0.75, 0, 1, 2, 3)]  # 0-based
-    figures = metric.evaluate(folder, ["000012", 3], rows, SETTINGS, cross_check=False)
+    truth = dataset.truth(config, [{"image_id": "000012"}, {"image_id": 3}])
+    figures = metric.evaluate(truth, ["000012", 3], rows, SETTINGS, cross_check=False)
     assert figures["voc07"]["per_class"] == pytest.approx({"dog": 0.0, "person": 1.0})
-    none = metric.evaluate(folder, ["000012"], [], SETTINGS, cross_check=False)
+    none = metric.evaluate(truth, ["000012"], [], SETTINGS, cross_check=False)
     assert none["voc07"]["per_class"] == {"dog": 0.0, "person": 0.0}
 
 
 def test_a_class_that_the_metric_does_not_list_is_refused(config: dict) -> None:
     """Its objects would never be found missing."""
+    truth = dataset.truth(config, [{"image_id": "000012"}, {"image_id": "000003"}])
     with pytest.raises(UsageError, match=r"000003\.xml: has a 'dog', which metric\.classes does not list"):
-        metric.evaluate(Path(config["annotations"]), ["000012", "000003"], [], rules("person"), False)
+        metric.evaluate(truth, ["000012", "000003"], [], rules("person"), False)
 
 
 def test_figures_that_are_not_defined_are_said_to_be_so() -> None:
@@ -321,19 +323,10 @@ def test_figures_that_are_not_defined_are_said_to_be_so() -> None:
     assert per_class["notes"][0].startswith("-: not defined")
 
 
-def test_what_changes_the_signatures(config: dict) -> None:
-    """The first depends on sizes, the second on everything; a file that cannot be read changes both."""
-    path = Path(config["annotations"]) / "000003.xml"
-    text = path.read_text()
-    before = dataset.signatures(config)
-    path.write_text(text.replace("<xmin>8<", "<xmin>9<"))
-    moved = dataset.signatures(config)
-    assert moved[0] == before[0] and moved[1] != before[1]
-    path.write_text(text.replace("353", "354"))
-    wider = dataset.signatures(config)
-    assert wider[0] != before[0]
-    path.unlink()
-    assert dataset.signatures(config)[0] not in (before[0], wider[0])
+def test_files_of_the_ground_truth(config: dict) -> None:
+    folder = Path(config["annotations"])
+    assert dataset.scored(config) == (folder, ["000012.xml", "000003.xml"])
+    assert dataset.files(config) == [config["image_set"], str(folder / "000012.xml"), str(folder / "000003.xml")]
 
 
 def test_count_is_that_of_the_image_set(config: dict) -> None:

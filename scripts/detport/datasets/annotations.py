@@ -6,8 +6,10 @@ annotations. COCO's tools score them as they are.
 """
 
 import math
+import re
 from pathlib import Path
 
+from detport import shards
 from detport.errors import UsageError
 
 FARTHEST = 1e5  # pixels; COCO's rasteriser needs memory in proportion to a polygon's length
@@ -15,14 +17,11 @@ LARGEST_ID = 2**53  # up to here every tool, and every reader of JSON, has the s
 LONGEST_SIDE = 65_535  # pixels: JPEG's; the pixels of a mask must fit in 32 bits
 LARGEST_RUN = 60  # bits, far more than any; a text of one endless number would take quadratic time
 POLYGON = 6  # numbers of the smallest polygon
+NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")  # Python's own also take 1_0 and ٣
 
 
 def check(path: Path, truth: dict) -> None:
     """Raise UsageError for the first annotation that no evaluator could score."""
-    for name in ("images", "categories", "annotations"):
-        for i, entry in enumerate(truth[name]):
-            if not 0 <= entry["id"] <= LARGEST_ID:
-                raise UsageError(f"{path}: {name}[{i}].id: {shown(entry['id'])}; expected 0 to {LARGEST_ID}")
     images, categories = {image["id"] for image in truth["images"]}, {entry["id"] for entry in truth["categories"]}
     for i, image in enumerate(truth["images"]):
         where = f"{path}: images[{i}]"
@@ -44,13 +43,14 @@ def check(path: Path, truth: dict) -> None:
         box = annotation["bbox"]
         if len(box) != 4 or not all(map(is_number, box)) or min(box[2:]) < 0:
             raise UsageError(f"{where}.bbox: {shown(box)}; expected x, y, width and height, the last two not negative")
-        if not is_number(annotation.get("area")) or annotation["area"] < 0:
-            raise UsageError(f"{where}.area: {shown(annotation.get('area'))}; expected the area in pixels")
-        if annotation.get("iscrowd") not in (0, 1):
-            raise UsageError(f"{where}.iscrowd: {shown(annotation.get('iscrowd'))}; expected 0 or 1")
+        area, crowd = annotation.get("area"), annotation.get("iscrowd")
+        if area is not None and (not is_number(area) or area < 0):
+            raise UsageError(f"{where}.area: {shown(area)}; expected the area in pixels")
+        if crowd is not None and crowd not in (0, 1):
+            raise UsageError(f"{where}.iscrowd: {shown(crowd)}; expected 0 or 1")
 
 
-def check_masks(path: Path, truth: dict) -> None:
+def check_masks(path: Path | str, truth: dict) -> None:
     """Raise UsageError for the first annotation without a mask that can be drawn."""
     sizes = {image["id"]: [image["height"], image["width"]] for image in truth["images"]}
     for i, annotation in enumerate(truth["annotations"]):
@@ -62,9 +62,8 @@ def check_masks(path: Path, truth: dict) -> None:
         else:
             problem = f"{shown(mask)}; expected polygons or run-length encoding"
         if problem:
-            raise UsageError(
-                f"{path}: annotations[{i}].segmentation: {problem}. Correct it, or leave segm out of metric.iou_types"
-            )
+            where = annotation.get("where", f"{path}: annotations[{i}]")
+            raise UsageError(f"{where}.segmentation: {problem}. Correct it, or leave segm out of metric.iou_types")
 
 
 def polygons_problem(polygons: list) -> str | None:
@@ -113,6 +112,28 @@ def decoded(text: str) -> list[int] | None:
             counts.append(value + counts[-2] if len(counts) > 2 else value)
             value = shift = 0
     return None if shift else counts
+
+
+def identity(where: str, value: object) -> int | str:
+    """An id as the index has it: digits are a number, whatever their type, and all other text is itself."""
+    if isinstance(value, str) and value.strip() and writable(value):
+        return shards.image_id(value)
+    return whole(where, value, LARGEST_ID, " or text")
+
+
+def order(identity: int | str) -> tuple[bool, int | str]:
+    """Sorts ids: numbers first, then text."""
+    return isinstance(identity, str), identity
+
+
+def whole(where: str, value: object, largest: int | None = None, other: str = "") -> int:
+    """A whole number, also one that is written as 3.0."""
+    number = int(value) if isinstance(value, float) and value.is_integer() else value
+    if not isinstance(number, int) or isinstance(number, bool):
+        raise UsageError(f"{where}: expected a whole number{other}, found {shown(value)}")
+    if largest is not None and not 0 <= number <= largest:
+        raise UsageError(f"{where}: {shown(value)}; expected 0 to {largest}{other}")
+    return number
 
 
 def is_number(value: object) -> bool:

@@ -1,17 +1,25 @@
-"""COCO ground truth: a json file with images, annotations and categories."""
+"""COCO ground truth: a json file with images, annotations and categories.
+
+Files in the wild are taken with what leaves no doubt: ids that are text or whole numbers with a point, an annotation
+that names its category instead of giving the id, has no area or iscrowd, or no id of its own.
+"""
 
 import json
+import logging
 from pathlib import Path
 
-from detport.datasets import annotations
+from detport.datasets import annotations, listing
 from detport.errors import UsageError
-from detport.files import stand_in
+from detport.files import sha256, stand_in
+
+log = logging.getLogger("detport")
 
 ANNOTATIONS = "file"
+TURNED = False  # COCO's are about the stored pixels
 
 
 def read(path: Path) -> dict:
-    """The annotation file, checked as far as index and metric rely on it."""
+    """The annotation file, checked as far as index and metric rely on it, with ids and optional keys in one form."""
     try:
         truth = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
@@ -25,14 +33,48 @@ def read(path: Path) -> dict:
             raise UsageError(f"{path}: the list {key!r} is missing; this is not a COCO annotation file")
     if not truth["images"]:
         raise UsageError(f"{path}: lists no images")
-    require(path, truth["images"], "images", {"id": int, "file_name": str, "width": int, "height": int})
-    require(path, truth["categories"], "categories", {"id": int, "name": str})
-    require(path, truth["annotations"], "annotations", {"id": int, "image_id": int, "category_id": int, "bbox": list})
+    require(path, truth["images"], "images", {"file_name": str})
+    require(path, truth["categories"], "categories", {"name": str})
+    require(path, truth["annotations"], "annotations", {"bbox": list})
+    one_form(path, truth)
     unique(path, truth, "images", "file_name")
-    for key in ("images", "categories", "annotations"):
+    for key in ("images", "categories"):
         unique(path, truth, key, "id")
     annotations.check(path, truth)
-    return truth
+    fill(truth)
+    return truth | {"source": str(path)}
+
+
+def one_form(path: Path, truth: dict) -> None:
+    """Ids and sizes as whole numbers where they are; annotations are numbered anew, because nothing refers to them, and
+    for COCO's tools a match with number 0 is none."""
+    for i, image in enumerate(truth["images"]):
+        where = f"{path}: images[{i}]"
+        image["id"] = annotations.identity(f"{where}.id", image.get("id"))
+        for side in ("width", "height"):
+            image[side] = annotations.whole(f"{where}.{side}", image.get(side))
+    for i, category in enumerate(truth["categories"]):
+        category["id"] = annotations.identity(f"{path}: categories[{i}].id", category.get("id"))
+    ids = {category["id"] for category in truth["categories"]}
+    named: dict[str, list] = {}
+    for category in truth["categories"]:
+        named.setdefault(category["name"], []).append(category["id"])
+    for i, annotation in enumerate(truth["annotations"]):
+        where = f"{path}: annotations[{i}]"
+        annotation["id"] = i + 1
+        annotation["image_id"] = annotations.identity(f"{where}.image_id", annotation.get("image_id"))
+        category = annotations.identity(f"{where}.category_id", annotation.get("category_id"))
+        if category not in ids and len(named.get(category, [])) > 1:
+            raise UsageError(f"{where}.category_id: several categories are called {category!r}; give the id")
+        annotation["category_id"] = category if category in ids else named.get(category, [category])[0]
+
+
+def fill(truth: dict) -> None:
+    """What an annotation may leave out: the area is then its box's, and it is no crowd."""
+    for annotation in truth["annotations"]:
+        if annotation.get("area") is None:
+            annotation["area"] = annotation["bbox"][2] * annotation["bbox"][3]
+        annotation["iscrowd"] = int(annotation.get("iscrowd") or 0)
 
 
 def require(path: Path, entries: list, name: str, keys: dict[str, type]) -> None:
@@ -41,7 +83,7 @@ def require(path: Path, entries: list, name: str, keys: dict[str, type]) -> None
         if not isinstance(entry, dict):
             raise UsageError(f"{path}: {name}[{i}] is not an object")
         for key, kind in keys.items():
-            if not isinstance(entry.get(key), kind) or isinstance(entry.get(key), bool):
+            if not isinstance(entry.get(key), kind):
                 raise UsageError(
                     f"{path}: {name}[{i}].{key}: expected {kind.__name__}, found {annotations.shown(entry.get(key))}"
                 )
@@ -58,6 +100,8 @@ def unique(path: Path, truth: dict, name: str, key: str) -> None:
 
 def count(dataset: dict) -> int:
     """Number of images, without parsing the file: fast enough for every start of the workflow."""
+    if dataset.get("split"):
+        return len(of_split(dataset, read(Path(dataset["annotations"]))))
     return Path(dataset["annotations"]).read_bytes().count(b'"file_name"')
 
 
@@ -72,10 +116,45 @@ def scored(dataset: dict) -> tuple[Path, list[str]]:
     return path.parent, [path.name]
 
 
+def truth(dataset: dict, rows: list[dict]) -> dict:
+    """The ground truth of the whole file."""
+    return read(Path(dataset["annotations"]))
+
+
+def source(dataset: dict, rows: list[dict]) -> dict[str, str]:
+    """Name and digest of the ground truth."""
+    path = Path(dataset["annotations"])
+    return {"file": path.name, "sha256": sha256(path)}
+
+
+def categories(dataset: dict) -> list[dict]:
+    """Id and name of what the ground truth has objects of."""
+    return read(Path(dataset["annotations"]))["categories"]
+
+
+def of_split(dataset: dict, truth: dict) -> list[dict]:
+    """The images of a dataset's split, or all of them if it names none."""
+    split, found = dataset.get("split"), sorted({str(image["split"]) for image in truth["images"] if "split" in image})
+    if split is None:
+        if len(found) > 1:
+            log.warning("%s: has the splits %s; all are taken", dataset["annotations"], ", ".join(found))
+        return truth["images"]
+    if split not in found:
+        known = f"it has {', '.join(found)}" if found else "its images name none; remove the key"
+        raise UsageError(f"{dataset['annotations']}: no image is of the split {split!r} (datasets.NAME.split); {known}")
+    return [image for image in truth["images"] if str(image.get("split")) == split]
+
+
 def index_rows(dataset: dict) -> list[dict]:
-    """One row per image of the ground truth, sorted by image id."""
-    images = sorted(read(Path(dataset["annotations"]))["images"], key=lambda image: image["id"])
+    """One row per image of the ground truth, sorted by image id, those that are text behind the numbers."""
+    path = Path(dataset["annotations"])
+    images = sorted(of_split(dataset, read(path)), key=lambda image: annotations.order(image["id"]))
     return [
-        {"image_id": image["id"], "file": image["file_name"], "width": image["width"], "height": image["height"]}
+        {
+            "image_id": image["id"],
+            "file": listing.within(image["file_name"], str(path), Path(dataset["images"])),
+            "width": image["width"],
+            "height": image["height"],
+        }
         for image in images
     ]

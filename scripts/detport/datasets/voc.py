@@ -1,46 +1,112 @@
-"""Pascal VOC ground truth: a list of image names, one XML file per image, one JPEG per image."""
+"""Pascal VOC ground truth: a list of image names, one XML file per image, one image of that name.
+
+Without the list, every XML file of the folder counts.
+"""
 
 import hashlib
 import math
-import re
 from collections.abc import Iterable
 from pathlib import Path
 from xml.etree import ElementTree
 from xml.parsers import expat
 
+from detport.datasets import annotations, listing
 from detport.errors import UsageError
 from detport.files import sha256, stand_in
 
 ANNOTATIONS = "folder"
-NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")  # Python's own also take 1_0 and ٣
+TURNED = False  # VOC's are about the stored pixels
 FARTHEST = 1e9  # pixels; nothing in an image is farther away
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
 
 def index_rows(config: dict) -> list[dict]:
     """One row per image, in the order of the image set; the VOC name is the image id."""
-    folder = Path(config["annotations"])
-    entries = {name: read_annotation(folder / f"{name}.xml") for name in image_names(Path(config["image_set"]))}
+    folder, images = Path(config["annotations"]), Path(config["images"])
+    entries = {name: read_annotation(folder / f"{name}.xml") for name in names_of(config)}
     return [
-        {"image_id": name, "file": f"{name}.jpg", "width": entry["width"], "height": entry["height"]}
+        {"image_id": name, "file": image_file(images, name), "width": entry["width"], "height": entry["height"]}
         for name, entry in entries.items()
     ]
 
 
+def image_file(folder: Path, name: str) -> str:
+    """The file of an image: a JPEG as VOC's are, else what there is of that name."""
+    endings = (ending for suffix in listing.SUFFIXES for ending in (suffix, suffix.upper()))
+    return next((f"{name}{ending}" for ending in endings if (folder / f"{name}{ending}").exists()), f"{name}.jpg")
+
+
+def names_of(config: dict) -> list[str]:
+    """Names of a dataset's images: those of its image set, or else of all its annotations."""
+    if "image_set" in config:
+        return image_names(Path(config["image_set"]))
+    folder = Path(config["annotations"])
+    names = sorted(
+        name.removesuffix(".xml") for name in listing.walk(folder) if name.endswith(".xml") and "/" not in name
+    )
+    if not names:
+        raise UsageError(f"{folder}: holds no .xml file; put the annotations there or correct the path")
+    return names
+
+
 def count(config: dict) -> int:
-    """Number of images; FileNotFoundError without the image set."""
+    """Number of images; FileNotFoundError without what names them."""
+    if "image_set" not in config:
+        Path(config["annotations"]).stat()
+        return len(names_of(config))
     return sum(bool(line.strip()) for line in Path(config["image_set"]).read_bytes().splitlines())
 
 
 def files(config: dict) -> list[str]:
     """Every file of the ground truth."""
     folder, names = scored(config)
-    return [config["image_set"], *(str(folder / name) for name in names)]
+    return [*(config[key] for key in ("image_set",) if key in config), *(str(folder / name) for name in names)]
 
 
 def scored(config: dict) -> tuple[Path, list[str]]:
     """Folder and names of the files that detections are scored against."""
-    return Path(config["annotations"]), [f"{name}.xml" for name in image_names(Path(config["image_set"]))]
+    return Path(config["annotations"]), [f"{name}.xml" for name in names_of(config)]
+
+
+def categories(config: dict) -> list[dict]:
+    """Id and name of what the ground truth has objects of."""
+    return truth(config, [{"image_id": name} for name in names_of(config)])["categories"]
+
+
+def truth(config: dict, rows: list[dict]) -> dict:
+    """The ground truth of the index's rows in COCO's form: classes have no numbers, so a category's id is its name;
+    boxes begin at 0, and a difficult object is a crowd, which nobody has to find."""
+    folder = Path(config["annotations"])
+    objects = ground_truth(folder, [str(row["image_id"]) for row in rows])
+    boxes = []
+    for row, found in zip(rows, objects.values(), strict=True):
+        for each in found:
+            x1, y1, x2, y2 = each["box"]
+            box = [x1 - 1, y1 - 1, x2 - x1 + 1, y2 - y1 + 1]
+            boxes.append(
+                {
+                    "id": len(boxes) + 1,
+                    "where": str(folder / f"{row['image_id']}.xml"),
+                    "image_id": row["image_id"],
+                    "category_id": each["name"],
+                    "bbox": box,
+                    "area": box[2] * box[3],
+                    "iscrowd": int(each["difficult"]),
+                }
+            )
+    names = sorted({each["category_id"] for each in boxes})
+    return {
+        "source": config["annotations"],
+        "images": [row | {"id": row["image_id"]} for row in rows],
+        "categories": [{"id": name, "name": name} for name in names],
+        "annotations": boxes,
+    }
+
+
+def source(config: dict, rows: list[dict]) -> dict[str, str]:
+    """Name and digest of the ground truth."""
+    folder = Path(config["annotations"])
+    return {"file": folder.name, "sha256": digest(folder, (str(row["image_id"]) for row in rows))}
 
 
 def digest(folder: Path, names: Iterable[str]) -> str:
@@ -116,7 +182,7 @@ def text(path: Path, node: ElementTree.Element, tag: str) -> str:
 def number(path: Path, node: ElementTree.Element, tag: str) -> int | float:
     """Whole numbers as integers; some files of later VOC years have fractions."""
     found = text(path, node, tag)
-    value = float(found) if NUMBER.fullmatch(found) else math.inf
+    value = float(found) if annotations.NUMBER.fullmatch(found) else math.inf
     if abs(value) > FARTHEST:
         raise UsageError(f"{path}: <{tag}> is {found[:40]!r}; correct it to a number of pixels")
     return int(value) if value.is_integer() else value

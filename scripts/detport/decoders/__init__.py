@@ -6,11 +6,14 @@ problem(model): key and text of what the schema cannot say of a model's yaml, or
 """
 
 import importlib
+from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 
-from detport.errors import Failure
+from detport.classes import read_names
+from detport.errors import Failure, UsageError
+from detport.yamlfile import expectation
 
 COCO_GAPS = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)
 CATEGORIES = {
@@ -33,8 +36,30 @@ def load(kind: str) -> ModuleType:
 
 
 def categories(declared: str | list) -> list:
-    """Category id of every object class of the network, in its order; None for a class that takes no part."""
+    """Category of every class of the network, in its order: an id, a name, or None for a class that does not count."""
     return CATEGORIES[declared] if isinstance(declared, str) else declared
+
+
+def declared_categories(declared: str | list | dict) -> str | list:
+    """`decode.categories` of a yaml as stages read it: the name of a list above, or the list itself.
+
+    A table says of every class, by the network's own name and in its order, which category it is. Any other text is the
+    path of a file with names.
+    """
+    if isinstance(declared, dict):
+        return list(declared.values())
+    if isinstance(declared, list):
+        given = [each for each in declared if each is not None]
+        if twice := [each for each in given if given.count(each) > 1]:
+            raise UsageError(
+                f"{twice[0]!r} is there twice; for two classes of one category write a table, NAME: category"
+            )
+        return declared
+    if declared in CATEGORIES:
+        return declared
+    if not Path(declared).is_file():
+        raise UsageError(f"{declared!r} is no file of names; {expectation(declared, list(CATEGORIES))}")
+    return read_names(Path(declared))
 
 
 def classes(categories: list, background: str) -> list:

@@ -11,18 +11,17 @@ NOTHING_TO_FIND = -1.0  # COCO's mark in place of a figure: the ground truth has
 
 
 def load(kind: str) -> ModuleType:
-    """The module of a metric. It has
+    """The module of a metric. Ground truth comes from a dataset kind, in COCO's form. It has
 
-    check(annotations, image_ids, categories, settings): UsageError for what evaluate would refuse of this ground truth,
-    or of a model with these categories, after everything else has run;
-    counted(annotations, image_ids, settings): those of the scored images that the figures are over;
+    check(truth, image_ids, categories, settings): UsageError for what evaluate would refuse of this ground truth, or of
+    a model with these categories, after everything else has run; else what it would leave out, one line each;
+    categories(truth, settings): id and name of everything that can be found;
+    counted(truth, image_ids, settings): those of the scored images that the figures are over;
     which_images(settings): the same in words;
-    evaluate(annotations, image_ids, rows, settings, cross_check): the figures;
+    evaluate(truth, image_ids, rows, settings, cross_check): the figures;
     tables(figures, settings): the figures as tables, each with a title, the names of its columns and rows of words and
     numbers, None where there is none; `digits` behind the point are shown (3 unless given), and `notes` below it;
     SECOND_EVALUATOR: who can cross-check them, None if nobody; evaluators(cross_checked): who computed them, in words;
-    truth(annotations, image_ids): folder and names of its files of the ground truth; source(annotations, image_ids):
-    name and digest of that;
     write_results(folder, image_ids, rows, settings, image_set): the detections in files of the metric's own tools.
     """
     return importlib.import_module(f"detport.metrics.{kind}")

@@ -14,10 +14,9 @@ import numpy as np
 import pycocotools.coco
 import pycocotools.cocoeval
 
+from detport.classes import unpaired
 from detport.datasets import annotations as annotation_checks
-from detport.datasets import coco
 from detport.errors import Failure, UsageError
-from detport.files import sha256
 from detport.metrics import NOTHING_TO_FIND
 
 SECOND_EVALUATOR = "pycocotools"
@@ -27,57 +26,62 @@ SHOWN = 5  # ids in a complaint
 SHORT_SIDE = 32  # pixels; MMDetection's training filter drops images with a shorter one
 
 
-def check(annotations: Path, image_ids: list[int], categories: list, settings: dict) -> None:
+def check(truth: dict, image_ids: list, categories: list, settings: dict) -> list[str]:
     """Refuse ground truth without the model's categories, or without the masks and images that the metric asks for."""
-    truth = coco.read(annotations)
     known = {category["id"] for category in truth["categories"]}
-    lacking = [category for category in categories if category is not None and category not in known]
+    lacking = [each for each in categories if each is not None and not isinstance(each, str) and each not in known]
     if lacking:
         raise UsageError(
-            f"{annotations}: {len(lacking)} of the {len(categories)} ids in decode.categories are none of its"
+            f"{truth['source']}: {len(lacking)} of the {len(categories)} ids in decode.categories are none of its"
             f" categories: {', '.join(map(str, lacking[:SHOWN]))}{', …' * (len(lacking) > SHOWN)}; correct"
             " decode.categories"
         )
     if "segm" in settings["iou_types"]:
-        annotation_checks.check_masks(annotations, truth)
-    counted(annotations, image_ids, settings)
+        annotation_checks.check_masks(truth["source"], truth)
+    counted(truth, image_ids, settings)
+    return unpaired(categories, truth["categories"], truth["source"])
 
 
-def evaluate(annotations: Path, image_ids: list[int], rows: list[dict], settings: dict, cross_check: bool) -> dict:
+def evaluate(truth: dict, image_ids: list, rows: list[dict], settings: dict, cross_check: bool) -> dict:
     """For each IoU type the twelve numbers and the AP of every class, over exactly these images."""
-    truth = coco.read(annotations)
     known = {category["id"] for category in truth["categories"]}
-    strange = sorted({row["category_id"] for row in rows} - known)
+    strange = sorted({row["category_id"] for row in rows} - known, key=annotation_checks.order)
     if strange:
         raise UsageError(
-            f"{annotations}: detections have category {strange[0]}, which it does not list; correct decode.categories"
+            f"{truth['source']}: detections have category {strange[0]}, which it does not list; correct"
+            " decode.categories"
         )
     if "segm" in settings["iou_types"]:
-        annotation_checks.check_masks(annotations, truth)
+        annotation_checks.check_masks(truth["source"], truth)
     figures = score(hotcoco, truth, image_ids, rows, settings)
     if cross_check:
         require_agreement(figures, score(pycocotools_module(), truth, image_ids, rows, settings))
     return figures
 
 
-def counted(annotations: Path, image_ids: list[int], settings: dict) -> list[int]:
+def counted(truth: dict, image_ids: list, settings: dict) -> list:
     """The images that count. `images: annotated` is MMDetection's training filter, with which some published figures
     were measured: it drops images without annotation (a crowd is one) and those with a side under 32 pixels."""
     if settings["images"] == "all":
         return image_ids
-    truth = coco.read(annotations)
     annotated = {annotation["image_id"] for annotation in truth["annotations"]}
     large = {image["id"] for image in truth["images"] if min(image["width"], image["height"]) >= SHORT_SIDE}
     kept = [image for image in image_ids if image in annotated & large]
     if not kept:
-        raise UsageError(f"{annotations}: no image has an annotation; metric.images: annotated leaves nothing")
+        raise UsageError(f"{truth['source']}: no image has an annotation; metric.images: annotated leaves nothing")
     return kept
 
 
-def score(library: ModuleType, truth: dict, image_ids: list[int], rows: list[dict], settings: dict) -> dict:
+def categories(truth: dict, settings: dict) -> list[dict]:
+    """Id and name of everything that can be found."""
+    return truth["categories"]
+
+
+def score(library: ModuleType, truth: dict, image_ids: list, rows: list[dict], settings: dict) -> dict:
     """The figures of one evaluator."""
     figures = {}
-    names = distinct_names(truth["categories"])
+    names = list(distinct_names(in_order(truth["categories"])).values())
+    truth, image_ids, rows = numbered(truth, image_ids, rows)
     for iou_type in settings["iou_types"]:
         results = rows
         if iou_type == "segm" and settings["mask_area"] == "mask":
@@ -87,10 +91,32 @@ def score(library: ModuleType, truth: dict, image_ids: list[int], rows: list[dic
             precision, recall, categories = arrays(library, truth, image_ids, results, iou_type, settings)
         figures[iou_type] = twelve_numbers(precision, recall, settings["max_detections"])
         figures[iou_type]["per_class"] = {
-            names[category]: mean(precision[:, :, k, 0, headline(settings["max_detections"])])
+            names[category - 1]: mean(precision[:, :, k, 0, headline(settings["max_detections"])])
             for k, category in enumerate(categories)
         }
     return figures
+
+
+def in_order(entries: list[dict]) -> list[dict]:
+    """Images or categories by their ids."""
+    return sorted(entries, key=lambda entry: annotation_checks.order(entry["id"]))
+
+
+def numbered(truth: dict, image_ids: list, rows: list[dict]) -> tuple[dict, list[int], list[dict]]:
+    """The same with 1, 2, 3 … for the ids of images and categories in their order: both libraries need numbers, and
+    some datasets have names."""
+    images = {image["id"]: i for i, image in enumerate(in_order(truth["images"]), start=1)}
+    kinds = {category["id"]: i for i, category in enumerate(in_order(truth["categories"]), start=1)}
+
+    def renamed(entry: dict) -> dict:
+        return entry | {"image_id": images[entry["image_id"]], "category_id": kinds[entry["category_id"]]}
+
+    content = {
+        "images": [image | {"id": images[image["id"]]} for image in truth["images"]],
+        "categories": [category | {"id": kinds[category["id"]]} for category in truth["categories"]],
+        "annotations": [renamed(annotation) for annotation in truth["annotations"]],
+    }
+    return content, [images[image] for image in image_ids], [renamed(row) for row in rows]
 
 
 def distinct_names(categories: list[dict]) -> dict[int, str]:
@@ -167,17 +193,7 @@ def headline(max_detections: list[int]) -> int:
     return max_detections.index(100) if 100 in max_detections else len(max_detections) - 1
 
 
-def truth(annotations: Path, image_ids: list[int]) -> tuple[Path, list[str]]:
-    """Folder and names of the files of the ground truth."""
-    return annotations.parent, [annotations.name]
-
-
-def source(annotations: Path, image_ids: list[int]) -> dict[str, str]:
-    """Name and digest of the ground truth."""
-    return {"file": annotations.name, "sha256": sha256(annotations)}
-
-
-def write_results(folder: Path, image_ids: list[int], rows: list[dict], settings: dict, image_set: str) -> None:
+def write_results(folder: Path, image_ids: list, rows: list[dict], settings: dict, image_set: str) -> None:
     """Result files of classes are VOC's; COCO's results are the detections themselves."""
     raise UsageError("--comp4: metric coco has no such files; its results are the detections of the shards")
 

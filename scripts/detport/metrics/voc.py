@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from detport.boxes import overlaps
-from detport.datasets import voc
+from detport.classes import unpaired, with_ids
 from detport.errors import Failure, UsageError
 from detport.files import atomic
 
@@ -18,54 +18,58 @@ SECOND_EVALUATOR = None
 RECALLS = np.arange(0.0, 1.1, 0.1)  # 0.30000000000000004 and the like included: recall 3/10 does not reach it
 
 
-def check(annotations: Path, image_ids: list, categories: list, settings: dict) -> None:
+def check(truth: dict, image_ids: list, wanted: list, settings: dict) -> list[str]:
     """Refuse objects and categories of classes that the metric does not list."""
-    classes = settings["classes"]
-    strange = [category for category in categories if category is not None and not 1 <= category <= len(classes)]
+    count = len(settings["classes"])
+    strange = [each for each in wanted if isinstance(each, int) and not 1 <= each <= count]
     if strange:
         raise UsageError(
-            f"decode.categories has {strange[0]}, but metric.classes names the categories 1 to {len(classes)};"
-            " correct one of them"
+            f"decode.categories has {strange[0]}, but metric.classes names the categories 1 to {count}; correct one of"
+            " them"
         )
-    listed(annotations, image_ids, settings)
+    objects_of(truth, image_ids, settings)
+    return unpaired(wanted, categories(truth, settings), "metric.classes")
 
 
-def listed(annotations: Path, image_ids: list, settings: dict) -> dict[str, list[dict]]:
-    """The objects of these images, all of classes that the metric lists: others would never be found missing."""
-    truth = voc.ground_truth(annotations, map(str, image_ids))
-    for image, objects in truth.items():
-        strange = next((each["name"] for each in objects if each["name"] not in settings["classes"]), None)
-        if strange is not None:
-            raise UsageError(f"{annotations}/{image}.xml: has a {strange!r}, which metric.classes does not list")
-    return truth
-
-
-def evaluate(annotations: Path, image_ids: list, rows: list[dict], settings: dict, cross_check: bool) -> dict:
+def evaluate(truth: dict, image_ids: list, rows: list[dict], settings: dict, cross_check: bool) -> dict:
     """Figures over exactly these images, whose order decides which of two detections with equal scores comes first.
 
     There is no second evaluator: `cross_check` changes nothing.
     """
-    return score(listed(annotations, image_ids, settings), with_text_ids(rows), settings)
+    return score(objects_of(truth, image_ids, settings), with_text_ids(rows), settings)
 
 
-def counted(annotations: Path, image_ids: list, settings: dict) -> list:
+def objects_of(truth: dict, image_ids: list, settings: dict) -> dict[str, list[dict]]:
+    """Name, 1-based corners and difficulty of every object of these images, in their order; a crowd is difficult. All
+    are of classes that the metric lists: others would never be found missing."""
+    names = {category["id"]: category["name"] for category in truth["categories"]}
+    found: dict[str, list[dict]] = {str(image): [] for image in image_ids}
+    for annotation in truth["annotations"]:
+        if (image := str(annotation["image_id"])) in found:
+            x, y, width, height = annotation["bbox"]
+            box = [x + 1, y + 1, x + width, y + height]
+            difficult = bool(annotation["iscrowd"])
+            name = names[annotation["category_id"]]
+            if name not in settings["classes"]:
+                where = annotation.get("where", f"{truth['source']}: image {image}")
+                raise UsageError(f"{where}: has a {name!r}, which metric.classes does not list")
+            found[image].append({"name": name, "box": box, "difficult": difficult})
+    return found
+
+
+def counted(truth: dict, image_ids: list, settings: dict) -> list:
     """The images that count: all."""
     return image_ids
 
 
+def categories(truth: dict, settings: dict) -> list[dict]:
+    """Id and name of everything that can be found: the classes count from 1."""
+    return [{"id": i, "name": name} for i, name in enumerate(settings["classes"], start=1)]
+
+
 def which_images(settings: dict) -> str:
     """In words, what `counted` keeps."""
-    return "all of the image set"
-
-
-def truth(annotations: Path, image_ids: list) -> tuple[Path, list[str]]:
-    """Folder and names of the files of the ground truth."""
-    return annotations, [f"{image}.xml" for image in image_ids]
-
-
-def source(annotations: Path, image_ids: list) -> dict[str, str]:
-    """Name and digest of the ground truth."""
-    return {"file": annotations.name, "sha256": voc.digest(annotations, map(str, image_ids))}
+    return "all of the dataset"
 
 
 def evaluators(cross_checked: bool) -> str:
@@ -141,7 +145,8 @@ def comp4(images: Iterable[str], detections: list[dict], settings: dict) -> dict
 
 def write_results(folder: Path, image_ids: list, rows: list[dict], settings: dict, image_set: str) -> None:
     """Write comp4_det_SET_CLASS.txt for every class: the lines that the figures are computed from."""
-    for name, lines in comp4(map(str, image_ids), with_text_ids(rows), settings).items():
+    rows, _ = with_ids(with_text_ids(rows), categories({}, settings))
+    for name, lines in comp4(map(str, image_ids), rows, settings).items():
         with atomic(folder / f"comp4_det_{image_set}_{name}.txt") as partial:
             partial.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 

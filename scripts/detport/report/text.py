@@ -26,6 +26,9 @@ def render(report: dict, metric: dict) -> str:
 
 def head(report: dict) -> list[str]:
     lines = [f"{report['model']}: {report['title']}", f"VERDICT: {report['verdict']}"]
+    sample = next((backend["sample"] for backend in report["backends"].values() if backend["sample"]), None)
+    if sample:
+        lines.append(f"!! A SAMPLE: {sample['images']} OF {sample['of']} IMAGES; NO GATE ON ACCURACY IS JUDGED BY IT")
     simulated = [name for name, backend in report["backends"].items() if any(backend["simulator"].values())]
     if simulated:
         lines.append(f"!! FIGURES OF {', '.join(simulated)} COME FROM A SIMULATOR, NOT FROM A DEVICE")
@@ -49,13 +52,23 @@ def gate_lines(report: dict) -> list[str]:
 
 def accuracy_lines(name: str, backend: dict, metric: dict) -> list[str]:
     images, module = backend["images"], metrics.load(metric["kind"])
+    if not backend["accuracy"]:
+        found = f"{backend['detections']} detections in {images['scored']} of {images['indexed']} images"
+        return [f"ACCURACY on {name}: NOT MEASURED, the dataset has no ground truth; {found}"]
     return [
         f"ACCURACY on {name}: {images['scored']} of {images['indexed']} images scored;"
         f" {module.evaluators(backend['cross_checked'])}",
         f"  images that count: {backend['images_counted']}, {module.which_images(metric)}",
         *(f"  {line}" for table in module.tables(backend["accuracy"], metric) for line in table_lines(table)),
+        *unscored_lines(backend["unscored"]),
         *(["  !! FROM A SIMULATOR, NOT FROM A DEVICE: this accuracy"] if backend["simulator"]["accuracy"] else []),
     ]
+
+
+def unscored_lines(unscored: dict[str, int]) -> list[str]:
+    """Detections of classes that the model names and the dataset does not have."""
+    counts = ", ".join(f"{name} {count}" for name, count in unscored.items())
+    return [f"  not scored, because the dataset has no such category: {counts}"] if unscored else []
 
 
 def table_lines(table: dict) -> list[str]:
