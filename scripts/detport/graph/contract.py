@@ -143,7 +143,7 @@ def input_remedy(value: onnx.ValueInfoProto, size: dict) -> str:
         return "an image has three or four axes, with 1 or 3 channels: is this its input?"
     own = dict(zip(layout, sizes, strict=True))
     if (own.get("N") or 1) != 1:
-        return f"it takes {own['N']} images at once, detport runs one: export it with a batch of 1 or an open one"
+        return takes_several(own["N"])
     found = {"dtype": kind, "layout": layout, "channels": own["C"]}
     if not size.get("multiple"):
         found |= {"height": own["H"], "width": own["W"]}
@@ -152,6 +152,11 @@ def input_remedy(value: onnx.ValueInfoProto, size: dict) -> str:
     if not changes:
         return "its height and width are fixed: remove input.multiple"
     return f"set input {', '.join(changes)}"
+
+
+def takes_several(count: int) -> str:
+    """Why a graph of a fixed batch cannot be taken."""
+    return f"it takes {count} images at once, detport runs one: export it with a batch of 1 or an open one"
 
 
 def layout_of(sizes: list[int | None]) -> str | None:
