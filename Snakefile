@@ -58,8 +58,10 @@ rule accept:
         "logs/accept.log",
     conda:
         "envs/run.yaml"
+    params:
+        scripts=SCRIPTS,
     shell:
-        "python {SCRIPTS:q}/accept.py --reports {input:q} 2>&1 | tee {log:q}"
+        "python {params.scripts:q}/accept.py --reports {input:q} 2>&1 | tee {log:q}"
 
 
 rule plan:
@@ -71,6 +73,7 @@ rule plan:
     conda:
         "envs/run.yaml"
     params:
+        scripts=SCRIPTS,
         settings=json.dumps(SETTINGS),
         snakefile=workflow.snakefile,
         outputs=detport_engine.several_outputs(workflow),
@@ -85,6 +88,6 @@ rule plan:
         'asked=$(mktemp -d); trap \'rm -r "$asked"\' EXIT; printf %s {params.settings:q} > "$asked/config.json";'
         ' python -m snakemake --snakefile {params.snakefile:q} --configfile "$asked/config.json"'
         ' --summary -- all > "$asked/jobs.tsv" 2> {log:q} || {{ cat {log:q}; exit 1; }};'
-        ' python {SCRIPTS:q}/plan.py --summary "$asked/jobs.tsv" --outputs {params.outputs}'
+        ' python {params.scripts:q}/plan.py --summary "$asked/jobs.tsv" --outputs {params.outputs}'
         " --model {params.models:q} --dataset-config {params.datasets:q} --backend {params.backends:q} {params.sample}"
         " --cores {params.cores} --disk-limit-gb {params.limit} --keep-outputs-gb {params.keep} 2>&1 | tee {log:q}"

@@ -15,10 +15,11 @@ rule benchmark:
         runner_env
     threads: CORES
     params:
+        scripts=SCRIPTS,
         model=model_yaml,
         backend=backend_yaml,
         flag=source_flag("log"),
         expect=expect,
     shell:
-        "python {SCRIPTS:q}/benchmark.py --expect {params.expect} --model {params.model:q} --backend {params.backend:q} {params.flag} {input:q}"
+        "python {params.scripts:q}/benchmark.py --expect {params.expect} --model {params.model:q} --backend {params.backend:q} {params.flag} {input:q}"
         " --threads {threads} --output {output:q} 2> {log:q}"

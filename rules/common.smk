@@ -11,6 +11,7 @@ from detport import compilers as detport_compilers
 from detport import datasets as detport_datasets
 from detport import disk as detport_disk
 from detport import lineage as detport_lineage
+from detport import made as detport_made
 from detport import schemas as detport_schemas
 from detport import shards as detport_shards
 from detport import yamlfile as detport_yaml
@@ -41,9 +42,6 @@ def load_configuration() -> tuple[dict, dict, dict]:
         problem = detport_gates.check_references(model, model_file(name))
         if problem:
             raise UsageError(problem)
-        for backend in backends.values():
-            if "onnx" in model and backend["runs"] == "checkpoint":
-                raise UsageError(f"{model_file(name)}: is ONNX already; backend {backend['name']} needs a checkpoint")
     return settings, models, backends
 
 
@@ -181,7 +179,7 @@ def expect(wildcards, output) -> str:
     """Parameter: the identity that the output must have."""
     models = [name for name, model in MODELS.items() if wildcards.get("dataset", model["dataset"]) == model["dataset"]]
     known = identities(wildcards.model) if wildcards.get("model") else identities(*models)
-    return known[output[0].removesuffix("/made.json")]
+    return known[detport_made.told_by(output[0])]
 
 
 def shard_names(model: str) -> list[str]:

@@ -16,13 +16,14 @@ rule index_dataset:
         "../envs/run.yaml"
     threads: CORES
     params:
+        scripts=SCRIPTS,
         config=lambda wildcards: DATASET_FILES[wildcards.dataset],
         models=scored_models,
         sample=sample_flag,
         on_bad_image=SETTINGS["on_bad_image"],
         expect=expect,
     shell:
-        "python {SCRIPTS:q}/index_dataset.py --dataset-config {params.config:q} --dataset {wildcards.dataset:q}"
+        "python {params.scripts:q}/index_dataset.py --dataset-config {params.config:q} --dataset {wildcards.dataset:q}"
         " --model {params.models:q} {params.sample} --on-bad-image {params.on_bad_image} --threads {threads}"
         " --expect {params.expect} --output {output:q} 2> {log:q}"
 
@@ -40,6 +41,7 @@ rule preprocess:
     conda:
         "../envs/run.yaml"
     params:
+        scripts=SCRIPTS,
         model=model_yaml,
         images=lambda wildcards: dataset_of(wildcards)["images"],
         part=part,
@@ -47,7 +49,7 @@ rule preprocess:
         folder=lambda wildcards, output: Path(output[0]).parent,
         expect=expect,
     shell:
-        "python {SCRIPTS:q}/preprocess.py --model {params.model:q} --index {input.index:q} --images {params.images:q}"
+        "python {params.scripts:q}/preprocess.py --model {params.model:q} --index {input.index:q} --images {params.images:q}"
         " --shard {params.part} --on-bad-image {params.on_bad_image} --expect {params.expect}"
         " --output {params.folder:q} 2> {log:q}"
 

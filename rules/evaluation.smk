@@ -15,13 +15,14 @@ rule evaluate:
     conda:
         "../envs/run.yaml"
     params:
+        scripts=SCRIPTS,
         model=model_yaml,
         config=lambda wildcards: DATASET_FILES[MODELS[wildcards.model]["dataset"]],
         dataset=lambda wildcards: MODELS[wildcards.model]["dataset"],
         cross_check="--cross-check" if SETTINGS["cross_check"] else "",
         expect=expect,
     shell:
-        "python {SCRIPTS:q}/evaluate.py --expect {params.expect} --model {params.model:q} --index {input.index:q} {params.cross_check}"
+        "python {params.scripts:q}/evaluate.py --expect {params.expect} --model {params.model:q} --index {input.index:q} {params.cross_check}"
         " --dataset-config {params.config:q} --dataset {params.dataset:q} --detections {input.detections:q}"
         " --output {output:q} 2> {log:q}"
 
@@ -40,12 +41,13 @@ rule comp4:
     conda:
         "../envs/run.yaml"
     params:
+        scripts=SCRIPTS,
         model=model_yaml,
         config=lambda wildcards: DATASET_FILES[MODELS[wildcards.model]["dataset"]],
         dataset=lambda wildcards: MODELS[wildcards.model]["dataset"],
         image_set=image_set,
         expect=expect,
     shell:
-        "python {SCRIPTS:q}/evaluate.py --expect {params.expect} --model {params.model:q} --index {input.index:q}"
+        "python {params.scripts:q}/evaluate.py --expect {params.expect} --model {params.model:q} --index {input.index:q}"
         " --dataset-config {params.config:q} --dataset {params.dataset:q} --detections {input.detections:q}"
         " --image-set={params.image_set:q} --comp4 {output:q} 2> {log:q}"

@@ -22,6 +22,7 @@ rule detect:
     resources:
         scratch_mb=scratch_mb,
     params:
+        scripts=SCRIPTS,
         model=model_yaml,
         backend=backend_yaml,
         images=lambda wildcards: dataset_of(wildcards)["images"],
@@ -32,13 +33,13 @@ rule detect:
         expect=expect,
     shell:
         "trap 'rm -rf {params.scratch}' EXIT;"
-        " python {SCRIPTS:q}/preprocess.py --model {params.model:q} --index {input.index:q}"
+        " python {params.scripts:q}/preprocess.py --model {params.model:q} --index {input.index:q}"
         " --images {params.images:q} --shard {params.part} --on-bad-image {params.on_bad_image}"
         " --output {params.scratch}/shard --scratch 2> {log.preprocess:q};"
-        " python {SCRIPTS:q}/infer.py --model {params.model:q} --backend {params.backend:q}"
+        " python {params.scripts:q}/infer.py --model {params.model:q} --backend {params.backend:q}"
         " {params.flag} {input.source:q} --shard {params.scratch}/shard --threads {threads}"
         " --output {params.scratch}/outputs --scratch 2> {log.infer:q};"
-        " python {SCRIPTS:q}/decode.py --model {params.model:q} --shard {params.scratch}/shard"
+        " python {params.scripts:q}/decode.py --model {params.model:q} --shard {params.scratch}/shard"
         " --outputs {params.scratch}/outputs --expect {params.expect} --output {output:q} 2> {log.decode:q}"
 
 
@@ -59,6 +60,7 @@ rule infer:
     resources:
         scratch_mb=scratch_mb,
     params:
+        scripts=SCRIPTS,
         model=model_yaml,
         backend=backend_yaml,
         images=lambda wildcards: dataset_of(wildcards)["images"],
@@ -70,10 +72,10 @@ rule infer:
         expect=expect,
     shell:
         "trap 'rm -rf {params.scratch}' EXIT;"
-        " python {SCRIPTS:q}/preprocess.py --model {params.model:q} --index {input.index:q}"
+        " python {params.scripts:q}/preprocess.py --model {params.model:q} --index {input.index:q}"
         " --images {params.images:q} --shard {params.part} --on-bad-image {params.on_bad_image}"
         " --output {params.scratch}/shard --scratch 2> {log.preprocess:q};"
-        " python {SCRIPTS:q}/infer.py --model {params.model:q} --backend {params.backend:q}"
+        " python {params.scripts:q}/infer.py --model {params.model:q} --backend {params.backend:q}"
         " {params.flag} {input.source:q} --shard {params.scratch}/shard --threads {threads}"
         " --expect {params.expect} --output {params.folder:q} 2> {log.infer:q}"
 
@@ -94,9 +96,10 @@ rule decode:
     conda:
         "../envs/run.yaml"
     params:
+        scripts=SCRIPTS,
         model=model_yaml,
         folder=lambda wildcards, input: Path(input[0]).parent,
         expect=expect,
     shell:
-        "python {SCRIPTS:q}/decode.py --model {params.model:q} --shard {params.folder:q} --outputs {params.folder:q}"
+        "python {params.scripts:q}/decode.py --model {params.model:q} --shard {params.folder:q} --outputs {params.folder:q}"
         " --expect {params.expect} --output {output:q} 2> {log:q}"

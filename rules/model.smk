@@ -14,10 +14,11 @@ rule convert_checkpoint:
     conda:
         "../envs/export.yaml"
     params:
+        scripts=SCRIPTS,
         model=model_yaml,
         expect=expect,
     shell:
-        "python {SCRIPTS:q}/convert_checkpoint.py --expect {params.expect} --model {params.model:q} --weights {input:q} --output {output:q} 2> {log:q}"
+        "python {params.scripts:q}/convert_checkpoint.py --expect {params.expect} --model {params.model:q} --weights {input:q} --output {output:q} 2> {log:q}"
 
 
 rule export:
@@ -33,11 +34,12 @@ rule export:
     conda:
         "../envs/export.yaml"
     params:
+        scripts=SCRIPTS,
         model=model_yaml,
         canvas=canvas,
         expect=expect,
     shell:
-        "python {SCRIPTS:q}/export.py --expect {params.expect} --model {params.model:q} --weights {input:q} --flavour {wildcards.flavour}"
+        "python {params.scripts:q}/export.py --expect {params.expect} --model {params.model:q} --weights {input:q} --flavour {wildcards.flavour}"
         " --canvas {params.canvas} --output {output:q} 2> {log:q}"
 
 
@@ -55,11 +57,12 @@ rule simplify:
         "../envs/export.yaml"
     threads: 2
     params:
+        scripts=SCRIPTS,
         model=model_yaml,
         canvas=canvas,
         expect=expect,
     shell:
-        "python {SCRIPTS:q}/simplify.py --expect {params.expect} --model {params.model:q} --onnx {input:q} --threads {threads}"
+        "python {params.scripts:q}/simplify.py --expect {params.expect} --model {params.model:q} --onnx {input:q} --threads {threads}"
         " --canvas {params.canvas} --output {output:q} 2> {log:q}"
 
 
@@ -77,12 +80,13 @@ rule patch:
     conda:
         "../envs/export.yaml"
     params:
+        scripts=SCRIPTS,
         model=model_yaml,
         backend=backend_yaml,
         canvas=canvas,
         expect=expect,
     shell:
-        "python {SCRIPTS:q}/patch.py --expect {params.expect} --model {params.model:q} --backend {params.backend:q} --onnx {input:q}"
+        "python {params.scripts:q}/patch.py --expect {params.expect} --model {params.model:q} --backend {params.backend:q} --onnx {input:q}"
         " --canvas {params.canvas} --threads {threads} --output {output.graph:q} --output-json {output.json:q}"
         " 2> {log:q}"
 
@@ -100,10 +104,11 @@ rule compile:
     conda:
         "../envs/run.yaml"
     params:
+        scripts=SCRIPTS,
         model=model_yaml,
         backend=backend_yaml,
         canvas=canvas,
         expect=expect,
     shell:
-        "python {SCRIPTS:q}/compile.py --expect {params.expect} --model {params.model:q} --backend {params.backend:q} --onnx {input:q}"
+        "python {params.scripts:q}/compile.py --expect {params.expect} --model {params.model:q} --backend {params.backend:q} --onnx {input:q}"
         " --canvas {params.canvas} --output {output:q} 2> {log:q}"

@@ -19,11 +19,12 @@ rule report:
     conda:
         "../envs/run.yaml"
     params:
+        scripts=SCRIPTS,
         model=model_yaml,
         backends=[str(backend_file(name)) for name in BACKENDS],
         expect=expect,
     shell:
-        "python {SCRIPTS:q}/report.py --expect {params.expect} --model {params.model:q} --backend {params.backends:q}"
+        "python {params.scripts:q}/report.py --expect {params.expect} --model {params.model:q} --backend {params.backends:q}"
         " --accuracy {input.accuracy:q} --performance {input.performance:q} --files {input.files:q}"
         " --patches {input.patches:q}"
         ' --command "$DETPORT_COMMAND" --output-text {output.text:q} --output-json {output.json:q} 2> {log:q}'
@@ -43,7 +44,8 @@ rule summary:
     conda:
         "../envs/run.yaml"
     params:
+        scripts=SCRIPTS,
         expect=expect,
     shell:
-        "python {SCRIPTS:q}/summary.py --expect {params.expect} --reports {input:q}"
+        "python {params.scripts:q}/summary.py --expect {params.expect} --reports {input:q}"
         " --output-text {output.text:q} --output-json {output.json:q} 2> {log:q}"

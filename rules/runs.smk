@@ -16,6 +16,7 @@ def begin() -> None:
     if not workflow.is_main_process:
         return
     try:
+        refuse_without_checkpoint()
         said = claim() if detport_engine.is_real_run(workflow) else []
         found = stale_files()
     except UsageError as error:
@@ -25,6 +26,17 @@ def begin() -> None:
     detport_engine.leave_reruns_to_records(workflow, found)
     for line in said + detport_stale.summary(found):
         print(f"detport: {line}", file=sys.stderr)
+
+
+def refuse_without_checkpoint() -> None:
+    """Refuse a model that is ONNX already, if the run is about it, on a backend that runs checkpoints."""
+    for name in targeted():
+        for backend in BACKENDS.values():
+            if "onnx" in MODELS[name] and backend["runs"] == "checkpoint":
+                raise UsageError(
+                    f"{model_file(name)}: is ONNX already; backend {backend['name']} needs a checkpoint. Ask for the"
+                    " reports of other models, or leave the backend out"
+                )
 
 
 def claim() -> list[str]:

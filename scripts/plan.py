@@ -3,7 +3,7 @@
 The jobs are the workflow's own: --summary is the table that `snakemake --summary` prints. Needs no data: a dataset
 whose annotations are missing is taken to have as many images as its `count` says. Times are those of earlier runs.
 
-Example: snakemake --summary > jobs.tsv; python scripts/plan.py --summary jobs.tsv --outputs patch=2 report=2 \\
+Example: python scripts/plan.py --summary jobs.tsv --outputs patch=2 report=2 summary=2 \\
              --model config/models/MODEL.yaml --dataset-config config/config.yaml \\
              --backend config/backends/onnxruntime.yaml --cores 8 --disk-limit-gb 4 --keep-outputs-gb 2
 """

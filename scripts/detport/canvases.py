@@ -14,7 +14,10 @@ def by_name(settings: dict) -> dict[str, dict]:
 
 
 def size_of(image: dict) -> tuple[int, int]:
-    """Height and width of an image's canvas, by its entry in shard.json."""
+    """Height and width of an image's tensor, by its entry in shard.json: its own size, or that of its canvas."""
+    if "size" in image:
+        width, height = image["size"]
+        return height, width
     if "canvas" not in image:
         raise Failure(f"{image['file']!r}: shard.json does not say its canvas; make the shard again")
     height, width = map(int, image["canvas"].split("x"))

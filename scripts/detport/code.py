@@ -54,7 +54,8 @@ def statements(path: Path) -> str:
         if isinstance(node, ast.Module | ast.FunctionDef | ast.ClassDef) and ast.get_docstring(node, clean=False):
             first, last = node.body[0].lineno, node.body[0].end_lineno
             lines[first - 1 : last] = [""] * (last - first + 1)
-    text = STRING_OR_COMMENT.sub(lambda found: found[1] or "", "\n".join(lines))
+    # A blank line in a string is no blank line of code: its lines are held together by a character that no code has.
+    text = STRING_OR_COMMENT.sub(lambda found: (found[1] or "").replace("\n", "\0"), "\n".join(lines))
     return "\n".join(line.rstrip() for line in text.split("\n") if line.strip())
 
 

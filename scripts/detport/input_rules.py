@@ -3,11 +3,19 @@
 import math
 from collections.abc import Iterator
 
+from detport import schemas
+
 Problem = tuple[tuple, str]  # the key, and what is wrong with it
 
 RESIZE = ("preprocess", "resize")
 NETWORK = {"dtype": "float32", "layout": "NCHW", "channels": 3, "multiple": None, "more": []}
 SCALES = ("scale_x", "scale_y")
+# Keys that a rule does not ask, and what they are where they are not given.
+UNUSED = {
+    "fit": {"too_large": "fit"},
+    "stretch": {"too_large": "fit", "long_side": None, "enlarge": True, "rounding": "down", "scale": "ratio"},
+    "keep": {"long_side": None, "enlarge": True, "rounding": "down"},
+}
 
 
 def problems(model: dict) -> Iterator[Problem]:
@@ -16,6 +24,7 @@ def problems(model: dict) -> Iterator[Problem]:
     yield from channel_problems(model)
     yield from size_problems(model)
     yield from more_problems(model["input"])
+    yield from placement_problems(model)
     if "network" in model:
         for key, value in NETWORK.items():
             if model["input"][key] != value:
@@ -39,10 +48,9 @@ def resize_problems(settings: dict) -> Iterator[Problem]:
         yield (*RESIZE, "scale"), "a warp knows no whole sides; remove it"
     if resize["by"] == "factor" and resize["rounding"] != "down":
         yield (*RESIZE, "rounding"), "with by: factor OpenCV rounds by itself; remove rounding, or set by: sides"
-    if resize["rule"] in ("stretch", "keep"):
-        for key, usual in (("long_side", None), ("enlarge", True), ("rounding", "down")):
-            if resize[key] != usual:
-                yield (*RESIZE, key), f"rule {resize['rule']} has no use for it; remove it"
+    for key, usual in UNUSED.get(resize["rule"], {}).items():
+        if resize[key] != usual:
+            yield (*RESIZE, key), f"rule {resize['rule']} has no use for it; remove it"
 
 
 def channel_problems(model: dict) -> Iterator[Problem]:
@@ -77,6 +85,20 @@ def size_problems(model: dict) -> Iterator[Problem]:
         yield ("input", "canvases"), "every image has its own size by input.multiple; remove one of the two"
     if resize["rule"] == "stretch" or str(resize["by"]).startswith("warp"):
         yield ("input", "multiple"), "this resize always fills the whole input; remove multiple"
+
+
+def placement_problems(model: dict) -> Iterator[Problem]:
+    """Where the image may be for the decoder."""
+    kind, settings = model["decode"]["kind"], model["preprocess"]
+    if schemas.plugin("decoders", kind).get("placement") != "plain":
+        return
+    for key, found, strange in (
+        (("preprocess", "place"), settings["place"], "centre"),
+        ((*RESIZE, "rule"), settings["resize"]["rule"], "stretch"),
+        ((*RESIZE, "scale"), settings["resize"]["scale"], "sides"),
+    ):
+        if found == strange:
+            yield key, f"decoder {kind} knows only images at the top left with one scale; {strange} is not for it"
 
 
 def more_problems(size: dict) -> Iterator[Problem]:

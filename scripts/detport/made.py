@@ -156,6 +156,11 @@ def record_file(path: Path) -> Path:
     return path / FOLDER if path.is_dir() else path.with_name(f"{path.name}.made")
 
 
+def told_by(path: str) -> str:
+    """The folder that a record in it tells of; any other path is its own."""
+    return str(Path(path).parent) if Path(path).name == FOLDER else path
+
+
 def read(path: Path) -> dict | None:
     """The record of a file or folder; None where there is none, or no whole one."""
     try:

@@ -7,7 +7,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
-from tiny import tiny_graph
+from tiny import SIDE, tiny_graph
 
 from detport.ascend import atc, preflight
 from detport.compilers import ascend
@@ -32,6 +32,22 @@ def test_an_om_is_built_and_no_litter_stays(tools, graph, model, backend, tmp_pa
     assert "--input_shape=x:1,3,8,8 --log=error --soc_version=Ascend310P3" in log
     assert "ATC run success" in log
     assert meta(output)["soc_version"] == "Ascend310P3"
+
+
+@pytest.mark.parametrize(
+    "own", [{"multiple": 32}, {"more": [{"name": "s", "dtype": "int64", "values": [1], "shape": None}]}]
+)
+def test_inputs_that_no_runner_feeds_are_refused(tools, graph, model, backend, tmp_path, own):
+    with pytest.raises(
+        UsageError, match=rf"input\.{next(iter(own))}: Ascend's runners are given one image of one size"
+    ):
+        ascend.compile_model(graph, model | {"input": model["input"] | own}, backend(), tmp_path / "model.om")
+
+
+def test_a_layout_of_its_own_is_told_to_atc(model):
+    own = model | {"input": model["input"] | {"layout": "NHWC"}}
+    line = atc.command(own, "Ascend310P3", {"extra": []})
+    assert {"--input_format=ND", f"--input_shape=x:1,{SIDE},{SIDE},3"} <= {*line}
 
 
 def test_options_of_the_model_win(backend):

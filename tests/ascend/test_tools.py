@@ -47,6 +47,12 @@ def test_silence_ends_a_tool_and_all_that_it_has_started(tmp_path, monkeypatch, 
     assert runs.orphans(f"test {tmp_path}", tools.VARIABLE) == []
 
 
+def test_a_module_is_named_and_not_its_python(tmp_path):
+    (tmp_path / "slow.py").write_text("import time; time.sleep(600)")
+    with pytest.raises(Failure, match=r"^python -m slow said nothing for 0\.006 minutes and was ended"):
+        tools.run(["python", "-m", "slow", "--fast"], tmp_path, QUICK, "the.log", print)
+
+
 def test_a_tool_that_has_ended_is_not_waited_for_because_of_what_it_left(tmp_path):
     """A daemon that it has started holds the other end of the pipe."""
     begin = time.monotonic()

@@ -1,6 +1,7 @@
-"""Editing a module reruns the stages that use it, and no other."""
+"""Editing a module reruns the stages that use it, and no other; what is only for readers reruns nothing."""
 
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -15,13 +16,16 @@ def plugins(stage: str, backend: dict = BACKEND) -> list[str]:
 
 
 def digests() -> dict[str, str]:
-    for cached in (code.imports, code.statements, code.tree):
-        cached.cache_clear()
     return {stage: code.digest(code.closure(f"{stage}.py", plugins(stage))) for stage in config.STAGES}
 
 
+@pytest.fixture(scope="module")
+def before() -> dict[str, str]:
+    return digests()
+
+
 @pytest.fixture
-def own_scripts(tmp_path, monkeypatch):
+def own_scripts(tmp_path, monkeypatch) -> Path:
     copy = tmp_path / "scripts"
     shutil.copytree(code.SCRIPTS, copy, ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setattr(code, "SCRIPTS", copy)
@@ -49,10 +53,12 @@ def own_scripts(tmp_path, monkeypatch):
         ("detport/ascend/logs.py", set()),
         ("detport/networks/efficientdet_check.py", set()),
         ("detport/files.py", set(config.STAGES)),
+        ("detport/made.py", set()),
+        ("detport/config.py", set()),
     ],
 )
-def test_edit_changes_the_digest_of_its_users(own_scripts, edited, stages):
-    before = digests()
+def test_edit_changes_the_digest_of_its_users(own_scripts, before, edited, stages):
+    """Of a copy elsewhere, which alone changes nothing."""
     with (own_scripts / edited).open("a") as file:
         file.write("\nEDITED = True\n")
     after = digests()
@@ -69,3 +75,126 @@ def test_eager_pytorch_tracks_the_network():
     backend = config.load_backend(config.ROOT / "config" / "backends" / "pytorch.yaml")
     files = code.closure("infer.py", plugins("infer", backend))
     assert {path.name for path in files} >= {"pytorch.py", "retinamask.py", "blocks.py", "roi_align.py"}
+
+
+MODULE = '''"""What it is for."""
+
+import re
+
+
+class Box:
+    """A box."""
+
+    sides = 4  # one for each
+
+
+def area(text):
+    """Of a box."""
+    # twice
+    return re.sub("#.*", '', text) or """a
+b
+"""
+'''
+
+
+def digest_of(folder: Path, monkeypatch, text: str) -> str:
+    (folder / "module.py").write_text(text)
+    monkeypatch.setattr(code, "SCRIPTS", folder)
+    code.statements.cache_clear()
+    code.tree.cache_clear()
+    return code.digest([folder / "module.py"])
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('"""What it is for."""', '"""What it\n\nis # for, "in" two lines."""'),
+        ('"""What it is for."""', ""),
+        ('    """A box."""\n', '    """It has four sides."""\n'),
+        ('    """Of a box."""\n', ""),
+        ("import re\n", "# it's \"needed\n\n\nimport re\n"),
+        ("  # one for each", ""),
+        ("    # twice\n", "\n    # three 'times\n\n"),
+        ("sides = 4  # one for each\n", 'sides = 4  # """ one for each\n'),
+    ],
+)
+def test_comments_docstrings_and_blank_lines_change_nothing(tmp_path, monkeypatch, old, new):
+    before = digest_of(tmp_path, monkeypatch, MODULE)
+    assert old in MODULE
+    assert digest_of(tmp_path, monkeypatch, MODULE.replace(old, new)) == before
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("sides = 4", "sides = 5"),
+        ("#.*", "#.+"),
+        ("'', text", "'#', text"),
+        ('"""a\nb\n"""', '"""a\n# b\n"""'),
+        ('"""a\nb\n"""', '"""a\n\nb\n"""'),
+        ('"""a\nb\n"""', '"""a \nb\n"""'),
+        ("    # twice\n    return", "    # twice\n    if text:\n        return"),
+    ],
+    ids=["number", "behind # in a string", "# in a string", "# in a long string", "blank line", "space", "indent"],
+)
+def test_what_runs_changes_the_digest(tmp_path, monkeypatch, old, new):
+    before = digest_of(tmp_path, monkeypatch, MODULE)
+    assert old in MODULE
+    assert digest_of(tmp_path, monkeypatch, MODULE.replace(old, new)) != before
+
+
+def test_a_module_that_moves_is_another_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(code, "SCRIPTS", tmp_path)
+    for name in ("a.py", "b.py"):
+        (tmp_path / name).write_text("x = 1\n")
+    assert code.digest([tmp_path / "a.py"]) != code.digest([tmp_path / "b.py"])
+
+
+def installed(folder: Path, name: str, version: str) -> None:
+    """What pip leaves in a folder of packages."""
+    (folder / f"{name}-{version}.dist-info").mkdir(parents=True)
+    (folder / f"{name}-{version}.dist-info" / "METADATA").write_text(f"Name: {name}\nVersion: {version}\n")
+
+
+@pytest.fixture
+def fresh():
+    code.version.cache_clear()
+    yield
+    code.version.cache_clear()
+
+
+def test_versions_are_those_of_the_packages_that_a_stage_imports(fresh):
+    found = {stage: code.versions(code.closure(f"{stage}.py", plugins(stage))) for stage in config.STAGES}
+    assert found["decode"].keys() >= {"numpy", "pycocotools"}
+    assert not {"torch", "onnxruntime"} & found["decode"].keys()
+    assert found["preprocess"].keys() >= {"numpy", "opencv-python-headless", "pillow"}
+    assert found["export"].keys() >= {"torch", "onnx"}
+    assert not {"detport", "json", "pathlib", "yaml", "jsonschema"} & found["decode"].keys()
+
+
+def test_the_version_in_force_is_the_first_on_the_path(tmp_path, monkeypatch, fresh):
+    before = code.version("numpy", False)
+    installed(tmp_path, "numpy", "99.1")
+    monkeypatch.syspath_prepend(tmp_path)
+    code.version.cache_clear()
+    assert code.version("numpy", False) == ("numpy", "99.1") != before
+
+
+def test_a_build_for_another_device_is_the_same_version(tmp_path, monkeypatch, fresh):
+    installed(tmp_path, "torch", "99.1+cpu")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert code.version("torch", False) == ("torch", "99.1")
+
+
+def test_where_conda_makes_the_environment_the_versions_are_the_locks(tmp_path, monkeypatch, fresh):
+    """And so they are of a package that this machine lacks, because another one runs the stage."""
+    installed(tmp_path, "numpy", "99.1")
+    monkeypatch.syspath_prepend(tmp_path)
+    locked = code.pins()["numpy"]
+    assert code.version("numpy", True) == ("numpy", locked) != ("numpy", "99.1")
+    assert code.version("no_such_package", False) == ("no_such_package", "unknown")
+
+
+def test_every_pin_of_the_locks_is_read():
+    lines = [line for path in (config.ROOT / "envs").glob("*.txt") for line in path.read_text().splitlines()]
+    assert len(code.pins()) == sum("==" in line for line in lines) > 20

@@ -1,6 +1,6 @@
-"""Bytes of shards, how many fit, and the times that keep another limit from rerunning anything."""
+"""Bytes of a shard at work, how many jobs may be at work at once, which outputs are kept, and what is left over."""
 
-import os
+import re
 import socket
 from pathlib import Path
 
@@ -12,43 +12,68 @@ from detport import config, disk, files
 from detport.errors import UsageError
 
 MODEL = config.load(config.ROOT / "config" / "models" / "retinamask.yaml", "model")
+ONNXRUNTIME = config.load_backend(config.ROOT / "config" / "backends" / "onnxruntime.yaml")
+TENSOR = 3 * 4 * 1344 * 1344
+OUTPUTS = 4 * (1000 * 4 + 1000 + 1000 + 1000 * 28 * 28)
 sizes = strategies.dictionaries(strategies.sampled_from("abcdef"), strategies.integers(1, 10**6), min_size=1)
 
 
-ONNXRUNTIME = config.load_backend(config.ROOT / "config" / "backends" / "onnxruntime.yaml")
-
-
 def test_an_image_of_the_published_retinamask():
-    tensor = 3 * 4 * 1344 * 1344
-    assert tensor < disk.image_bytes(MODEL, {"a": ONNXRUNTIME}, kept=True) < 1.01 * tensor
-    outputs = 4 * (1000 * 4 + 1000 + 1000 + 1000 * 28 * 28)
-    assert tensor + outputs < disk.image_bytes(MODEL, {"a": ONNXRUNTIME}, kept=False) < 1.01 * (tensor + outputs)
-    two = {"a": ONNXRUNTIME, "b": ONNXRUNTIME}
-    assert tensor + 2 * outputs < disk.image_bytes(MODEL, two, kept=False) < 1.01 * (tensor + 2 * outputs)
-    text = {"a": ONNXRUNTIME | {"runner": {"tool": "msame", "outfmt": "TXT"}}}
-    assert disk.image_bytes(MODEL, text, kept=True) > 2 * tensor + 4 * outputs
+    assert TENSOR < disk.image_bytes(MODEL, ONNXRUNTIME, kept=True) < 1.01 * TENSOR
+    assert TENSOR + OUTPUTS < disk.image_bytes(MODEL, ONNXRUNTIME, kept=False) < 1.01 * (TENSOR + OUTPUTS)
+    text = {"runner": {"tool": "msame", "outfmt": "TXT"}}
+    assert disk.image_bytes(MODEL, text, kept=True) > 2 * TENSOR + 4 * OUTPUTS
+    pixels = MODEL | {"input": MODEL["input"] | {"on_device": True}}
+    assert TENSOR / 4 < disk.image_bytes(pixels, ONNXRUNTIME, kept=True) < 1.01 * TENSOR / 4
+
+
+def budget(images: int = 5000, shards: int = 250, backends: int = 1, models: int = 1, **settings) -> disk.Budget:
+    """That of the published RetinaMask, once or several times."""
+    return disk.budget(
+        {f"m{i}": MODEL for i in range(models)},
+        {"coco_val2017": images},
+        {"coco_val2017": {"shards": shards}},
+        {f"b{i}": ONNXRUNTIME for i in range(backends)},
+        {"disk_limit_gb": 4, "keep_outputs_gb": 2} | settings,
+    )
 
 
 def test_shards_are_rounded_up():
-    datasets = {"coco_val2017": {"shards": 250}}
-    settings = {"disk_limit_gb": 4, "keep_outputs_gb": 2}
-    even, odd = (
-        disk.budget({"a": MODEL}, datasets, {"coco_val2017": images}, {"b": ONNXRUNTIME}, settings).shards["a"]
-        for images in (5000, 5001)
-    )
-    assert odd == even / 20 * 21
+    even, odd = (budget(images).job_mb["m0", "b0"] for images in (5000, 5001))
+    assert odd == pytest.approx(even / 20 * 21, abs=1)
 
 
-@hypothesis.given(sizes, strategies.integers(0, 10**6), strategies.floats(1, 1e8))
-def test_windows_fill_the_limit_and_never_exceed_it(shard, kept, limit):
-    needed = sum(shard.values()) + kept
-    if needed > limit:
-        with pytest.raises(UsageError, match="disk_limit_gb"):
-            disk.windows(shard, kept, limit)
+def test_jobs_at_work_share_what_kept_outputs_leave():
+    assert budget() == ({}, {("m0", "b0"): budget().job_mb["m0", "b0"]}, 4000)
+    ten = budget(images=10, shards=10)
+    assert ten.kept == {"m0": 10 * disk.output_bytes(MODEL)}
+    assert ten.scratch_mb == int(4000 - ten.kept["m0"] / 1e6)
+    assert ten.job_mb["m0", "b0"] == 22, "an image without its outputs, which are not in the scratch folder"
+
+
+def test_outputs_are_kept_of_every_backend_or_of_none():
+    """Each may take keep_outputs_gb, and a model's rules are the same for all."""
+    size = 100 * disk.output_bytes(MODEL)
+    enough = {"keep_outputs_gb": size / 1e9 * 1.001, "disk_limit_gb": 10}
+    assert budget(images=100, backends=3, **enough).kept == {"m0": 3 * size}
+    assert budget(images=100, backends=3, **enough | {"keep_outputs_gb": size / 1e9 * 0.999}).kept == {}
+
+
+@hypothesis.given(strategies.integers(1, 6000), strategies.integers(1, 300), strategies.floats(0.001, 10))
+def test_a_budget_never_exceeds_the_limit(images, shards, limit):
+    """Kept outputs and any jobs that Snakemake starts within scratch_mb; a limit too small for one names its like."""
+    try:
+        found = budget(images, shards, backends=2, models=2, disk_limit_gb=limit)
+    except UsageError as error:
+        needed = float(re.search(r"at least (\d+\.\d+)", str(error))[1])
+        assert needed > limit
+        try:
+            assert budget(images, shards, backends=2, models=2, disk_limit_gb=needed)
+        except UsageError as again:  # more of the outputs are kept within a larger limit
+            assert float(re.search(r"at least (\d+\.\d+)", str(again))[1]) > needed
         return
-    found = disk.windows(shard, kept, limit)
-    assert all(window >= 1 for window in found.values())
-    assert kept + sum(found[name] * shard[name] for name in shard) <= limit
+    assert sum(found.kept.values()) + found.scratch_mb * 1e6 <= limit * 1e9
+    assert max(found.job_mb.values()) <= found.scratch_mb + 1
 
 
 @hypothesis.given(sizes, strategies.floats(0, 1e6), strategies.floats(0, 1e7))
@@ -58,100 +83,27 @@ def test_kept_outputs_leave_half_of_the_limit(taken, most, limit):
     assert all(taken[name] <= most for name in kept)
 
 
-def made(folder: Path, name: str, moment: int) -> Path:
-    path = folder / name
-    path.touch()
-    os.utime(path, ns=(moment, moment))
-    return path
-
-
-def chain(folder: Path, outputs: list[int], detections: list[int], accuracy: int, index: int = 0) -> dict:
-    """Files of a finished run with times in seconds."""
-    shards = [
-        {
-            "benchmarks": [made(folder, f"benchmark{k}", 0)],
-            "outputs": [made(folder, f"outputs{k}", out * 10**9)],
-            "detections": [made(folder, f"detections{k}", found * 10**9)],
-        }
-        for k, (out, found) in enumerate(zip(outputs, detections, strict=True))
+def test_what_earlier_runs_left_is_found(tmp_path):
+    """Scratch folders of any model; outputs that the configuration does not keep any more, of its own models only."""
+    results, host = tmp_path / "results", socket.gethostname()
+    gone = [
+        results / "m" / "b" / "scratch" / "0000",
+        results / "gone" / "b" / "scratch" / "0012",
+        results / "m" / "b" / "outputs" / "0002",
+        results / "m" / f".weights.{host}.4194300.1.partial",
+        results / "m" / "b" / f".a\nb.{host}.1.1.partial",
+        results / "m" / "b" / "detections" / f".0000.json.gz.{host}.1.1.partial",
     ]
-    inputs, results = [made(folder, "index", index * 10**9)], [made(folder, "accuracy", accuracy * 10**9)]
-    return {"inputs": inputs, "shards": shards, "results": results}
-
-
-def times(files: dict) -> list[int]:
-    return [disk.time_of(path) for shard in files["shards"] for path in (*shard["outputs"], *shard["detections"])]
-
-
-def test_times_are_put_in_order(tmp_path):
-    files = chain(tmp_path, [9, 5, 7], [10, 6, 8], 11)
-    disk.order_times(**files)
-    found = times(files)
-    assert found == sorted(found)
-    assert len(set(found)) == 6
-    assert found[0] == 5 * 10**9
-    assert [disk.time_of(path) for path in files["results"]] == [11 * 10**9]
-    benchmarks = [disk.time_of(shard["benchmarks"][0]) for shard in files["shards"]]
-    assert benchmarks == found[0::2]
-
-
-@pytest.mark.parametrize(
-    "files",
-    [
-        {"outputs": [9, 5], "detections": [10, 4], "accuracy": 11},
-        {"outputs": [9, 5], "detections": [10, 6], "accuracy": 8},
-        {"outputs": [9, 5], "detections": [10, 6], "accuracy": 11, "index": 7},
-    ],
-    ids=["outputs newer than detections", "detections newer than accuracy", "index newer than outputs"],
-)
-def test_times_stay_where_something_is_to_be_made_again(tmp_path, files):
-    files = chain(tmp_path, **files)
-    before = times(files)
-    disk.order_times(**files)
-    assert times(files) == before
-
-
-def test_what_a_killed_run_had_used_up_is_removed(tmp_path):
-    for name in ("used", "needed", "unfinished"):
-        (tmp_path / name).mkdir()
-    for name in ("done", "half"):
-        (tmp_path / name).touch()
-    marks = tmp_path / ".snakemake" / "incomplete"
-    marks.mkdir(parents=True)
-    (marks / "aGFsZg==").touch()  # half
-    needed_by = {Path("used"): [Path("done")], Path("needed"): [Path("done"), Path("missing")]}
-    needed_by |= {Path("unfinished"): [Path("half")], Path("gone"): [Path("done")]}
-    assert disk.remove_used(tmp_path, needed_by) == [Path("used")]
-    assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir()) == [".snakemake", "needed", "unfinished"]
-
-
-def test_what_no_shard_owns_any_more_is_removed(tmp_path):
-    top, outputs = tmp_path / "results" / "m" / "shards", tmp_path / "results" / "m" / "b" / "outputs"
-    gone = [top / "0002", tmp_path / "results" / "other" / "shards" / "0000", outputs / "0002"]
-    dead = [
-        top / f".0001.{socket.gethostname()}.4194300.1.partial",
-        outputs / f".a\nb.{socket.gethostname()}.1.1.partial",
+    stay = [
+        results / "m" / "b" / "outputs" / "0000",
+        results / "gone" / "b" / "outputs" / "0000",
+        results / "m" / "b" / "outputs" / "notes",
+        results / "m" / "b" / "scratch" / "notes",
+        results / "m" / "b" / ".0001.elsewhere.1.1.partial",
+        results / "datasets" / "d" / "index.tsv",
+        tmp_path / "shards" / "m" / "0000",
+        Path(files.partial_name(results / "m" / "b" / "model.onnx")),
     ]
-    kept = [top / "0000", outputs / "0000", tmp_path / "results" / "other" / "b" / "outputs" / "0000"]
-    kept += [files.partial_name(top / "0003"), top / ".0001.elsewhere.1.1.partial", top / "notes"]
-    kept += [tmp_path / "results" / "datasets" / "shards" / "index.tsv"]
-    for path in [*gone, *dead, *kept]:
+    for path in [*gone, *stay]:
         path.mkdir(parents=True)
-    owned = {path.relative_to(tmp_path): [] for path in kept[:2]}
-    removed = disk.remove_strangers(tmp_path, [outputs.relative_to(tmp_path), Path("results/nothing/there")], owned)
-    assert sorted(removed) == sorted(path.relative_to(tmp_path) for path in gone)
-    assert not any(path.exists() for path in [*gone, *dead])
-    assert all(path.exists() for path in kept)
-
-
-def test_sizes_are_those_of_all_files_below_a_folder(tmp_path):
-    """Ground truths name images in folders of their own, and data are often links to another disk."""
-    images = tmp_path / "images"
-    (images / "deep" / "er").mkdir(parents=True)
-    (tmp_path / "elsewhere").mkdir()
-    for name, size in (("images/a.jpg", 1), ("images/deep/er/b.jpg", 2), ("elsewhere/c.jpg", 3)):
-        (tmp_path / name).write_bytes(bytes(size))
-    (images / "link").symlink_to(tmp_path / "elsewhere")
-    (images / "round").symlink_to(images)
-    (images / "nothing").symlink_to(tmp_path / "missing")
-    assert sorted(disk.sizes(str(images))) == [("a.jpg", 1), ("deep/er/b.jpg", 2), ("link/c.jpg", 3)]
+    assert sorted(disk.leftovers(tmp_path, {"m"}, {"results/m/b/outputs/0000"})) == sorted(gone)

@@ -6,7 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 
+from detport import config
 from detport.decoders.efficientdet import anchors, best_pairs, decode, pair_maps
 from detport.efficientdet import ANCHORS, STRIDES, anchor_count, outputs
 from detport.errors import Failure, UsageError
@@ -288,6 +290,29 @@ def with_classes(count: int) -> dict[str, np.ndarray]:
 def test_pairs_of_the_background_are_no_detections(background: str, expected: list[int]) -> None:
     rows = decode(with_classes(3), IMAGE, OPTIONS | {"background": background}, expected)
     assert [row["category_id"] for row in rows] == expected
+
+
+@pytest.mark.parametrize(
+    ("categories", "background", "refused"), [(7, "none", False), (6, "last", False), (6, "none", True)]
+)
+def test_class_maps_of_a_ready_graph_tell_the_number_of_classes(tmp_path, categories, background, refused):
+    """EfficientDet's raw outputs, under names of any exporter."""
+    model = yaml.safe_load((config.ROOT / "demo" / "config" / "models" / "efficientdet.yaml").read_text())
+    del model["checkpoint"], model["network"], model["patches"]
+    sides = [32, 16, 8, 4, 2]
+    shapes = [[1, 9 * values, side, side] for values in (7, 4) for side in sides]
+    model["outputs"] = [{"name": f"{i}", "shape": shape, "dtype": "float32"} for i, shape in enumerate(shapes)]
+    model["decode"] |= {"categories": list(range(1, categories + 1)), "background": background}
+    path = tmp_path / "m.yaml"
+    path.write_text(yaml.safe_dump(model | {"onnx": "m.onnx"}))
+    if refused:
+        message = (
+            r"m\.yaml:\d+: decode\.categories: stand for 6 classes, background included; the maps of outputs have 7"
+        )
+        with pytest.raises(UsageError, match=message):
+            config.load(path, "model")
+    else:
+        config.load(path, "model")
 
 
 def test_raw_maps_count_the_background() -> None:

@@ -1,6 +1,5 @@
 """One lock: conda definitions name the same versions as the pip files, and nothing names a registry."""
 
-import ast
 import re
 import sys
 from importlib import metadata
@@ -63,14 +62,9 @@ WITHOUT_TORCH = {
 
 @pytest.mark.parametrize("script", WITHOUT_TORCH)
 def test_what_these_stages_import_is_pinned_without_torch(script):
-    files = code.closure(script, [f"detport.{name}" for name in WITHOUT_TORCH[script]])
-    imported = set()
-    for path in files | {code.module_file(name) for name in code.PLUMBING}:
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Import):
-                imported.update(alias.name.partition(".")[0] for alias in node.names)
-            elif isinstance(node, ast.ImportFrom) and node.module:
-                imported.add(node.module.partition(".")[0])
+    plugins = [f"detport.{name}" for name in WITHOUT_TORCH[script]]
+    files = code.closure(script, [*plugins, *code.PLUMBING])
+    imported = {name.partition(".")[0] for path in files for name in code.imports(path)}
     packages = metadata.packages_distributions()
     foreign = imported - sys.stdlib_module_names - {"detport"}
     pinned = {re.sub(r"[-_.]+", "-", pin.partition("==")[0]).lower() for pin in pins("run")}

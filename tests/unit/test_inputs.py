@@ -17,7 +17,7 @@ import infer
 import preprocess
 import simplify
 import words
-from detport import config, inputs, outputs, shards, tensors
+from detport import canvases, config, inputs, outputs, shards, tensors
 from detport.errors import Failure, UsageError
 from detport.graph import contract
 from detport.graph.export import import_onnx
@@ -222,8 +222,8 @@ def test_a_warp_blends_the_border_with_the_fill():
         ({"resize": {"by": "factor", "rounding": "up"}}, "preprocess.resize.rounding: with by: factor OpenCV rounds"),
         ({"resize": {"rule": "stretch", "long_side": 9}}, "preprocess.resize.long_side: rule stretch has no use for"),
         ({"resize": {"rule": "keep", "enlarge": False}}, "preprocess.resize.enlarge: rule keep has no use for it"),
-        ({"resize": {"rule": "keep", "size": 9}}, "size and too_large belong to rule short_side"),
-        ({"resize": {"rule": "stretch", "too_large": "crop"}}, "size and too_large belong to rule short_side"),
+        ({"resize": {"rule": "keep", "size": 9}}, "preprocess.resize: not allowed (size belongs to rule short_side)"),
+        ({"resize": {"rule": "fit", "too_large": "crop"}}, "preprocess.resize.too_large: rule fit has no use for it"),
         ({"input": {"margin": 16}}, "input.margin: belongs to input.multiple"),
         ({"input": {"multiple": 32}}, "input.height: is no multiple of 32; set it to 32 and limit resize.long_side"),
         ({"input": {"multiple": 10}, "resize": {"rule": "stretch"}}, "input.multiple: this resize always fills"),
@@ -249,6 +249,55 @@ def test_words_that_do_not_go_together(change, expected):
     with pytest.raises(UsageError) as refusal:
         words.model((40, 30), change.get("resize", {}), fill | change.get("preprocess", {}), **change.get("input", {}))
     assert expected in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        (
+            "  channels: RGB",
+            "  place: centre\n  channels: RGB",
+            "preprocess.place: decoder efficientdet knows only",
+        ),
+        (
+            "rule: fit",
+            "rule: stretch",
+            "preprocess.resize.rule: decoder efficientdet knows only images",
+        ),
+        ("rule: fit", "rule: fit, scale: sides", "preprocess.resize.scale: decoder efficientdet knows only images"),
+        (
+            "name: x.1",
+            "name: x.1\n  layout: NHWC",
+            "input.layout: a network takes NCHW; other inputs are for models",
+        ),
+    ],
+)
+def test_words_that_a_decoder_or_a_network_does_not_know(tmp_path, old, new, expected):
+    text = (config.ROOT / "config" / "models" / "efficientdet_d7.yaml").read_text(encoding="utf-8")
+    assert text.count(old) == 1
+    (tmp_path / "model.yaml").write_text(text.replace(old, new), encoding="utf-8")
+    with pytest.raises(UsageError) as refusal:
+        config.load(tmp_path / "model.yaml", "model")
+    assert expected in str(refusal.value)
+
+
+def test_a_checked_model_passes_again():
+    own = words.model((40, 30), {"rule": "stretch", "by": "warp_affine"}, {"fill": 0, "place": "centre"})
+    assert config.check(own, "model", "model.yaml") == own
+
+
+def test_an_axis_that_the_shape_lacks():
+    own = words.model((40, 30), {})
+    own["outputs"][1]["varies"] = 1
+    with pytest.raises(UsageError, match=r"outputs\.1\.varies: shape \[9\] has no axis 1"):
+        config.check(own, "model", "model.yaml")
+
+
+def test_the_size_of_an_images_tensor():
+    assert canvases.size_of({"canvas": "30x40"}) == (30, 40)
+    assert canvases.size_of({"canvas": "30x40", "size": [32, 16]}) == (16, 32)
+    with pytest.raises(Failure, match=r"'a\.jpg': shard\.json does not say its canvas"):
+        canvases.size_of({"file": "a.jpg"})
 
 
 READY = {

@@ -66,6 +66,20 @@ def test_patches_say_what_they_changed_and_what_they_cost():
     assert text.patch_lines("onnxruntime", [{"canvas": None, "patches": []}]) == []
 
 
+def test_the_provenance_is_what_each_stage_said_of_itself():
+    step = {"stage": "decode", "versions": {"numpy": "2.3.5", "python": "3.11.2"}, "threads": 1, "processor": "a CPU"}
+    brought = {"outputs behind results/m/ascend310/accuracy.json": {"files": 20, "sha256": "0" * 64}}
+    provenance = {"sha256": {"w.pth": "1" * 64}, "brought": brought, "stages": [step], "command": "x", "date": "y"}
+    assert text.provenance_lines(provenance) == [
+        "PROVENANCE",
+        f"  {'1' * 64}  w.pth",
+        f"  BROUGHT from another machine: outputs behind results/m/ascend310/accuracy.json, 20 files, {'0' * 64}",
+        "  decode: a CPU, threads 1; numpy 2.3.5, python 3.11.2",
+        "  command: x",
+        "  date: y",
+    ]
+
+
 @pytest.mark.parametrize(("measured", "verdict"), [(0.276, "PASS"), (0.2759, "FAIL"), (None, "NOT MEASURED")])
 def test_gate(measured, verdict):
     row = judged(measured)
@@ -91,12 +105,11 @@ def test_as_many_skipped_images_as_the_yaml_allows(tmp_path, allowed, verdict):
     for name, content in (("accuracy", accuracy), ("performance", performance)):
         (tmp_path / f"{name}.json").write_text(json.dumps(content))
     args = argparse.Namespace(
-        backend=[config.ROOT / "config" / "backends" / "onnxruntime.yaml"],
         accuracy=[tmp_path / "accuracy.json"],
         performance=[tmp_path / "performance.json"],
         **{"files": [], "patches": [], "command": ""},
     )
-    found = report.assemble(model | {"gates": [GATE]}, args)
+    found = report.assemble(model | {"gates": [GATE]}, {"onnxruntime": "ONNX Runtime"}, {"trail": []}, args)
     assert found["gates"][0]["verdict"] == found["verdict"] == verdict
     assert found["backends"]["onnxruntime"]["images"]["skipped"] == skipped
 
@@ -254,7 +267,7 @@ def written_report(speeds: dict[str, float], accuracy_simulated: bool = False) -
     measured = {name: backend["figures"] for name, backend in backends.items()}
     found = report.judged(PUBLISHED, measured, dict.fromkeys(backends, True))
     found |= {"model": "gfocalv2", "title": "x", "backends": backends}
-    found |= {"provenance": {"sha256": {}, "versions": {}, "machine": {}, "command": "", "date": ""}}
+    found |= {"provenance": {"sha256": {}, "brought": {}, "stages": [], "command": "", "date": ""}}
     return found, text.render(found, PUBLISHED["metric"] | {"images": "annotated"})
 
 

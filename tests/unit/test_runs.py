@@ -13,7 +13,7 @@ import pytest
 from detport import config, processes, runs
 from detport.errors import Failure
 
-HOLD = "from detport import runs; from pathlib import Path; print(runs.claim(Path(), {})[0], flush=True); input()"
+HOLD = "from detport import runs; from pathlib import Path; print(runs.claim(Path()), flush=True); input()"
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(config.ROOT / "scripts")}
 
 
@@ -53,7 +53,7 @@ def test_a_live_run_is_respected_and_named(tmp_path):
     process = holder(tmp_path)
     lock = add_lock(tmp_path)
     with pytest.raises(Failure, match=rf"another run is at work in .* \(process {process.pid} on .*, since 20"):
-        runs.claim(tmp_path, {})
+        runs.claim(tmp_path)
     assert lock.exists()
     killed(process)
 
@@ -62,32 +62,30 @@ def test_the_lock_of_a_killed_run_is_cleared_and_said(tmp_path):
     process = holder(tmp_path)
     lock = add_lock(tmp_path)
     killed(process)
-    said, record = runs.claim(tmp_path, {"notemp": False})
+    said = runs.claim(tmp_path)
     assert not lock.exists()
     assert len(said) == 1
     assert f"(process {process.pid}) was killed; cleared its lock" in said[0]
-    assert record["pid"] == process.pid
-    assert not runs.ended(record)
     assert os.environ[runs.VARIABLE] == runs.token(runs.this_run())
 
 
 def test_a_run_that_ended_by_itself_leaves_nothing_to_say(tmp_path):
     process = holder(tmp_path)
     process.communicate("\n")
-    said, record = runs.claim(tmp_path, {})
-    assert not said
-    assert record["pid"] == process.pid
-    assert runs.ended(record)
+    record = json.loads((tmp_path / runs.RECORD).read_text())
+    assert (record["pid"], runs.ended(record)) == (process.pid, True)
+    assert runs.claim(tmp_path) == []
 
 
 def test_a_killed_run_that_nobody_waited_for_is_dead_too(tmp_path):
     process = holder(tmp_path)
-    add_lock(tmp_path)
+    lock = add_lock(tmp_path)
     process.kill()  # and not waited for: a zombie
     deadline = time.monotonic() + 10
     while runs.started(process.pid) is not None and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert runs.claim(tmp_path, {})[1]["pid"] == process.pid
+    assert f"(process {process.pid}) was killed" in runs.claim(tmp_path)[0]
+    assert not lock.exists()
     process.wait()
 
 
@@ -101,7 +99,7 @@ def test_orphans_of_a_killed_run_are_ended(tmp_path):
     stranger = subprocess.Popen(["sleep", "60"], env=os.environ | {runs.VARIABLE: runs.token(record) + "1"})
     orphan.stdout.readline()
     killed(process)
-    said, _ = runs.claim(tmp_path, {})
+    said = runs.claim(tmp_path)
     assert "ended 1 of its processes" in said[0]
     assert str(orphan.pid) in said[0]
     assert orphan.wait(10) == -signal.SIGKILL
@@ -128,44 +126,48 @@ def test_whose_lock_is_cleared(tmp_path, changes, dead):
     write_record(tmp_path, **changes)
     lock = add_lock(tmp_path)
     if dead:
-        runs.claim(tmp_path, {})
+        runs.claim(tmp_path)
     else:
         with pytest.raises(Failure, match=r"on elsewhere: ps -p 4194300\. If it is gone: snakemake --cores 1 --unlock"):
-            runs.claim(tmp_path, {})
+            runs.claim(tmp_path)
     assert lock.exists() != dead
 
 
 @pytest.mark.parametrize("ended", [True, False], ids=["ended by itself", "killed, and unlocked by its user"])
 def test_another_host_without_locks_is_no_obstacle(tmp_path, ended):
     write_record(tmp_path, boot="another", host="elsewhere", ended=ended)
-    said, record = runs.claim(tmp_path, {})
-    assert not said
-    assert (record["host"], runs.ended(record)) == ("elsewhere", ended)
+    assert runs.claim(tmp_path) == []
+    assert json.loads((tmp_path / runs.RECORD).read_text())["pid"] == os.getpid()
 
 
-def test_a_killed_run_is_known_without_its_locks(tmp_path):
+def test_the_orphans_of_a_killed_run_are_known_without_its_locks(tmp_path):
     """Whatever has become of them since."""
-    killed(holder(tmp_path))
-    assert not runs.ended(runs.claim(tmp_path, {})[1])
+    process = holder(tmp_path)
+    record = json.loads((tmp_path / runs.RECORD).read_text())
+    orphan = subprocess.Popen(["sleep", "60"], env=os.environ | {runs.VARIABLE: runs.token(record)})
+    killed(process)
+    assert not runs.ended(record)
+    assert f"ended 1 of its processes that were still at work: {orphan.pid}" in runs.claim(tmp_path)[0]
+    assert orphan.wait(10) == -signal.SIGTERM
 
 
 def test_a_longer_record_leaves_nothing_behind_a_shorter_one(tmp_path):
     write_record(tmp_path, since="x" * 1000, ended=True)
-    runs.claim(tmp_path, {})
+    runs.claim(tmp_path)
     assert json.loads((tmp_path / runs.RECORD).read_text())["pid"] == os.getpid()
 
 
 def test_a_lock_without_a_record_is_left_to_snakemake(tmp_path):
     lock = add_lock(tmp_path)
-    assert runs.claim(tmp_path, {}) == ([], None)
+    assert runs.claim(tmp_path) == []
     assert lock.exists()
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", "null", '{"pid": 1}', "\x00", '{"temporary": 1}'])
+@pytest.mark.parametrize("content", ["", "{", "[]", "null", '{"pid": 1}', "\x00"])
 def test_a_half_written_record_is_none(tmp_path, content):
     (tmp_path / ".snakemake").mkdir()
     (tmp_path / runs.RECORD).write_text(content)
-    assert runs.claim(tmp_path, {}) == ([], None)
+    assert runs.claim(tmp_path) == []
     assert json.loads((tmp_path / runs.RECORD).read_text())["pid"] == os.getpid()
 
 
@@ -174,9 +176,9 @@ def test_without_locks_in_the_file_system_the_process_id_decides(tmp_path, monke
     process = holder(tmp_path)
     add_lock(tmp_path)
     with pytest.raises(Failure, match="another run is at work"):
-        runs.claim(tmp_path, {})
+        runs.claim(tmp_path)
     killed(process)
-    assert runs.claim(tmp_path, {})[1]["pid"] == process.pid
+    assert f"(process {process.pid}) was killed" in runs.claim(tmp_path)[0]
 
 
 def test_names_with_spaces_and_brackets_do_not_confuse_the_start_time(tmp_path):

@@ -60,12 +60,18 @@ def test_numbers_of_shards_that_are_no_use(images, count, expected):
 
 def test_index_round_trip(tmp_path):
     rows = [
-        {"image_id": 25, "file": "a b'$(x).jpg", "width": 3, "height": 4, "bytes": 5},
-        {"image_id": 125, "file": 'new\nline\t"quoted".jpg', "width": 3, "height": 4, "bytes": 5},
-        {"image_id": "000012", "file": "sub/000012.jpg", "width": 3, "height": 4, "bytes": 5},
+        {"image_id": 25, "file": "a b'$(x).jpg", "width": 3, "height": 4, "bytes": 5, "sha256": "ab"},
+        {"image_id": 125, "file": 'new\nline\t"quoted".jpg', "width": 3, "height": 4, "bytes": 5, "sha256": "cd"},
+        {"image_id": "000012", "file": "sub/000012.jpg", "width": 3, "height": 4, "bytes": 0, "sha256": ""},
     ]
     shards.write_index(tmp_path / "index.tsv", rows)
     assert shards.read_index(tmp_path / "index.tsv") == rows
+
+
+def test_an_index_made_by_hand_may_lack_the_digests(tmp_path):
+    path = tmp_path / "index.tsv"
+    path.write_text("image_id\tfile\twidth\theight\tbytes\n25\ta.jpg\t3\t4\t5\n")
+    assert shards.read_index(path) == [{"image_id": 25, "file": "a.jpg", "width": 3, "height": 4, "bytes": 5}]
 
 
 def test_a_file_that_is_no_index_is_refused(tmp_path):

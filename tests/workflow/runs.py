@@ -23,9 +23,10 @@ def snakemake(folder: Path, *arguments: str, repository: Path = ROOT, **options)
     return subprocess.run(command, capture_output=True, text=True, timeout=600, check=False, **options)
 
 
-def planned(folder: Path, *targets: str, repository: Path = ROOT) -> dict[str, int]:
+def planned(folder: Path, *targets: str, repository: Path = ROOT, flags: tuple = (), **options) -> dict[str, int]:
     """Jobs per rule that a dry run plans."""
-    result = snakemake(folder, "-n", "--quiet", "rules", "reason", "host", "--", *targets, repository=repository)
+    quiet = ("-n", *flags, "--quiet", "rules", "reason", "host")
+    result = snakemake(folder, *quiet, "--", *targets, repository=repository, **options)
     assert result.returncode == 0, result.stderr
     table = re.findall(r"^(\w+) +(\d+)$", result.stdout + result.stderr, re.MULTILINE)
     return {rule: int(count) for rule, count in table if rule not in ("total", "all")}
@@ -44,7 +45,8 @@ def reduced_demo(folder: Path, *models: str, shards: int = SHARDS) -> Path:
     (folder / "weights").mkdir()
     for model in models:
         settings = load(folder / "config" / "models" / f"{model}.yaml", "model")
-        shutil.copy(ROOT / "demo" / settings["checkpoint"]["file"], folder / "weights")
+        file = settings["onnx"] if "onnx" in settings else settings["checkpoint"]["file"]
+        shutil.copy(ROOT / "demo" / file, folder / "weights")
     truth = json.loads((ROOT / "demo" / "data" / "annotations" / "instances.json").read_text())
     truth["images"] = truth["images"][:IMAGES]
     kept = {image["id"] for image in truth["images"]}

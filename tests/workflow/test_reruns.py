@@ -1,9 +1,12 @@
 """Only what changed reruns: one change at a time, and the set of jobs that a dry run then plans.
 
-The run before was made by stand-ins for the stages; what is compared is the plan, and planning is the real one.
+The run before was made by stand-ins for the stages, with true records; what is compared is the plan, which is the real
+one. README's table of what runs again is held to its word here.
 """
 
 import contextlib
+import gzip
+import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -11,20 +14,29 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+import yaml
 
 from runs import SHARDS, planned, reduced_demo, snakemake
 from stages import with_stand_ins
 
+CONFIG = "config/config.yaml"
 MODEL = "config/models/retinamask.yaml"
 BACKEND = "config/backends/onnxruntime.yaml"
 TARGET = "reports/retinamask.txt"
-DECODE = {"decode": SHARDS, "evaluate": 1, "report": 1}
-SHARD = {"preprocess": SHARDS, "infer": SHARDS} | DECODE  # a shard's tensors are temporary, inference makes them again
-INDEX = {"index_dataset": 1} | SHARD
-COMPILE = {"compile": 1, "benchmark": 1} | SHARD
-SIMPLIFY = {"simplify": 1, "patch": 1} | COMPILE
+OWN = "results/retinamask/onnxruntime"
+CORES = 2
+REPORT = {"report": 1}
+EVALUATE = {"evaluate": 1} | REPORT
+BENCHMARK = {"benchmark": 1} | REPORT
+DECODE = {"decode": SHARDS} | EVALUATE
+INFER = {"infer": SHARDS} | DECODE  # preprocess is a part of the job
+INDEX = {"index_dataset": 1} | INFER
+COMPILE = {"compile": 1, "benchmark": 1} | INFER
+PATCH = {"patch": 1} | COMPILE
+SIMPLIFY = {"simplify": 1} | PATCH
 EXPORT = {"export": 1} | SIMPLIFY
 CONVERT = {"convert_checkpoint": 1} | EXPORT
+PYTORCH = {"infer": SHARDS, "decode": SHARDS, "evaluate": 1, "benchmark": 1}
 
 
 class Run(NamedTuple):
@@ -33,8 +45,16 @@ class Run(NamedTuple):
     folder: Path
     repository: Path
 
-    def plan(self) -> dict[str, int]:
-        return planned(self.folder, TARGET, repository=self.repository)
+    def plan(self, *flags: str, **environment: str) -> dict[str, int]:
+        env = os.environ | environment
+        return planned(self.folder, TARGET, repository=self.repository, flags=flags, env=env)
+
+    def again(self, *arguments: str, **environment: str) -> str:
+        """Run for real; what was said."""
+        env = os.environ | environment
+        result = snakemake(self.folder, *arguments, repository=self.repository, env=env)
+        assert result.returncode == 0, result.stdout + result.stderr
+        return result.stdout + result.stderr
 
 
 @pytest.fixture(scope="module")
@@ -44,16 +64,22 @@ def run(tmp_path_factory) -> Run:
     folder = reduced_demo(place / "demo", "retinamask")
     (folder / BACKEND).parent.mkdir(exist_ok=True)
     shutil.copy(repository / BACKEND, folder / BACKEND)
-    environment = os.environ | {"STAND_IN_BYTES": "preprocess=10,infer=10"}
-    result = snakemake(folder, "--cores", "2", TARGET, repository=repository, env=environment)
-    assert result.returncode == 0, result.stdout
-    return Run(folder, repository)
+    made = Run(folder, repository)
+    made.again("--cores", str(CORES), TARGET)
+    return made
+
+
+@pytest.fixture
+def copied(run, tmp_path) -> Run:
+    """The same run in another folder, to be run again."""
+    return Run(Path(shutil.copytree(run.folder, tmp_path / "it's a copy")), run.repository)
 
 
 @contextlib.contextmanager
 def kept(run: Run) -> Iterator[None]:
     """Put everything back afterwards that a change may touch."""
-    places = [run.folder / name for name in ("config", "data", "weights")] + [run.repository / "scripts"]
+    places = [run.folder / name for name in ("config", "data", "weights", "results", "reports")]
+    places.append(run.repository / "scripts")
     before = {path: (path.read_bytes(), path.stat()) for top in places for path in top.rglob("*") if path.is_file()}
     try:
         yield
@@ -62,6 +88,7 @@ def kept(run: Run) -> Iterator[None]:
             for path in [path for path in top.rglob("*") if path.is_file() and path not in before]:
                 path.unlink()
         for path, (content, stat) in before.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
             os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
 
@@ -91,14 +118,71 @@ def add(name: str, text: str) -> Change:
     return change
 
 
-def code(name: str) -> Change:
-    """Append a comment to a script or module of the repository."""
+def without(name: str) -> Change:
+    """Remove a file or folder of the working directory."""
+
+    def change(run: Run) -> None:
+        path = run.folder / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    return change
+
+
+def swap(first: str, second: str) -> Change:
+    """Exchange two files of the working directory."""
+
+    def change(run: Run) -> None:
+        a, b = (run.folder / name for name in (first, second))
+        a.rename(a.with_name("aside"))
+        b.rename(a)
+        a.with_name("aside").rename(b)
+
+    return change
+
+
+def configure(name: str = CONFIG, **values: object) -> Change:
+    """Set keys of a yaml file, which are in another order afterwards and without comments."""
+
+    def change(run: Run) -> None:
+        content = yaml.safe_load((run.folder / name).read_text()) | values
+        (run.folder / name).write_text(yaml.safe_dump(content, sort_keys=True))
+
+    return change
+
+
+def code(name: str, text: str = "EDITED = True\n") -> Change:
+    """Append a statement, or a comment, to a script or module of the repository."""
 
     def change(run: Run) -> None:
         with (run.repository / "scripts" / name).open("a") as file:
-            file.write("# edited\n")
+            file.write(text)
 
     return change
+
+
+def docstrings(run: Run) -> None:
+    """Other first words in the docstring of every script and module."""
+    for path in (run.repository / "scripts").rglob("*.py"):
+        text = path.read_text()
+        if text.startswith('"""'):
+            path.write_text(f'"""Really: {text[3:]}')
+
+
+def truth(change: Callable[[dict], object]) -> Change:
+    """Edit COCO's annotations."""
+
+    def edited(run: Run) -> None:
+        path = run.folder / "data" / "annotations" / "instances.json"
+        content = json.loads(path.read_text())
+        change(content)
+        path.write_text(json.dumps(content))
+
+    return edited
+
+
+def fewer_images(content: dict) -> None:
+    gone = content["images"].pop()["id"]
+    content["annotations"] = [entry for entry in content["annotations"] if entry["image_id"] != gone]
 
 
 def add_image(run: Run) -> None:
@@ -113,39 +197,91 @@ def touch_everything(run: Run) -> None:
             os.utime(path)
 
 
+def touch_results(run: Run) -> None:
+    """Other times for all files that are made by the run, as a copy without its times has them."""
+    for path in (run.folder / "results").rglob("*"):
+        os.utime(path)
+
+
+def other_detections(run: Run) -> None:
+    """As somebody would edit them: another content that can be read."""
+    path = run.folder / OWN / "detections" / "0000.json.gz"
+    path.write_bytes(gzip.compress(b"{}"))
+
+
 IMAGE = "data/images/000000000005.jpg"
+OWN_PATCH = {"name": "int64_to_int32", "matches": 1, "before": {}, "after": {}}
+GATE = edit(MODEL, "minus: 0.002", "minus: 0.5")
+THRESHOLD = edit(MODEL, "nms_iou: 0.4", "nms_iou: 0.5")
+MEAN = edit(MODEL, "mean: [102", "mean: [103")
+WEIGHTS = add("weights/retinamask.pth", "x")
 CHANGES: dict[str, tuple[list[Change], dict[str, int]]] = {
     "nothing": ([], {}),
     "comment": ([edit(MODEL, "title:", "# a comment\ntitle:")], {}),
+    "order of keys": ([configure(MODEL), configure()], {}),
     "file times": ([touch_everything], {}),
-    "gate": ([edit(MODEL, "minus: 0.002", "minus: 0.5")], {"report": 1}),
-    "threshold": ([edit(MODEL, "nms_iou: 0.4", "nms_iou: 0.5")], DECODE),
-    "mean": ([edit(MODEL, "mean: [102", "mean: [103")], SHARD),
-    "masks are not scored": (
-        [edit(MODEL, "iou_types: [bbox, segm]", "iou_types: [bbox]")],
-        {"evaluate": 1, "report": 1},
-    ),
-    "weights": ([add("weights/retinamask.pth", "x")], CONVERT),
-    "one image": ([add(IMAGE, "x")], INDEX),
-    "one image in a folder of its own": ([add("data/images/deep/er/c.jpg", "x")], INDEX),
-    "one image added": ([add_image], INDEX),
-    "annotations": ([add("data/annotations/instances.json", " ")], INDEX),
+    "times of results": ([touch_results], {}),
+    "title": ([edit(MODEL, "title: ", "title: Another ")], REPORT),
+    "reference": ([edit(MODEL, "bbox.AP: 0.6295", "bbox.AP: 0.6")], REPORT),
+    "gate": ([GATE], REPORT),
+    "allowed skips": ([configure(MODEL, allowed_skips=1)], REPORT),
+    "masks are not scored": ([edit(MODEL, "iou_types: [bbox, segm]", "iou_types: [bbox]")], EVALUATE),
+    "cross check": ([configure(cross_check=True)], EVALUATE),
+    "runs of the benchmark": ([edit(MODEL, "min_runs: 30", "min_runs: 31")], BENCHMARK),
+    "threshold": ([THRESHOLD], DECODE),
+    "mean": ([MEAN], INFER),
+    "shards": ([edit(CONFIG, "shards: 2", "shards: 3")], INFER | {"infer": 3, "decode": 3}),
+    "bad images": ([configure(on_bad_image="skip")], INDEX),
+    "simplify": ([configure(MODEL, simplify={"tolerance": 0.001})], SIMPLIFY),
+    "patches of a backend that does not run": ([configure(MODEL, patches={})], {}),
+    "patches": ([configure(MODEL, patches={"onnxruntime": [OWN_PATCH]})], PATCH),
     "option of the runner": ([add(BACKEND, "session: {graph_optimization: basic}\n")], COMPILE),
-    "title of the backend": ([edit(BACKEND, "title: ", "title: Another ")], {}),
-    "disk limit": ([add("config/config.yaml", "disk_limit_gb: 1\n")], {}),
+    "title of the backend": ([edit(BACKEND, "title: ", "title: Another ")], REPORT),
+    "a backend more": ([configure(backends=["onnxruntime", "pytorch"])], PYTORCH | REPORT),
+    "network": ([edit(MODEL, "clip: 256", "clip: 255")], EXPORT),
+    "export": ([edit(MODEL, "opset: 11", "opset: 12")], EXPORT),
+    "weights": ([WEIGHTS], CONVERT),
+    "one image": ([add(IMAGE, "x")], INDEX),
+    "one image that nobody asked for": ([add("data/images/deep/er/c.jpg", "x"), add_image], {}),
+    "annotations in other words": ([add("data/annotations/instances.json", " ")], EVALUATE),
+    "annotations": ([truth(lambda content: content["annotations"].pop())], EVALUATE),
+    "an image less in the annotations": ([truth(fewer_images)], INDEX),
+    "an image of another size": ([truth(lambda content: content["images"][0].update(width=7))], INDEX),
+    "disk limit": ([configure(disk_limit_gb=1)], {}),
+    "outputs are not kept": ([configure(keep_outputs_gb=0)], {}),
+    "outputs are not kept, and a threshold": (
+        [configure(keep_outputs_gb=0), THRESHOLD],
+        {"detect": SHARDS} | EVALUATE,
+    ),
     "code of one stage": ([code("decode.py")], DECODE),
-    "code of the report": ([code("report.py")], {"report": 1}),
+    "code of the report": ([code("report.py")], REPORT),
     "module of decoding": ([code("detport/masks.py")], DECODE),
     "module of export and its followers": ([code("detport/graph/contract.py")], EXPORT),
     "module of preprocessing and indexing": ([code("detport/images.py")], INDEX),
-    "module of another model": ([code("detport/networks/gfocalv2.py")], {}),
-    "threshold and gate": (
-        [edit(MODEL, "nms_iou: 0.4", "nms_iou: 0.5"), edit(MODEL, "minus: 0.002", "minus: 0.5")],
+    "modules of other models": ([code("detport/networks/gfocalv2.py"), code("detport/efficientdet.py")], {}),
+    "comments in the code": ([code("decode.py", "# edited\n"), code("detport/masks.py", "\n\n# edited\n")], {}),
+    "docstrings in the code": ([docstrings], {}),
+    "threshold and gate": ([THRESHOLD, GATE], DECODE),
+    "mean and weights": ([MEAN, WEIGHTS], CONVERT),
+    "file times and gate": ([touch_everything, GATE], REPORT),
+    "code of decoding and one image": ([code("decode.py"), add(IMAGE, "x")], INDEX),
+    "edited graph": ([add(f"{OWN}/patched.onnx", "x")], PATCH),
+    "edited model": ([add(f"{OWN}/model.onnx", "x")], COMPILE),
+    "edited outputs": ([add(f"{OWN}/outputs/0001/0.bin", "x")], {"infer": 1, "decode": 1} | EVALUATE),
+    "edited detections": ([other_detections], {"decode": 1} | EVALUATE),
+    "edited accuracy": ([add(f"{OWN}/accuracy.json", " ")], EVALUATE),
+    "edited report": ([add(TARGET, "PASS")], REPORT),
+    "edited report's json": ([add("reports/retinamask.json", " ")], REPORT),
+    "detections exchanged": (
+        [swap(f"{OWN}/detections/0000.json.gz", f"{OWN}/detections/0001.json.gz")],
         DECODE,
     ),
-    "mean and weights": ([edit(MODEL, "mean: [102", "mean: [103"), add("weights/retinamask.pth", "x")], CONVERT),
-    "file times and gate": ([touch_everything, edit(MODEL, "minus: 0.002", "minus: 0.5")], {"report": 1}),
-    "code of decoding and one image": ([code("decode.py"), add(IMAGE, "x")], INDEX),
+    "no accuracy": ([without(f"{OWN}/accuracy.json")], EVALUATE),
+    "no detections of a shard": ([without(f"{OWN}/detections/0000.json.gz")], {"decode": 1} | EVALUATE),
+    "no graph": ([without(f"{OWN}/patched.onnx")], PATCH),
+    "no outputs": ([without(f"{OWN}/outputs")], {}),
+    "no outputs, and a threshold": ([without(f"{OWN}/outputs"), THRESHOLD], INFER),
+    "no record": ([without(f"{OWN}/accuracy.json.made")], EVALUATE),
 }
 
 

@@ -8,7 +8,7 @@ import select
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from detport import runs
@@ -16,6 +16,7 @@ from detport.errors import Failure
 
 VARIABLE = "DETPORT_TOOL"  # of the environment: marks a tool and all that it starts
 KILLED = "was killed; mostly for memory: run fewer jobs at once (--cores), or on a larger machine"
+SHOWN = 200  # characters of a line in a complaint
 LOOK = 1.0  # seconds between two looks at a tool that says nothing
 
 
@@ -49,11 +50,12 @@ def run(
                 tell(said[-1])
         except subprocess.TimeoutExpired:
             end(mark)
-            last = next((line for line in reversed("".join(said).splitlines()) if line.strip()), "")
+            last = next((line.strip() for line in reversed("".join(said).splitlines()) if line.strip()), "")
+            after = f" after {last[:SHOWN]!r}" if last else ""
             raise Failure(
-                f"{arguments[0]} said nothing for {minutes:g} minutes{f' after {last.strip()!r}' if last else ''} and"
-                f" was ended, with all that it had started; the log is {log}. If it does work that long in silence,"
-                " raise stall_minutes in the backend's yaml"
+                f"{name(arguments)} said nothing for {minutes:g} minutes{after} and was ended, with all that it had"
+                f" started; the log is {log}. If it does work that long in silence, raise stall_minutes in the"
+                " backend's yaml"
             ) from None
         except BaseException:
             end(mark)
@@ -61,7 +63,7 @@ def run(
     return process.returncode, "".join(said)
 
 
-def chunks(process: subprocess.Popen, patience: float):
+def chunks(process: subprocess.Popen, patience: float) -> Iterator[bytes]:
     """What a process says, until it has ended; TimeoutExpired after so many seconds without anything."""
     silent_since = time.monotonic()
     while True:
@@ -78,6 +80,11 @@ def chunks(process: subprocess.Popen, patience: float):
             return
         elif time.monotonic() - silent_since > patience:
             raise subprocess.TimeoutExpired(process.args, patience)
+
+
+def name(arguments: list[str]) -> str:
+    """What a tool is called by: its program, or a module of python's."""
+    return " ".join(arguments[: 3 if arguments[1:2] == ["-m"] else 1])
 
 
 def was_killed(status: int) -> bool:

@@ -1,7 +1,8 @@
 """From output tensors to detections, one module for each kind of outputs.
 
 The yaml beside it is the schema of its options. `outputs` there are the tensors that it reads, by name and shape, where
-a letter is the same number everywhere; `masks` is true where it makes masks. KIND_check.py, where there is one, has
+a letter is the same number everywhere; `masks` is true where it makes masks; `placement: plain` says that it knows only
+images at the top left with one scale. KIND_check.py, where there is one, has
 problem(model): key and text of what the schema cannot say of a model's yaml, or None.
 """
 

@@ -1,0 +1,78 @@
+"""What a stage is replaced by in a copy of the repository (see stages.py): files of the right sizes, with true records.
+
+It takes the flags of the stage, refuses others, and writes for every output a file, or for STAND_IN_BYTES a folder of
+them: preprocess=10,infer=10+20 are shards of one file and outputs of two. STAND_IN_SECONDS is how long inference lasts,
+STAND_IN_FAILS names a stage that fails.
+"""
+
+import os
+import re
+import sys
+import time
+from pathlib import Path
+
+from detport import made
+from detport.files import atomic, sha256
+
+# What each stage is made from: flags whose files have records, and the flag and role of what a person brought.
+INPUTS = {
+    "preprocess": ["index"],
+    "export": ["weights"],
+    "infer": ["shard", "compiled"],
+    "decode": ["outputs"],
+    "evaluate": ["index", "detections"],
+    "benchmark": ["compiled"],
+    "report": ["accuracy", "performance", "patches"],
+    "summary": ["reports"],
+    **{stage: ["onnx"] for stage in ("simplify", "patch", "compile")},
+}
+SOURCES = {"convert_checkpoint": ("weights", "checkpoint"), "evaluate": ("annotations", "annotations")}
+
+
+def run() -> None:
+    """Do what the stage of this program's name would do, and end."""
+    stage = Path(sys.argv[0]).stem
+    flags = parsed(sys.argv[1:], Path(sys.argv[0]).read_text(encoding="utf-8"))
+    if os.environ.get("STAND_IN_FAILS") == stage:
+        sys.exit(f"{stage}: error: it was told to fail")
+    time.sleep(float(os.environ.get("STAND_IN_SECONDS", "0")) * (stage == "infer"))
+    sizes = dict(entry.split("=") for entry in os.environ.get("STAND_IN_BYTES", "preprocess=10,infer=10").split(","))
+    inputs = {role: list(map(Path, flags[role])) for role in INPUTS.get(stage, ()) if role in flags}
+    sources = {}
+    if stage in SOURCES:
+        flag, role = SOURCES[stage]
+        sources[role] = made.source(Path(flags[flag][0]).parent, [Path(flags[flag][0]).name])
+    recipe = {"stage": stage, "settings": {}, "code": "stand-in", "versions": {}}
+    record = made.begin(recipe, inputs, sources, threads=int(*flags.get("threads", ["1"])))
+    record["identity"], *_ = flags.get("expect", [record["identity"]])
+    for path in (Path(value) for flag in flags if (flag + "-").startswith("output-") for value in flags[flag]):
+        if stage in sizes:
+            write_folder(path, [int(size) for size in sizes[stage].split("+")], record)
+        else:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("{}" if path.suffix == ".json" else f"{stage} {path.name}")
+            made.put(record, path)
+    sys.exit()
+
+
+def parsed(words: list[str], script: str) -> dict[str, list[str]]:
+    """Values by flag, as the stage itself would take them."""
+    known = {"--expect", *re.findall(r'add_argument[(]\s*"(--[a-z0-9-]+)"', script)}
+    flags: dict[str, list[str]] = {}
+    for word in words:
+        if not word.startswith("-"):
+            flags[next(reversed(flags))].append(word)
+        elif word.split("=")[0] in known:
+            name, _, value = word[2:].partition("=")
+            flags[name] = [value] if value else []
+        else:
+            sys.exit(f"unknown options [{word!r}]")
+    return flags
+
+
+def write_folder(path: Path, sizes: list[int], record: dict) -> None:
+    """A folder of files, each of so many bytes."""
+    with atomic(path, directory=True) as folder:
+        for i, size in enumerate(sizes):
+            (folder / f"{i}.bin").write_bytes(bytes(size))
+        made.put_folder(record, folder, {each.name: sha256(each) for each in folder.iterdir()})
