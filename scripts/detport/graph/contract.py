@@ -159,6 +159,13 @@ def takes_several(count: int) -> str:
     return f"it takes {count} images at once, detport runs one: export it with a batch of 1 or an open one"
 
 
+def no_kernel(operators: list[str]) -> str:
+    """Why a graph with operators of other domains cannot be run, and the way out."""
+    nms = any("NMS" in each.upper() for each in operators)
+    cut = ", or cut the graph before its NMS and let decode do that" if nms else ", or cut the graph before them"
+    return f"ONNX Runtime has no kernel for {', '.join(operators)}; export without {'it' if len(operators) == 1 else 'them'}{cut}"
+
+
 def layout_of(sizes: list[int | None]) -> str | None:
     """The order of the axes of an image, as far as they tell."""
     if len(sizes) not in (3, 4):

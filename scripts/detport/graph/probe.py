@@ -7,11 +7,13 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from detport import inputs
+from detport import inputs, tensors
 from detport.backends import onnxruntime
 from detport.errors import Failure, UsageError
 from detport.graph import contract, foreign
 from detport.graph.describe import Facts, Tensor, form, image_size
+from detport.graph.view import View
+from detport.images import BadImage
 
 USUAL_SIDE = 640
 # Inputs beside the image by the names that exporters give them: words of input.more, by how many numbers they take.
@@ -23,6 +25,9 @@ BESIDE = {
     "scale_factor": (["scale_y", "scale_x"], "Paddle's: y before x"),
 }
 TELL_SIZE = ("orig_target_sizes", "orig_size", "image_shape", "scale_factor")  # boxes are then of the original image
+PASSING = ("Cast", "Transpose", "Identity", "Unsqueeze", "Gather")
+ARITHMETIC = ("Sub", "Div", "Mul", "Add", "BatchNormalization", "Resize")
+CHANNELS = (1, 3)
 VARIABLE = ("NonMaxSuppression", "NonZero", "Unique", "Compress")  # what makes the number of rows depend on the image
 
 
@@ -103,6 +108,35 @@ def run(model: onnx.ModelProto, size: dict, feeds: list[dict[str, np.ndarray]]) 
     return [dict(zip((output["name"] for output in outputs), arrays, strict=True)) for arrays in runs]
 
 
+def feeds(model: dict, images: list[tuple[Path, tuple[int, int]]]) -> list[dict[str, np.ndarray]]:
+    """Inputs of images, as far as they can be read."""
+    found = []
+    for path, size in images:
+        try:
+            tensor, placement = tensors.preprocess(path, model, size)
+        except BadImage:
+            continue
+        kind, layout = inputs.form(model["input"])
+        lengths = placement.get("size", (model["input"]["width"], model["input"]["height"]))[::-1]
+        shape = inputs.shape(model["input"], layout, tuple(lengths))
+        found.append(inputs.feeds(model["input"], tensor.reshape(shape).astype(kind, copy=False), placement))
+    return found
+
+
+def normalised_inside(model: onnx.ModelProto, name: str) -> list[str]:
+    """What the graph does to its image before the first layer, in words: a normalisation of its own."""
+    view, found = View(model), []
+    readers = {source: node for node in reversed(model.graph.node) for source in node.input}
+    node = readers.get(name)
+    while node is not None and node.op_type in (*PASSING, *ARITHMETIC):
+        if node.op_type in ARITHMETIC:
+            constants = [view.constant(source) for source in node.input if source in view.constants]
+            shown = [np.round(value.reshape(-1), 4).tolist() for value in constants[:1] if np.size(value) in CHANNELS]
+            found.append(" ".join([node.op_type, *(str(value) for value in shown)]))
+        node = readers.get(node.output[0])
+    return found
+
+
 def noise(size: dict, count: int = 2) -> list[dict[str, np.ndarray]]:
     """Inputs where there is no image: seeded random numbers."""
     return [inputs.random(size, seed) for seed in range(count)]
@@ -120,4 +154,6 @@ def variable(model: onnx.ModelProto) -> set[str]:
 def missing_operators(model: onnx.ModelProto) -> list[str]:
     """Operators, with their domain, that ONNX Runtime has no kernel for."""
     kernels = onnxruntime.kernels()
-    return sorted({f"{node.domain}:{node.op_type}" for node in foreign.nodes(model) if foreign.kind(node) not in kernels})
+    return sorted(
+        {f"{node.domain}:{node.op_type}" for node in foreign.nodes(model) if foreign.kind(node) not in kernels}
+    )

@@ -38,6 +38,12 @@ def likely(
     return readings
 
 
+def are_heat_maps(runs: list[dict[str, np.ndarray]]) -> bool:
+    """Whether outputs look like CenterNet's maps of centres, sides and offsets, which no decoder reads."""
+    shapes = [array.shape for array in runs[0].values() if array.ndim == 4]
+    return len(shapes) > 2 and len({shape[2:] for shape in shapes}) == 1 and [s[1] for s in shapes].count(2) > 1
+
+
 class Context(NamedTuple):
     """What is known besides the outputs."""
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from detport.readings import Context, Reading, Readings, values
-from detport.readings.tables import activation_of
+from detport.readings.tables import activation_of, anchors_of
 from detport.readings.values import Output
 
 STRIDES = (4, 8, 16, 32, 64, 128)
@@ -83,7 +83,10 @@ def alone(group: list[Part], strides: list[int], lies: dict, context: Context) -
         if done:
             decode["size_activation"], why["size_activation"] = "none", "the graph has applied the sigmoid"
         activation_of(table[:, 4:], decode, why)
-        yield Reading("anchored_maps", decode, each - 5, why, frozenset({"centre", "scale_x_y", "size"}))
+        decode |= {"anchors": anchors_of(3), "anchors_in": "strides"}
+        why |= dict.fromkeys(("anchors", "anchors_in"), "3 for each cell is all that the outputs tell")
+        guesses = frozenset({"centre", "scale_x_y", "size", "anchors", "anchors_in"})
+        yield Reading("anchored_maps", decode, each - 5, why, guesses)
     for bins in BINS:
         count = numbers - 4 * bins
         if count > 0 and (known == count or (known is None and bins == 16)):
@@ -118,17 +121,23 @@ def scores_and_boxes(groups: list[list[Part]], strides: list[int], lies: dict, c
                 why["distances_in"] = "by how large they are"
                 guesses.add("distances_in")
             activation_of(all_rows(scores), decode, why)
-            yield Reading("distributions" if bins > 1 else "distances", decode, count, why, frozenset(guesses))
+            yield Reading("distribution_levels" if bins > 1 else "distances", decode, count, why, frozenset(guesses))
             return
         anchors = numbers // 4
         if anchors > 1 and count % anchors == 0 and context.classes in (None, count // anchors, count // anchors - 1):
             decode = {"kind": "anchors", "tensors": tensors, "strides": strides, "objectness": False}
             decode |= {"point": 0.5, "variances": [1, 1, 1, 1]}
+            decode |= {"anchors": anchors_of(anchors), "anchors_in": "strides"}
+            per_cell |= dict.fromkeys(
+                ("anchors", "anchors_in"), f"{anchors} for each cell is all that the outputs tell"
+            )
             why = per_cell | {"kind": f"{anchors} anchors of 4 deltas and {count // anchors} scores"}
             why |= {"objectness": "there is no third output"}
             why |= dict.fromkeys(("point", "variances"), "no number of a file tells; RetinaNet of torchvision has this")
             activation_of(all_rows(scores), decode, why)
-            yield Reading("anchor_maps", decode, count // anchors, why, frozenset({"point", "variances", "anchors"}))
+            yield Reading(
+                "anchor_maps", decode, count // anchors, why, frozenset({"point", "variances", "anchors", "anchors_in"})
+            )
             return
 
 
@@ -165,11 +174,3 @@ def three(groups: list[list[Part]], strides: list[int], lies: dict, context: Con
         guesses = {"kind", "centre", "size"}
     activation_of(np.concatenate([all_rows(scores), all_rows(own)], axis=1), decode, why)
     yield Reading("offsets" if decode["kind"] == "cells" else "centreness", decode, count, why, frozenset(guesses))
-
-
-def heat_maps(outputs: list[Output]) -> bool:
-    """CenterNet's maps of centres, sides and offsets, which no decoder here reads."""
-    shapes = [output.shape for output in outputs]
-    return len(shapes) in (3, 4) and len({shape[-2:] for shape in shapes if len(shape) == 3}) == 1 and [
-        shape[0] for shape in shapes if len(shape) == 3
-    ].count(2) >= 2

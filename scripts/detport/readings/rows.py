@@ -8,7 +8,12 @@ import numpy as np
 from detport.readings import Context, Reading, Readings, values
 from detport.readings.values import Output
 
-TF = {"boxes": "detection_boxes", "scores": "detection_scores", "labels": "detection_classes", "count": "num_detections"}
+TF = {
+    "boxes": "detection_boxes",
+    "scores": "detection_scores",
+    "labels": "detection_classes",
+    "count": "num_detections",
+}
 SCORES = ("scores", "detection_scores", "det_scores", "graph2_pred_scores")
 LABELS = ("labels", "detection_classes", "det_classes", "classes", "graph2_pred_classes")
 MOST_ROWS = 1200  # of a table behind an NMS; more are cells
@@ -30,7 +35,9 @@ def named(outputs: list[Output], context: Context) -> Readings:
         return
     tensors = {role: known[name] for role, name in TF.items() if name in known}
     why = dict.fromkeys(("kind", "tensors"), "TensorFlow's names")
-    why |= dict.fromkeys(("box", "coordinates", "labels_from"), "TensorFlow's API has y first, fractions, labels from 1")
+    why |= dict.fromkeys(
+        ("box", "coordinates", "labels_from"), "TensorFlow's API has y first, fractions, labels from 1"
+    )
     decode = {"kind": "after_nms", "tensors": tensors, "box": "yxyx", "coordinates": "normalised", "labels_from": 1}
     yield Reading("tensorflow", decode, 0, why)
 
@@ -159,7 +166,9 @@ def fits(table: np.ndarray, order: tuple[str, ...], context: Context) -> bool:
     place = columns_of(order)
     label, score = table[:, place["label"]], table[:, place["score"]]
     boxes = table[:, place["box"] : place["box"] + 4]
-    labels_fit = values.are_whole(label) and (context.classes is None or not label.size or label.max() <= context.classes)
+    labels_fit = values.are_whole(label) and (
+        context.classes is None or not label.size or label.max() <= context.classes
+    )
     return (
         labels_fit
         and values.are_probabilities(score)

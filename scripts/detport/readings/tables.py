@@ -2,12 +2,12 @@
 
 import numpy as np
 
-from detport.activations import sigmoid
 from detport.readings import Context, Reading, Readings, values
 from detport.readings.values import Grid, Output
 
 QUERIES = 1000  # rows; more are cells, for which NMS is to do
 USUAL_CLASSES = (80, 1, 20, 91, 90, 365)
+YOLO_ANCHORS = 3  # of a cell
 COEFFICIENTS = 32  # of YOLO's masks
 BINS = (8, 16, 17, 33, 5)  # of a distribution over distances: NanoDet's, YOLOv8's, GFL's …
 
@@ -20,6 +20,10 @@ def oriented(output: Output, context: Context) -> list[tuple[np.ndarray, str]]:
     ways = [(last, "last", output.shape[0]), (first, "first", output.shape[1])]
     ways.sort(key=lambda way: (values.grid_of(way[2], context.canvas, 3) is None, way[0].shape[1]))
     return [(table, side) for table, side, _ in ways if table.shape[1] > 1]
+
+
+def per_cell(grid: Grid) -> str:
+    return "a row for each cell" if grid.anchors == 1 else f"{grid.anchors} rows for each cell"
 
 
 def grid_for(table: np.ndarray, runs: int, context: Context, most: int = 9) -> Grid | None:
@@ -53,16 +57,14 @@ def together(outputs: list[Output], context: Context) -> Readings:
             yield from decoded(table, grid, form, context, maps)
 
 
-def decoded(
-    table: np.ndarray, grid: Grid | None, form: str | None, context: Context, maps: list[Output]
-) -> Readings:
+def decoded(table: np.ndarray, grid: Grid | None, form: str | None, context: Context, maps: list[Output]) -> Readings:
     """Boxes that the graph has made, of cells."""
     spare = COEFFICIENTS * len(maps)
     for objectness, reason, sure in has_objectness(table.shape[1] - 4 - spare, grid, context):
         count = table.shape[1] - 4 - spare - objectness
         decode = {"kind": "dense", "box": form or "cxcywh", "objectness": objectness}
-        cells = f"{grid.anchors} for each cell of strides {list(grid.strides)}" if grid else "of no grid that is known"
-        why = {"kind": f"rows {cells}", "objectness": reason}
+        cells = f"{per_cell(grid)} of strides {list(grid.strides)}" if grid else "rows of no grid that is known"
+        why = {"kind": cells, "objectness": reason}
         guesses = set() if sure else {"objectness"}
         why["box"] = "in this form boxes lie where their cells are" if form else "the usual form"
         guesses |= set() if form else {"box"}
@@ -97,7 +99,7 @@ def activation_of(scores: np.ndarray, decode: dict, why: dict) -> None:
 def raw(table: np.ndarray, grid: Grid, context: Context) -> Readings:
     """Numbers from which boxes are still to be made, cell by cell: YOLOX's, NanoDet's, YOLO's with anchors."""
     numbers, strides = table.shape[1], list(grid.strides)
-    lies = f"{grid.anchors} rows for each cell of strides {strides}, whose boxes do not lie there yet"
+    lies = f"{per_cell(grid)} of strides {strides}, whose boxes do not lie there yet"
     for bins in BINS:
         count = numbers - 4 * bins
         if count > 0 and context.classes in (None, count) and grid.anchors == 1:
@@ -112,6 +114,8 @@ def raw(table: np.ndarray, grid: Grid, context: Context) -> Readings:
     count = numbers - 5
     if count < 1 or (context.classes or count) != count:
         return
+    if grid.anchors not in (1, YOLO_ANCHORS):
+        return
     done = values.are_probabilities(table[:, 4:])
     why = {"kind": lies, "strides": "that grid has as many rows", "objectness": f"4 + 1 + {count} numbers"}
     decode = {"kind": "cells", "strides": strides, "objectness": True}
@@ -122,7 +126,9 @@ def raw(table: np.ndarray, grid: Grid, context: Context) -> Readings:
     else:
         decode |= {"centre": "none" if done else "sigmoid", "scale_x_y": 2, "size": "square"}
         why |= dict.fromkeys(("centre", "scale_x_y", "size"), "YOLOv5's form; Darknet has scale_x_y 1 and size exp")
-        form, guesses = "anchored_rows", {"centre", "scale_x_y", "size"}
+        decode |= {"anchors": anchors_of(grid.anchors), "anchors_in": "strides"}
+        why |= dict.fromkeys(("anchors", "anchors_in"), f"{grid.anchors} for each cell is all that the outputs tell")
+        form, guesses = "anchored_rows", {"centre", "scale_x_y", "size", "anchors", "anchors_in"}
     activation_of(table[:, 4:], decode, why)
     yield Reading(form, decode, count, why, frozenset(guesses))
 
@@ -135,7 +141,11 @@ def queries_in_one(table: np.ndarray, context: Context, maps: list[Output]) -> R
         return
     decode = {"kind": "dense", "box": "cxcywh", "objectness": False, "coordinates": "normalised", "nms": "none"}
     why = {"kind": f"{len(table)} rows, no grid's", "box": "transformers have centre and sides"}
-    why |= {"objectness": f"4 + {count} numbers", "coordinates": "all are in 0..1", "nms": "queries do not repeat boxes"}
+    why |= {
+        "objectness": f"4 + {count} numbers",
+        "coordinates": "all are in 0..1",
+        "nms": "queries do not repeat boxes",
+    }
     activation_of(scores, decode, why)
     yield Reading("normalised_rows", decode, count, why, frozenset({"box", "nms"}))
 
@@ -193,7 +203,8 @@ def with_scores(
     guesses = set()
     normalised = values.coordinates(table) == "normalised"
     if form is None and grid is not None and not plausible(table, normalised, context):
-        return  # deltas or distances: boxes are still to be made
+        yield from raw_apart(tensors, classes, grid, context)
+        return
     if normalised:
         decode["coordinates"], why["coordinates"] = "normalised", f"no number of a box is above {values.NORMALISED:g}"
     probable = values.are_probabilities(classes)
@@ -223,6 +234,35 @@ def with_scores(
     yield Reading(form_word(decode, queries), decode, count, why, frozenset(guesses))
 
 
+def raw_apart(tensors: dict, classes: np.ndarray, grid: Grid, context: Context) -> Readings:
+    """Deltas of anchors or distances from points, from which boxes are still to be made."""
+    count = classes.shape[1]
+    why = {"tensors": "4 numbers and one for each class in as many rows", "strides": "that grid has as many rows"}
+    why["kind"] = f"{per_cell(grid)} of strides {list(grid.strides)}, whose boxes do not lie there yet"
+    why["objectness"] = "no output has one number for each row"
+    decode = {"tensors": tensors, "strides": list(grid.strides), "objectness": False}
+    if grid.anchors == 1:
+        decode = {"kind": "distances", **decode, "point": 0.5}
+        why["point"] = "the usual, the middle of a cell"
+        guesses = {"kind", "point"}
+    else:
+        decode = {"kind": "anchors", **decode, "point": 0.5, "variances": [0.1, 0.1, 0.2, 0.2]}
+        decode |= {"anchors": anchors_of(grid.anchors), "anchors_in": "strides"}
+        why |= {"point": "the usual, the middle of a cell", "variances": "the usual, those of SSD"}
+        why |= dict.fromkeys(("anchors", "anchors_in"), f"{grid.anchors} for each cell is all that the outputs tell")
+        guesses = {"kind", "point", "variances", "anchors", "anchors_in"}
+    if values.are_probabilities(classes) and values.sum_to_one(classes):
+        decode["background"], why["background"] = values.background(classes), "nearly all rows are of this class"
+    else:
+        activation_of(classes, decode, why)
+    yield Reading("anchor_rows" if grid.anchors > 1 else "distances", decode, count, why, frozenset(guesses))
+
+
+def anchors_of(count: int) -> list[list[list[float]]]:
+    """Squares of one level, in strides: a guess that only has their number right."""
+    return [[[round(4 * 2 ** (i / count), 3)] * 2 for i in range(count)]]
+
+
 def plausible(table: np.ndarray, normalised: bool, context: Context) -> bool:
     """Whether boxes can be boxes: corners in order, inside the canvas."""
     forms = values.forms_apart(table, context.canvas, normalised)
@@ -238,7 +278,3 @@ def form_word(decode: dict, queries: bool) -> str:
     if queries:
         return "queries"
     return "background_first" if decode.get("background") == "first" else "boxes_and_scores"
-
-
-def squashed(values_: np.ndarray) -> np.ndarray:
-    return sigmoid(values_.astype(np.float32))
