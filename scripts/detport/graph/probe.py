@@ -116,10 +116,8 @@ def feeds(model: dict, images: list[tuple[Path, tuple[int, int]]]) -> list[dict[
             tensor, placement = tensors.preprocess(path, model, size)
         except BadImage:
             continue
-        kind, layout = inputs.form(model["input"])
-        lengths = placement.get("size", (model["input"]["width"], model["input"]["height"]))[::-1]
-        shape = inputs.shape(model["input"], layout, tuple(lengths))
-        found.append(inputs.feeds(model["input"], tensor.reshape(shape).astype(kind, copy=False), placement))
+        tensor = inputs.batched(tensor, model["input"], placement)
+        found.append(inputs.feeds(model["input"], tensor, placement))
     return found
 
 
