@@ -35,7 +35,7 @@ include: "rules/report.smk"
 
 
 onstart:
-    detport_stale.invalidate(detport_engine.outputs(workflow, pending=True))
+    clear_away()
 
 
 onsuccess:

@@ -1,17 +1,22 @@
-"""EfficientDet-D7's postprocessing of one image at 1536x1536 on one core: compact contract beside the guide's method.
+"""Postprocessing of one image on one core: dense outputs of YOLO, and EfficientDet-D7's beside the guide's method.
+
+EfficientDet-D7 is at 1536x1536 with the compact contract.
 
 The guide's way is rewritten here from its description: read ten files of 166 MB in all, permute and concatenate
 them, take the best 5000 of 39.8 million logits, decode, NMS per class. Its second decoding of the jpg is left out.
 """
 
+import statistics
 import tempfile
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from detport import boxes as boxlib
-from detport import config, decoders, outputs
+from detport import config, decoders, outputs, schemas
 from side_by_side import compare
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -41,6 +46,46 @@ def random_maps(levels: tuple[int, ...], classes: int, seed: int = 0) -> dict[st
         maps[f"class_{i}"] = logits
         maps[f"box_{i}"] = rng.normal(0, 0.3, (1, 36, side, side)).astype(np.float32)
     return maps
+
+
+def dense_outputs(shape: tuple[int, int], objectness: bool, seed: int = 0) -> np.ndarray:
+    """Rows of YOLO, 60 objects with 30 boxes each over a faint noise in every class."""
+    rng = np.random.default_rng(seed)
+    count, first = shape[0], 5 if objectness else 4
+    table = np.empty(shape, np.float32)
+    table[:, :2], table[:, 2:4] = rng.uniform(0, 640, (count, 2)), rng.uniform(10, 200, (count, 2))
+    table[:, 4:] = rng.random((count, shape[1] - 4)) ** 8 * 2e-3
+    for _ in range(60):
+        rows, label = rng.integers(0, count, 30), rng.integers(first, shape[1])
+        place, sides = rng.uniform(0, 640, 2), rng.uniform(10, 200, 2)
+        table[rows, :4] = np.concatenate([place, sides]) + rng.normal(0, 4, (30, 4))
+        table[rows, label] = table[rows, 4 if objectness else label] = rng.random(30)
+    return table
+
+
+def dense(table: np.ndarray, objectness: bool) -> Callable[[], list[dict]]:
+    """Decoding the outputs of YOLO, selected as the published evaluations do."""
+    options = {"kind": "dense", "categories": "coco80", "box": "cxcywh", "objectness": objectness, "score_above": 0.001}
+    options |= {"nms": "hard", "nms_iou": 0.6, "candidates": 30000, "max_detections": 300}
+    schemas.validate(options, schemas.plugin("decoders", "dense"), "bench", {}, ("decode",))
+    image, categories = IMAGE | {"canvas": "640x640", "scale": 1.0, "top": 80}, decoders.categories("coco80")
+    return lambda: decoders.load("dense").decode({"output0": table[None]}, image, options, categories)
+
+
+def time_dense(rounds: int = 21) -> None:
+    """Print median milliseconds for both layouts of YOLO."""
+    for objectness, shape in ((True, (25200, 85)), (False, (8400, 84))):
+        table = dense_outputs(shape, objectness)
+        decode = dense(table if objectness else np.ascontiguousarray(table.T), objectness)
+        found, times = decode(), []
+        for _ in range(rounds):
+            start = time.perf_counter()
+            decode()
+            times.append((time.perf_counter() - start) * 1000)
+        title = f"dense: decode {' x '.join(map(str, shape if objectness else shape[::-1]))} above a score of 0.001"
+        print(
+            f"{title:<58} ours {statistics.median(times):8.2f} ms   ({len(found)} detections, {rounds} rounds, median)"
+        )
 
 
 def write_compact(folder: Path, maps: dict[str, np.ndarray], model: dict) -> None:
@@ -97,6 +142,7 @@ def guide(folder: Path, settings: dict, anchors: torch.Tensor, classes: int) -> 
 
 def main() -> None:
     torch.set_num_threads(1)
+    time_dense()
     model = config.load_model(MODEL_YAML, "decode")
     settings, kind = model["decode"], decoders.load(model["decode"]["kind"])
     categories = decoders.categories(settings["categories"])

@@ -50,7 +50,7 @@ def plugin_table(room: str, kind: str) -> str:
     """What a plugin is, and the keys of its own."""
     schema = schemas.plugin(room, kind)
     keys = schemas.described(room, kind).get("properties", {})  # those of parts have tables of their own
-    own = schema | {"properties": {key: schema.get("properties", {})[key] for key in keys}}
+    own = schema | {"properties": {key: schema["properties"][key] for key in keys}}
     found = [row for row in rows(own, "") if row[1] != f"`{kind}`"]  # the one that names it
     only = f", for {', '.join(schema['families'])} alone: {schema['elsewhere']}" if "families" in schema else ""
     parts = f" Its further keys are {' and '.join(schema['parts'])}, below." if "parts" in schema else ""

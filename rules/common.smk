@@ -163,9 +163,14 @@ def scratch_mb(wildcards) -> int:
 @functools.cache
 def products(model: str) -> list:
     """Everything that is made for a model, the index of its dataset first."""
-    name = MODELS[model]["dataset"]
-    index = detport_lineage.of_dataset(name, DATASETS[name], SETTINGS, PINNED)
-    return [index, *detport_lineage.of_model(model, MODELS[model], DATASETS[name], BACKENDS, SETTINGS, PINNED)]
+    dataset = DATASETS[MODELS[model]["dataset"]]
+    made = detport_lineage.of_model(model, MODELS[model], dataset, BACKENDS, SETTINGS, PINNED)
+    return [index_product(MODELS[model]["dataset"]), *made]
+
+
+@functools.cache
+def index_product(dataset: str):
+    return detport_lineage.of_dataset(dataset, DATASETS[dataset], SETTINGS, PINNED)
 
 
 @functools.cache
@@ -177,8 +182,10 @@ def identities(*models: str) -> dict[str, str]:
 
 def expect(wildcards, output) -> str:
     """Parameter: the identity that the output must have."""
-    models = [name for name, model in MODELS.items() if wildcards.get("dataset", model["dataset"]) == model["dataset"]]
-    known = identities(wildcards.model) if wildcards.get("model") else identities(*models)
+    if wildcards.get("dataset"):
+        known = detport_lineage.identities([index_product(wildcards.dataset)])
+    else:
+        known = identities(*([wildcards.model] if wildcards.get("model") else MODELS))
     return known[detport_made.told_by(output[0])]
 
 

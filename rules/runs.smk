@@ -91,8 +91,16 @@ def reports_are_stale() -> None:
         detport_stale.invalidate(f"reports/{name}.txt" for name in targeted())
 
 
+def clear_away() -> None:
+    """At the start of a real run: what it is going to make again is gone."""
+    if detport_engine.is_real_run(workflow):
+        detport_stale.invalidate(detport_engine.outputs(workflow, pending=True))
+
+
 def check_again() -> None:
     """At the end of a run that went well: what was made is still what the files on disk give, or it is said to be stale."""
+    if not detport_engine.is_real_run(workflow):
+        return
     mine = set(detport_engine.outputs(workflow))
     found = {path: reason for path, reason in stale_files().items() if path in mine}
     for line in detport_stale.summary(found):

@@ -13,8 +13,8 @@ from pycocotools.cocoeval import COCOeval
 from torch import nn
 
 from detport.datasets import voc as voc_dataset
-from detport.images import preprocess
 from detport.metrics import voc as voc_metric
+from detport.tensors import preprocess
 
 Decode = Callable[[dict[str, np.ndarray], dict, dict, list], list[dict]]
 

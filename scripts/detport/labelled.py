@@ -37,8 +37,9 @@ class Reading(NamedTuple):
 
 
 class Rows(NamedTuple):
-    """What the network gives for each box; `rows` are the places in the outputs, without padding at the end."""
+    """What the network gives for each box; `rows` are the places among the `count` of the outputs, without padding."""
 
+    count: int
     rows: np.ndarray
     boxes: np.ndarray
     scores: np.ndarray
@@ -57,6 +58,10 @@ def read(outputs: dict[str, np.ndarray], options: dict, classes: int, image: dic
     ends = np.cumsum([width(column, options, table.shape[1]) for column in reading.columns])
     parts = dict(zip(reading.columns, np.split(table, ends[:-1], axis=1), strict=True))
     count = int(found["count"].reshape(())) if "count" in found else len(table)
+    if not 0 <= count <= len(table):
+        raise Failure(
+            f"{image['file']!r}: the count of rows is {count}, and there are {len(table)}; correct decode.tensors"
+        )
     if "batch" in parts:  # the first row of no image ends the list
         count = min(count, *np.flatnonzero(parts["batch"] < 0)[:1].tolist(), len(table))
         if (parts["batch"][:count] > 0).any():
@@ -65,7 +70,7 @@ def read(outputs: dict[str, np.ndarray], options: dict, classes: int, image: dic
     scores = parts["score"] if "score" in parts else np.asarray(found["scores"], np.float32)
     labels = parts["label"] if "label" in parts else found["labels"]
     columns = (parts["box"], scores.reshape(-1), labels.reshape(-1), parts.get("coefficients"))
-    return Rows(np.arange(count), *(None if each is None else each[:count] for each in columns))
+    return Rows(len(table), np.arange(count), *(None if each is None else each[:count] for each in columns))
 
 
 def without_batch(shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -86,7 +91,7 @@ def followed(found: dict[str, np.ndarray], shape: tuple[int, ...], classes: int,
             f"{image['file']!r}: row {row} of the indices is {triples[row].tolist()}; there are 1 image, {classes}"
             f" classes, {len(boxes)} boxes; correct decode.categories or the order of outputs"
         )
-    return Rows(triples[:, 2], boxes[triples[:, 2]], scores[triples[:, 2], triples[:, 1]], triples[:, 1])
+    return Rows(len(boxes), triples[:, 2], boxes[triples[:, 2]], scores[triples[:, 2], triples[:, 1]], triples[:, 1])
 
 
 def width(column: str | int, options: dict, whole: int) -> int:
@@ -177,6 +182,9 @@ def problem(model: dict) -> tuple[tuple, str] | None:
         output["name"]: Output(without_batch(shapes[output["name"]]), np.dtype(output["dtype"]).kind in "iu")
         for output in model["outputs"]
     }
+    prototypes = options["masks"] and options["masks"]["form"] == "prototypes"
+    if prototypes and "coefficients" not in (options["columns"] or ()):
+        return ("decode", "columns"), "with masks of prototypes, must say which columns are coefficients"
     try:
         own = layouts.mask_output(shapes, options)
         classes = decoders.classes(decoders.categories(options["categories"]), options["background"])

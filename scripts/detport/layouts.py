@@ -253,6 +253,14 @@ def problem(model: dict) -> tuple[tuple, str] | None:
     """What is wrong with the outputs that a model declares for a decoder of such a layout."""
     options = model["decode"]
     shapes = {output["name"]: tuple(output["shape"]) for output in model["outputs"]}
+    if options["candidates_of"] == "level" and "strides" not in options:
+        return (
+            "decode",
+            "candidates_of",
+        ), f"decoder {options['kind']} knows no levels; count over all or for each class"
+    spread = options.get("scale_x_y")
+    if isinstance(spread, list) and len(spread) != len(options["strides"]):
+        return ("decode", "scale_x_y"), f"has {len(spread)} numbers for {len(options['strides'])} strides"
     try:
         layout = expected(options, shapes, (model["input"]["height"], model["input"]["width"]))
         own = mask_output(shapes, options)

@@ -1,6 +1,7 @@
 """Masks: of each box or from prototypes, pasted into the image; run-length encoding."""
 
 import math
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -8,8 +9,10 @@ from pycocotools import mask as coco_mask
 
 from detport import canvases
 from detport.activations import sigmoid
+from detport.errors import UsageError
 
 BORDER = 1  # zero pixels around a small mask before it is enlarged
+FINER = (1, 2, 4)  # how many times as fine a map is made, so that padding can be cut off
 
 
 def paste(mask: np.ndarray, box: np.ndarray, width: int, height: int, threshold: float) -> np.ndarray:
@@ -41,51 +44,66 @@ def encode(mask: np.ndarray) -> dict:
     return {"size": [int(side) for side in rle["size"]], "counts": rle["counts"].decode("ascii")}
 
 
-def add(
-    results: list[dict],
-    output: np.ndarray,
-    rows: np.ndarray,
-    coefficients: np.ndarray | None,
-    boxes: np.ndarray,
-    image: dict,
-    settings: dict,
-) -> None:
-    """Give detections their masks; `boxes` are theirs in the original image, `rows` theirs in the outputs.
+class Source(NamedTuple):
+    """What masks are made of: a map for each row of the outputs, or prototypes and the coefficients of rows."""
 
-    The output holds a map for each row, that fills its box (form: boxes) or the network input (canvas); or prototypes,
-    which a row mixes by its coefficients.
-    """
+    maps: np.ndarray
+    coefficients: np.ndarray | None
+    settings: dict
+
+
+def source(output: np.ndarray, coefficients: np.ndarray | None, count: int, settings: dict) -> Source:
+    """The source of the masks of `count` rows, whose maps are an output."""
     maps = np.asarray(output, np.float32).reshape(-1, *output.shape[-2:])
-    for i, result in enumerate(results):
-        if settings["form"] == "prototypes":
-            own = (coefficients[rows[i]] @ maps.reshape(len(maps), -1)).reshape(maps.shape[1:])
-        else:
-            own = maps[rows[i]]
-        if settings["activation"] == "sigmoid":
+    if settings["form"] == "prototypes":
+        expected, wanted = coefficients.shape[1], f"{coefficients.shape[1]} coefficients of each row"
+    else:
+        expected, wanted, coefficients = count, f"{count} rows", None
+    if len(maps) != expected:
+        raise UsageError(f"decode.masks: the output {list(output.shape)} has {len(maps)} maps for {wanted}")
+    return Source(maps, coefficients, settings)
+
+
+def add(results: list[dict], masks: Source, rows: np.ndarray, boxes: np.ndarray, image: dict) -> None:
+    """Give detections their masks; `rows` are theirs in the outputs, `boxes` theirs in the original image."""
+    form, threshold = masks.settings["form"], masks.settings["threshold"]
+    flat = masks.maps.reshape(len(masks.maps), -1)
+    for result, row, box in zip(results, rows, boxes, strict=True):
+        own = (
+            masks.maps[row] if form != "prototypes" else (masks.coefficients[row] @ flat).reshape(masks.maps.shape[1:])
+        )
+        if masks.settings["activation"] == "sigmoid":
             own = sigmoid(own)
-        if settings["form"] == "boxes":
-            mask = paste(own, boxes[i], image["width"], image["height"], settings["threshold"])
+        if form == "boxes":
+            mask = paste(own, box, image["width"], image["height"], threshold)
         else:
-            mask = (enlarge(own, image) > settings["threshold"]).astype(np.uint8)
-        result["segmentation"] = encode(crop(mask, boxes[i]) if settings["form"] == "prototypes" else mask)
+            mask = (enlarge(own, image) > threshold).astype(np.uint8)
+        result["segmentation"] = encode(crop(mask, box) if form == "prototypes" else mask)
 
 
 def enlarge(mask: np.ndarray, image: dict) -> np.ndarray:
     """A map of the whole network input as one of the original image [height, width].
 
-    Padding is cut off in whole cells of the map, a half of one belongs to the image; published figures hold that.
+    Cells are cut off where padding is. Where it ends inside of a cell the map is made 2 or 4 times as fine before.
     """
     (height, width), scale = canvases.size_of(image), np.broadcast_to(image["scale"], 2).tolist()
-    rows = placed(mask.shape[0], image.get("top", 0), image["height"] * scale[1], height)
-    columns = placed(mask.shape[1], image.get("left", 0), image["width"] * scale[0], width)
+    rows = placed(image.get("top", 0), image["height"] * scale[1], height / mask.shape[0])
+    columns = placed(image.get("left", 0), image["width"] * scale[0], width / mask.shape[1])
+    ends = np.array([*rows, *columns])
+    fineness = next((times for times in FINER if (ends * times == np.round(ends * times)).all()), FINER[-1])
+    if fineness > 1:
+        mask = cv2.resize(mask, None, fx=fineness, fy=fineness, interpolation=cv2.INTER_LINEAR)
+    top, bottom, left, right = np.round(ends * fineness).astype(int)
+    # The border repeats where an image goes beyond the canvas; a very flat image has at least one cell.
+    rows = np.arange(top, max(bottom, top + 1)).clip(0, mask.shape[0] - 1)
+    columns = np.arange(left, max(right, left + 1)).clip(0, mask.shape[1] - 1)
     return cv2.resize(mask[rows][:, columns], (image["width"], image["height"]), interpolation=cv2.INTER_LINEAR)
 
 
-def placed(cells: int, before: float, length: float, canvas: int) -> np.ndarray:
-    """The cells of a map on which the image lies along one axis; its border repeats where the image goes beyond it."""
-    start = round(before * cells / canvas - 0.1)
-    end = cells - round((canvas - before - length) * cells / canvas + 0.1)
-    return np.arange(start, max(end, start + 1)).clip(0, cells - 1)
+def placed(before: float, length: float, cell: float) -> tuple[float, float]:
+    """Where an image begins and ends along one axis, in cells of a map; both are whole pixels of the network input."""
+    start = round(before)
+    return start / cell, (start + max(round(length), 1)) / cell
 
 
 def crop(mask: np.ndarray, box: np.ndarray) -> np.ndarray:

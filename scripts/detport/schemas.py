@@ -37,9 +37,9 @@ def plugin(room: str, kind: str) -> dict:
     schema = described(room, kind)
     for part in schema.get("parts", []):
         shared = described(f"{room}/parts", part)
-        keys = shared["properties"]
-        own = {key: keys.get(key, {}) | value for key, value in schema["properties"].items()}
-        schema = shared | schema | {"properties": keys | own}
+        own = {key: shared["properties"].get(key, {}) | value for key, value in schema["properties"].items()}
+        required = [key for key in shared.get("required", []) if "default" not in own.get(key, {})]
+        schema = shared | schema | {"properties": shared["properties"] | own, "required": schema["required"] + required}
     return schema
 
 

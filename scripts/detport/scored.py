@@ -39,7 +39,8 @@ def decode(
             break
     rows = selecting.results(boxes, pairs, classes, image)
     if mask_output:
-        masks.add(rows, outputs[mask_output], pairs.rows, table.coefficients, boxes, image, options["masks"])
+        source = masks.source(outputs[mask_output], table.coefficients, len(table.classes), options["masks"])
+        masks.add(rows, source, pairs.rows, boxes, image)
     return rows
 
 

@@ -78,6 +78,19 @@ def test_a_given_colour_pads_exactly():
     np.testing.assert_allclose((canvas[0, -1] - mean) / std, tensor[:, 0, -1], atol=1e-6)
 
 
+def test_pixels_lie_where_the_tensor_lies():
+    """Centred, on a canvas of its own colour: normalised they are the host's tensor."""
+    model = settings(IMAGENET)
+    model["preprocess"] |= {"fill": 114, "place": "centre"}
+    pixels = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE - 3, 3), np.uint8)
+    canvas, placement = tensors.to_pixels(pixels, model)
+    tensor, again = tensors.to_tensor(pixels, model)
+    assert placement == again and (placement["left"], placement["pad"]) == (1, [2, 0])
+    assert canvas[:, [0, -2, -1]].tolist() == [[[114] * 3] * 3] * SIDE
+    mean, std = (np.array(IMAGENET[key], np.float32) for key in ("mean", "std"))
+    np.testing.assert_array_equal(((canvas - mean) / std).transpose(2, 0, 1), tensor)
+
+
 def test_atc_gets_the_file_and_the_om_takes_pixels(tools, graph, model, backend, tmp_path):
     own = model | settings(DETECTRON)
     own["input"]["on_device"] = True

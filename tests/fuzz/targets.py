@@ -20,9 +20,9 @@ import torch
 from onnx import TensorProto, helper
 from PIL import Image
 
-from detport import checkpoints, config, detections, images, outputs, runs, shards
+from detport import checkpoints, classes, config, detections, images, outputs, runs, shards
 from detport.ascend import logs, npu
-from detport.datasets import annotations, coco, voc
+from detport.datasets import annotations, coco, voc, yolo
 from detport.errors import Failure, UsageError
 from detport.graph import contract
 
@@ -97,6 +97,21 @@ def read_truth(path: Path) -> None:
 
 def read_masks(path: Path) -> None:
     annotations.check_masks(path, coco.read(path))
+
+
+def read_labels(path: Path) -> None:
+    for label in yolo.labels(path, 3):
+        found = yolo.annotation(label, 8, 6)
+        assert found["category_id"] in range(3)
+        assert finite(leaves([found["bbox"], found.get("segmentation", [])]))
+        assert min(found["bbox"][2:]) >= 0
+
+
+def read_names(path: Path) -> None:
+    names = classes.read_names(path)
+    assert names and len(set(names)) == len(names) and all(name.strip() == name != "" for name in names)
+    if path.suffix == ".yaml":
+        yolo.places(path, "val", required=False)
 
 
 def read_configuration(schema: str) -> Callable[[Path], None]:
@@ -182,7 +197,9 @@ def read_record(path: Path) -> None:
 
 def read_graph(path: Path) -> None:
     model = {"input": {"name": "input", "height": 2, "width": 2}, "outputs": CONTRACT[:1]}
-    contract.check(contract.read(path), model, str(path))
+    graph = contract.read(path)
+    contract.bind(graph, model)
+    contract.check(graph, model, str(path))
 
 
 def jpg(**options) -> bytes:
@@ -230,6 +247,11 @@ TRUTH = {
         | {"segmentation": {"size": [6, 8], "counts": [3, 5, 40]}},
     ],
 }
+ELSEWHERE = {
+    "images": [{"id": "a 1", "file_name": "d\\a.jpg", "width": 8.0, "height": 6, "split": "val"}],
+    "categories": [{"id": "1", "name": "x"}, {"id": 2.0, "name": "y"}],
+    "annotations": [{"image_id": "a 1", "category_id": "y", "bbox": [1, 1, 3, 3], "iscrowd": True}],
+}
 IMAGE = {"image_id": 1, "file": "a.jpg", "width": 8, "height": 6, "canvas": "8x8", "resized": [8, 6], "scale": 1.0}
 IMAGE |= {"pad": [0, 2], "bin": "a.bin", "bytes": 48}
 SHARD = {
@@ -269,7 +291,7 @@ TABLE = b"""+---------------------------+---------------+-----------------------
 TARGETS = {
     "index.tsv": Target(read_index, [b'image_id\tfile\twidth\theight\tbytes\n1\ta.jpg\t8\t6\t9\nx\t"b\nc"\t8\t6\t9\n']),
     "shard.json": Target(read_shard, [json.dumps(SHARD).encode()], "shard.json"),
-    "COCO json": Target(read_truth, [json.dumps(TRUTH).encode()]),
+    "COCO json": Target(read_truth, [json.dumps(TRUTH).encode(), json.dumps(ELSEWHERE).encode()]),
     "COCO masks": Target(read_masks, [json.dumps(TRUTH).encode()]),
     "model yaml": Target(
         read_configuration("model"), [(ROOT / "demo" / "config" / "models" / "retinamask.yaml").read_bytes()]
@@ -283,6 +305,13 @@ TARGETS = {
         [path.read_bytes() for path in sorted((ROOT / "config" / "backends").glob("*.yaml"))],
     ),
     "VOC xml": Target(read_voc, [XML, BOMB]),
+    "YOLO labels": Target(read_labels, [b"0 0.5 0.5 0.25 0.25\n2 0.1 0.1 0.9 0.1 0.5 0.9\n\n1 .5 5e-1 1 1\r\n"]),
+    "names": Target(read_names, [b"dog\ntwo words\n3\n"]),
+    "data.yaml": Target(
+        read_names,
+        [b"path: ../x\nval: [a, ../b]\nnc: 2\nnames: [dog, cat]\n", b"val: v.txt\nnames: {0: dog, 1: 2}\n"],
+        "data.yaml",
+    ),
     "VOC image set": Target(read_image_set, [b"000001\n000002\n", b"a b\n"]),
     "detections": Target(read_detections, [gzip.compress(json.dumps(FOUND).encode(), mtime=0)]),
     "detections, unpacked": Target(read_packed_detections, [json.dumps(FOUND).encode()]),

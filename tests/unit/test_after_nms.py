@@ -35,6 +35,9 @@ def test_efficient_nms(decode) -> None:
         "d": np.array([[1, 0, 99]], np.int32),
     }
     assert decode(outputs, IMAGE, **RULES) == FOUND
+    outputs["a"][:] = 4
+    with pytest.raises(Failure, match=r"'a\.jpg': the count of rows is 4, and there are 3; correct decode\.tensors"):
+        decode(outputs, IMAGE, **RULES)
 
 
 def test_tf_object_detection(decode) -> None:

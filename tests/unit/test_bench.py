@@ -23,6 +23,13 @@ def test_postprocessing_of_one_image(tmp_path):
     assert all(np.isfinite(row["bbox"]).all() and 0 < row["score"] < 1 for row in rows)
 
 
+@pytest.mark.parametrize("objectness", [True, False])
+def test_dense_outputs_of_yolo(objectness):
+    table = postprocess.dense_outputs((500, 85 if objectness else 84), objectness)
+    rows = postprocess.dense(table, objectness)()
+    assert len(rows) == 300 and rows == sorted(rows, key=lambda row: -row["score"])
+
+
 @pytest.fixture(scope="module")
 def rfcn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The graph of the demo's R-FCN, untrained."""

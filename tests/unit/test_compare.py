@@ -161,3 +161,11 @@ def test_integers_that_are_no_index_are_counted_where_they_differ():
     found = compare.changes(before, after)
     assert found == {"scores": {"largest": 0.25, "mean": pytest.approx(0.25 / 3)}, "labels": {"differ": 1, "of": 3}}
     assert compare.described("labels", found["labels"]) == "1 of 3 values of labels differ"
+
+
+def test_an_output_without_rows_is_no_obstacle():
+    """A graph whose number of detections is open finds nothing in noise."""
+    before = {"boxes": np.zeros((0, 4), np.float32), "scores": np.zeros(0, np.float32), "map": np.float32([[1, 2]])}
+    name, difference = compare.largest_difference(before, before | {"map": np.float32([[1, 2.5]])})
+    assert (name, difference) == ("map", 0.25)
+    assert compare.changes(before, before)["map"] == {"largest": 0, "mean": 0}

@@ -44,9 +44,10 @@ def test_no_registry_is_named():
 
 FAMILIES = [name for name in schemas.kinds("backends") if "environment" not in schemas.plugin("backends", name)]
 
+DATASETS = ["datasets.coco", "datasets.folder", "datasets.voc", "datasets.yolo"]
 # The stages that a machine without torch runs, and the modules that the configuration may select for them.
 WITHOUT_TORCH = {
-    "index_dataset.py": ["datasets.coco", "datasets.voc"],
+    "index_dataset.py": ["metrics.coco", "metrics.voc", *DATASETS],
     "preprocess.py": [],
     "compile.py": [f"compilers.{family}" for family in FAMILIES],
     "infer.py": [f"backends.{family}" for family in FAMILIES],
@@ -56,7 +57,7 @@ WITHOUT_TORCH = {
     "report.py": [f"metrics.{kind}" for kind in schemas.kinds("metrics")],
     "summary.py": [],
     "accept.py": [],
-    "plan.py": ["datasets.coco", "datasets.voc"],
+    "plan.py": DATASETS,
 }
 
 

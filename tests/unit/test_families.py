@@ -4,33 +4,23 @@ Every reference below is written from the family's own code, apart from ours: pl
 """
 
 import math
-import re
 
 import cv2
 import numpy as np
 import pytest
 import torch
-import yaml
 from PIL import Image
 
 import words
-from detport import config, inputs, placing, tensors
+from detport import inputs, placing, tensors
 
 IMAGENET = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
+
+
 GREY_LEVELS = {"mean": [103.53, 116.28, 123.675], "std": [57.375, 57.12, 58.395]}  # of BGR
+
+
 SIZES = [(64, 48), (48, 64), (50, 37), (37, 50), (150, 99), (99, 151), (40, 40), (96, 33), (300, 20)]
-
-
-PAGE = (config.ROOT / "docs" / "preprocessing.md").read_text(encoding="utf-8")
-DOCUMENTED = yaml.safe_load(re.search(r"```yaml\n(.*?)```", PAGE, re.DOTALL)[1])
-
-
-@pytest.mark.parametrize("family", DOCUMENTED)
-def test_the_words_of_the_page_go_together(family):
-    sections = DOCUMENTED[family]
-    preprocess = dict(sections["preprocess"])
-    found = words.model((1344, 1344), preprocess.pop("resize"), preprocess, **sections.get("input", {}))
-    assert tensors.to_tensor(words.picture(64, 48), found)[0].size
 
 
 def made(pixels: np.ndarray, *arguments, **more) -> tuple[np.ndarray, dict]:

@@ -336,7 +336,7 @@ def test_categories_in_every_form(tmp_path, monkeypatch, categories, expected):
 @pytest.mark.parametrize(
     ("categories", "problem"),
     [
-        ("coco81", r"'coco81' is no file of names; did you mean 'coco80'"),
+        ("coco82", r"'coco82' is no file of names; did you mean 'coco"),
         ("[1, 2, 3, 4, 5, 6, 6]", "6 is there twice"),
         ("[1, 2, 3]", "has 3 categories, network.classes is 7"),
         ("[true, 2, 3, 4, 5, 6, 7]", "expected one of: coco80"),

@@ -155,3 +155,17 @@ def test_an_empty_shard_goes_through_the_stages(tmp_path, monkeypatch):
     stage(decode, model=model, shard=shard, outputs=outputs, output=tmp_path / "found.json.gz")
     found = detections.read(tmp_path / "found.json.gz")
     assert (found["images"], found["detections"], found["skipped"]) == ([], [], [])
+
+
+@pytest.mark.parametrize(
+    ("given", "sample", "expected"),
+    [
+        (500, None, (5000, 500)),
+        (None, None, (5000, 313)),
+        (500, 50, (50, 4)),  # not 500 shards of which most are empty
+        (500, 5000, (5000, 500)),
+        (2, 9999, (5000, 2)),
+    ],
+)
+def test_images_and_shards_of_a_dataset_and_of_its_sample(given, sample, expected):
+    assert shards.sizes({"shards": given}, 5000, sample) == expected

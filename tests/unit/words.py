@@ -27,7 +27,7 @@ def model(size: tuple[int, int], resize: dict, preprocess: dict | None = None, *
             {"name": "dets", "shape": [9, 5], "dtype": "float32"},
             {"name": "labels", "shape": [9], "dtype": "int64"},
         ],
-        "decode": {"kind": "gfocalv2", "categories": [1]},
+        "decode": {"kind": "after_nms", "categories": [1]},
         "metric": {"kind": "coco", "iou_types": ["bbox"]},
     }
     return config.check(whole | sections, "model", "model.yaml")

@@ -8,6 +8,7 @@ import contextlib
 import gzip
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -296,3 +297,134 @@ def test_only_what_changed_reruns(run, name):
 
 def test_afterwards_everything_is_as_before(run):
     assert run.plan() == {}
+
+
+def test_a_moved_working_directory_and_a_moved_repository_rerun_nothing(copied, tmp_path):
+    """What moves with them, or names them, makes no difference; a change is still seen."""
+    moved = Run(copied.folder.rename(tmp_path / "moved"), tmp_path / "deeper" / "repository")
+    shutil.copytree(copied.repository, moved.repository)
+    shutil.copy(moved.folder / BACKEND, moved.repository / BACKEND)
+    (moved.folder / BACKEND).unlink()
+    assert moved.plan() == {}
+    MEAN(moved)
+    assert moved.plan() == INFER
+
+
+def test_other_cores_measure_the_speed_again(copied):
+    assert copied.plan("--cores", str(CORES)) == {}
+    assert copied.plan("--cores", str(CORES + 1)) == BENCHMARK
+    said = copied.again("--cores", "1", TARGET)
+    assert f"detport: stale: {OWN}/performance.json: benchmark: threads {CORES} -> 1" in said
+    assert made_by(said) == ["benchmark", "report"]
+    assert copied.plan("--cores", str(CORES)) == BENCHMARK
+    assert copied.plan("--cores", "1") == {}, "a dry run without a word is given one core, too"
+
+
+def installed(folder: Path, name: str, version: str) -> dict[str, str]:
+    """A package as pip would leave its metadata, and the environment in which it is found first."""
+    path = folder / "packages" / f"{name}-{version}.dist-info" / "METADATA"
+    path.parent.mkdir(parents=True)
+    path.write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+    return {"PYTHONPATH": str(folder / "packages")}
+
+
+@pytest.mark.parametrize(
+    ("package", "expected"),
+    [
+        ("hotcoco", EVALUATE),
+        ("onnxsim", SIMPLIFY),
+        ("pillow", INDEX),
+        ("numpy", INDEX | EXPORT),
+        ("torch", CONVERT),
+        ("snakemake", {}),
+        ("ruamel.yaml", {}),
+    ],
+)
+def test_another_version_of_a_package_reruns_the_stages_that_use_it(run, tmp_path, package, expected):
+    assert run.plan(**installed(tmp_path, package, "99.1")) == expected
+
+
+def made_by(said: str) -> list[str]:
+    """Rules of the jobs that a run began, in order."""
+    return re.findall(r"^(?:local)?rule (\w+):$", said, re.MULTILINE)
+
+
+STEPS = ["convert_checkpoint", "export", "simplify", "patch", "compile"]
+
+
+@pytest.mark.parametrize(
+    ("until", "settings", "rules"),
+    [
+        ("index_dataset", {}, {"index_dataset"}),
+        ("compile", {}, set(STEPS)),
+        ("infer", {}, {"index_dataset", *STEPS, "infer"}),
+        ("decode", {}, {"index_dataset", *STEPS, "infer", "decode"}),
+        ("evaluate", {}, {"index_dataset", *STEPS, "infer", "decode", "evaluate"}),
+        ("detect", {"keep_outputs_gb": 0}, {"index_dataset", *STEPS, "detect"}),
+    ],
+)
+def test_until_a_stage(run, tmp_path, until, settings, rules):
+    fresh = Run(reduced_demo(tmp_path / "demo", "retinamask"), run.repository)
+    configure(**settings)(fresh)
+    assert set(made_by(fresh.again("--cores", "8", "--until", until, "--", TARGET))) == rules
+    assert made_by(fresh.again("--cores", "8", "--until", until, "--", TARGET)) == []
+
+
+@pytest.mark.parametrize("target", [["shards/retinamask"], ["--until", "preprocess", "--", "shards/retinamask"]])
+def test_shards_are_a_target_that_needs_no_compiler(run, tmp_path, target):
+    """Nor weights' conversion, nor a device: only the images and their ground truth."""
+    fresh = Run(reduced_demo(tmp_path / "demo", "retinamask"), run.repository)
+    configure(backends=["ascend310"])(fresh)
+    said = fresh.again("--cores", "2", *target, PATH=tools_without("atc", tmp_path))
+    assert sorted(made_by(said)[1:]) == ["preprocess"] * SHARDS
+    assert sorted(path.name for path in fresh.folder.glob("shards/retinamask/*")) == ["0000", "0001"]
+    assert "Nothing to be done" in fresh.again("--cores", "2", *target)
+    THRESHOLD(fresh)
+    GATE(fresh)
+    assert planned(fresh.folder, "shards/retinamask", repository=run.repository) == {}
+    MEAN(fresh)
+    assert planned(fresh.folder, "shards/retinamask", repository=run.repository) == {"preprocess": SHARDS}
+
+
+def tools_without(name: str, folder: Path) -> str:
+    """A PATH of links to all programs but one."""
+    (folder / "bin").mkdir()
+    for place in reversed(os.environ["PATH"].split(":")):
+        for path in Path(place).glob("*"):
+            if path.name != name:
+                (folder / "bin" / path.name).unlink(missing_ok=True)
+                (folder / "bin" / path.name).symlink_to(path)
+    return str(folder / "bin")
+
+
+def test_shards_that_are_kept_are_nobodys_to_remove(copied):
+    """Neither a change nor another run takes them away; a run that needs tensors makes its own in scratch folders."""
+    copied.again("--cores", "2", "shards/retinamask")
+    MEAN(copied)
+    copied.again("--cores", "2", TARGET)
+    assert len(list(copied.folder.glob("shards/retinamask/*/made.json"))) == SHARDS
+    assert not list(copied.folder.glob("results/*/*/scratch/*"))
+    assert planned(copied.folder, "shards/retinamask", repository=copied.repository) == {"preprocess": SHARDS}
+
+
+def test_a_stage_may_be_asked_to_run_again(copied):
+    assert copied.plan("-R", "evaluate") == EVALUATE
+    assert set(made_by(copied.again("--cores", str(CORES), "-R", "evaluate", "--", TARGET))) == {"evaluate", "report"}
+    assert copied.plan("--cores", str(CORES)) == {}
+
+
+def test_touch_accepts_nothing_that_is_stale(copied):
+    """It changes Snakemake's notes and file times, not what the records say."""
+    THRESHOLD(copied)
+    before = (copied.folder / TARGET).read_bytes()
+    copied.again("--cores", str(CORES), "--touch", TARGET)
+    assert (copied.folder / TARGET).read_bytes() == before, "a run that makes nothing marks nothing as stale"
+    assert copied.plan() == DECODE
+
+
+def test_a_dry_run_tells_what_is_stale_and_touches_nothing(copied):
+    WEIGHTS(copied)
+    before = {path: path.stat().st_mtime_ns for path in copied.folder.rglob("*") if ".snakemake" not in path.parts}
+    said = snakemake(copied.folder, "-n", TARGET, repository=copied.repository).stderr
+    assert "detport: stale: results/retinamask/weights.safetensors: weights/retinamask.pth changed\n" in said
+    assert {path: path.stat().st_mtime_ns for path in before} == before

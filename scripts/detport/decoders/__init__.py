@@ -1,9 +1,10 @@
 """From output tensors to detections, one module for each kind of outputs.
 
 The yaml beside it is the schema of its options. `outputs` there are the tensors that it reads, by name and shape, where
-a letter is the same number everywhere; `masks` is true where it makes masks; `placement: plain` says that it knows only
-images at the top left with one scale. KIND_check.py, where there is one, has
-problem(model): key and text of what the schema cannot say of a model's yaml, or None.
+a letter is the same number everywhere; `masks` is true where it makes masks; `parts` are files of parts/ with keys that
+it shares; `placement: plain` says that it knows only images at the top left with one scale. KIND_check.py, or the
+module of the library that `check` names, has problem(model): key and text of what the schema cannot say of a model's
+yaml, or None.
 """
 
 import importlib

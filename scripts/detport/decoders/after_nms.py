@@ -32,8 +32,8 @@ def decode(outputs: dict[str, np.ndarray], image: dict, options: dict, categorie
     boxes, pairs = selecting.detections(boxes, pairs, options, image)
     results = selecting.results(boxes, pairs, classes, image)
     if mask_output:
-        rows = found.rows[pairs.rows]
-        masks.add(results, outputs[mask_output], rows, found.coefficients, boxes, image, options["masks"])
+        source = masks.source(outputs[mask_output], found.coefficients, found.count, options["masks"])
+        masks.add(results, source, found.rows[pairs.rows], boxes, image)
     return results
 
 

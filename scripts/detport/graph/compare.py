@@ -1,5 +1,7 @@
 """How far two runs of a model are apart."""
 
+import math
+
 import numpy as np
 
 # A list of the best K boxes may lose rows where scores nearly tie: so many of K, but none of the first of them.
@@ -97,7 +99,7 @@ def rows(array: np.ndarray) -> np.ndarray:
     """[rows, numbers of a row]."""
     if array.ndim > 1 and array.shape[0] == 1:
         array = array[0]
-    return array.reshape(len(array), -1) if array.ndim else array.reshape(1, 1)
+    return array.reshape(len(array), math.prod(array.shape[1:])) if array.ndim else array.reshape(1, 1)
 
 
 def changes(before: dict[str, np.ndarray], after: dict[str, np.ndarray]) -> dict[str, dict]:
@@ -130,7 +132,7 @@ def change(before: np.ndarray, after: np.ndarray) -> dict:
     if before.dtype.kind != "f":
         return {"differ": int((before != after).sum()), "of": before.size}
     difference = np.abs(before.astype(np.float64) - after.astype(np.float64))
-    return {"largest": float(difference.max()), "mean": float(difference.mean())}
+    return {"largest": float(difference.max(initial=0)), "mean": float(difference.sum() / max(difference.size, 1))}
 
 
 def row_key(*runs: dict[str, np.ndarray]) -> str | None:
