@@ -41,10 +41,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     graph = contract.read(args.onnx)
     if missing := probe.missing_operators(graph):
         raise UsageError(f"{args.onnx}: {contract.no_kernel(missing)}")
+    dataset = dataset_of(args.dataset_config, args.dataset)
     try:
-        found = proposal.propose(
-            args.onnx.as_posix(), graph, dataset_of(args.dataset_config, args.dataset), args.preset
-        )
+        found = proposal.propose(args.onnx.as_posix(), graph, dataset, args.preset)
     except UsageError as error:
         raise UsageError(f"{args.onnx}: {error}") from error
     text = render(found.head, found.lines)

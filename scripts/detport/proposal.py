@@ -136,8 +136,8 @@ def reading_of(
     shapes = ", ".join(f"{name} {list(array.shape)}" for name, array in runs[0].items())
     hint = " (heat maps with sizes and offsets, as CenterNet's, have no decoder)" * readings.are_heat_maps(runs)
     raise UsageError(
-        f"outputs {shapes} are of no form that a decoder reads{hint}: is this a whole detector? If so, write its decoder:"
-        " docs/adding-a-model.md#new-outputs"
+        f"outputs {shapes} are of no form that a decoder reads{hint}: is this a whole detector? If so, write its"
+        " decoder: docs/adding-a-model.md#new-outputs"
     )
 
 

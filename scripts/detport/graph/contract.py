@@ -162,8 +162,8 @@ def takes_several(count: int) -> str:
 def no_kernel(operators: list[str]) -> str:
     """Why a graph with operators of other domains cannot be run, and the way out."""
     nms = any("NMS" in each.upper() for each in operators)
-    cut = ", or cut the graph before its NMS and let decode do that" if nms else ", or cut the graph before them"
-    return f"ONNX Runtime has no kernel for {', '.join(operators)}; export without {'it' if len(operators) == 1 else 'them'}{cut}"
+    cut = "its NMS and let decode do that" if nms else "them"
+    return f"ONNX Runtime has no kernel for {', '.join(operators)}; export without, or cut the graph before {cut}"
 
 
 def layout_of(sizes: list[int | None]) -> str | None:

@@ -33,7 +33,7 @@ class Facts(NamedTuple):
     foreign: list[str]
     metadata: dict[str, object]
     limits: list[dict]
-    shared: list[dict]
+    caps: list[str]
 
 
 def facts(model: onnx.ModelProto) -> Facts:
@@ -48,7 +48,7 @@ def facts(model: onnx.ModelProto) -> Facts:
         foreign=sorted({operator(node) for node in foreign.nodes(model)}),
         metadata={entry.key: literal(entry.value) for entry in model.metadata_props},
         limits=limits.found(model),
-        shared=limits.shared(model),
+        caps=limits.capping(model),
     )
 
 
@@ -97,8 +97,7 @@ def image_size(metadata: dict[str, object]) -> tuple[int, int] | None:
 
 def warnings(found: Facts) -> list[str]:
     """What in the file caps or breaks accuracy, or keeps it from running, one line each."""
-    lines = [limits.in_words(each) for each in found.limits if limits.caps(each)]
-    lines += [limits.shared_in_words(each) for each in found.shared]
+    lines = list(found.caps)
     outputs = {output.name: output for output in found.outputs}
     pair = [outputs.get("dets"), outputs.get("labels")]
     if all(pair) and pair[1].dtype.startswith("float") and pair[1].shape and len(pair[1].shape) == 3:

@@ -99,6 +99,11 @@ def caps(each: dict) -> bool:
     )
 
 
+def capping(model: onnx.ModelProto) -> list[str]:
+    """What in a graph caps its accuracy, one line each."""
+    return [in_words(each) for each in found(model) if caps(each)] + [shared_in_words(each) for each in shared(model)]
+
+
 def in_words(each: dict) -> str:
     """A limit as a line."""
     return f"{each['operator']} {WORDS[each['what']].format(**each)}"

@@ -152,6 +152,5 @@ def variable(model: onnx.ModelProto) -> set[str]:
 def missing_operators(model: onnx.ModelProto) -> list[str]:
     """Operators, with their domain, that ONNX Runtime has no kernel for."""
     kernels = onnxruntime.kernels()
-    return sorted(
-        {f"{node.domain}:{node.op_type}" for node in foreign.nodes(model) if foreign.kind(node) not in kernels}
-    )
+    lacking = [node for node in foreign.nodes(model) if foreign.kind(node) not in kernels]
+    return sorted({f"{node.domain}:{node.op_type}" for node in lacking})

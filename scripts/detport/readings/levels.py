@@ -5,7 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from detport.readings import Context, Reading, Readings, values
+from detport.readings import values
+from detport.readings.forms import Context, Reading, Readings
 from detport.readings.tables import activation_of, anchors_of
 from detport.readings.values import Output
 
@@ -128,16 +129,13 @@ def scores_and_boxes(groups: list[list[Part]], strides: list[int], lies: dict, c
             decode = {"kind": "anchors", "tensors": tensors, "strides": strides, "objectness": False}
             decode |= {"point": 0.5, "variances": [1, 1, 1, 1]}
             decode |= {"anchors": anchors_of(anchors), "anchors_in": "strides"}
-            per_cell |= dict.fromkeys(
-                ("anchors", "anchors_in"), f"{anchors} for each cell is all that the outputs tell"
-            )
+            per_cell |= dict.fromkeys(("anchors", "anchors_in"), f"{anchors} a cell is all that the outputs tell")
             why = per_cell | {"kind": f"{anchors} anchors of 4 deltas and {count // anchors} scores"}
             why |= {"objectness": "there is no third output"}
             why |= dict.fromkeys(("point", "variances"), "no number of a file tells; RetinaNet of torchvision has this")
             activation_of(all_rows(scores), decode, why)
-            yield Reading(
-                "anchor_maps", decode, count // anchors, why, frozenset({"point", "variances", "anchors", "anchors_in"})
-            )
+            guesses = frozenset({"point", "variances", "anchors", "anchors_in"})
+            yield Reading("anchor_maps", decode, count // anchors, why, guesses)
             return
 
 

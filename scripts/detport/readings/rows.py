@@ -5,15 +5,12 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from detport.readings import Context, Reading, Readings, values
+from detport.readings import values
+from detport.readings.forms import Context, Reading, Readings
 from detport.readings.values import Output
 
-TF = {
-    "boxes": "detection_boxes",
-    "scores": "detection_scores",
-    "labels": "detection_classes",
-    "count": "num_detections",
-}
+TF = {"boxes": "detection_boxes", "scores": "detection_scores", "labels": "detection_classes"}
+TF_COUNT = "num_detections"
 SCORES = ("scores", "detection_scores", "det_scores", "graph2_pred_scores")
 LABELS = ("labels", "detection_classes", "det_classes", "classes", "graph2_pred_classes")
 MOST_ROWS = 1200  # of a table behind an NMS; more are cells
@@ -31,9 +28,9 @@ ORDERS = {
 def named(outputs: list[Output], context: Context) -> Readings:
     """TensorFlow's detection_boxes and their like."""
     known = {output.name.partition(":")[0]: output.name for output in outputs}
-    if not {*TF.values()} - {TF["count"]} <= known.keys():
+    if not {*TF.values()} <= known.keys():
         return
-    tensors = {role: known[name] for role, name in TF.items() if name in known}
+    tensors = {role: known[name] for role, name in (*TF.items(), ("count", TF_COUNT)) if name in known}
     why = dict.fromkeys(("kind", "tensors"), "TensorFlow's names")
     why |= dict.fromkeys(
         ("box", "coordinates", "labels_from"), "TensorFlow's API has y first, fractions, labels from 1"
@@ -73,7 +70,7 @@ def behind_nms(
     boxes: Output, scores: list[Output], labels: Output, outputs: list[Output], context: Context
 ) -> Readings:
     """The reading of boxes, scores and labels that lie in outputs of their own."""
-    tensors = {"boxes": boxes.name, "labels": labels.name} | {"scores": each.name for each in scores}
+    tensors = {"boxes": boxes.name, "labels": labels.name} | ({"scores": scores[0].name} if scores else {})
     counts = [each for each in outputs if math.prod(each.shape) == 1 and each.name not in tensors.values()]
     tensors |= {"count": counts[0].name} if counts else {}
     decode = {"kind": "after_nms", "tensors": tensors}
@@ -165,15 +162,10 @@ def fits(table: np.ndarray, order: tuple[str, ...], context: Context) -> bool:
     """Whether the columns hold what an order says."""
     place = columns_of(order)
     label, score = table[:, place["label"]], table[:, place["score"]]
-    boxes = table[:, place["box"] : place["box"] + 4]
-    labels_fit = values.are_whole(label) and (
-        context.classes is None or not label.size or label.max() <= context.classes
-    )
+    known = context.classes
     return (
-        labels_fit
+        values.are_whole(label)
+        and (known is None or not label.size or label.max() <= known)
         and values.are_probabilities(score)
-        and not (len(table) >= values.ENOUGH and values.are_whole(score) and not values.are_whole(label))
-        and (len(table) < values.ENOUGH or not values.are_whole(score) or score.max() <= 1)
-        and ((boxes[:, 2:] >= boxes[:, :2]).all(axis=1).mean() > values.NEARLY_ALL if len(boxes) else True)
         and ("batch" not in place or not table.size or table[:, place["batch"]].max() <= 0)
     )

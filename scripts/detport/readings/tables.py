@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from detport.readings import Context, Reading, Readings, values
+from detport.readings import values
+from detport.readings.forms import Context, Reading, Readings
 from detport.readings.values import Grid, Output
 
 QUERIES = 1000  # rows; more are cells, for which NMS is to do
@@ -102,15 +103,16 @@ def raw(table: np.ndarray, grid: Grid, context: Context) -> Readings:
     lies = f"{per_cell(grid)} of strides {strides}, whose boxes do not lie there yet"
     for bins in BINS:
         count = numbers - 4 * bins
-        if count > 0 and context.classes in (None, count) and grid.anchors == 1:
-            if values.are_probabilities(table[:, :count]) and not values.are_probabilities(table[:, count:]):
-                decode = {"kind": "distances", "strides": strides, "bins": bins, "objectness": False}
-                decode |= {"columns": ["classes", "boxes"], "point": 0 if len(strides) > 3 else 0.5}
-                why = {"kind": f"{count} scores and 4 x {bins} logits", "strides": lies, "bins": f"4 x {bins} logits"}
-                why |= {"objectness": "scores and distributions are all there is", "columns": "scores are in 0..1"}
-                why["point"] = "NanoDet-Plus, which has four strides, has 0; NanoDet 0.x has 0.5"
-                yield Reading("distributions", decode, count, why, frozenset({"point"}))
-                return
+        if count < 1 or context.classes not in (None, count) or grid.anchors > 1:
+            continue
+        if values.are_probabilities(table[:, :count]) and not values.are_probabilities(table[:, count:]):
+            decode = {"kind": "distances", "strides": strides, "bins": bins, "objectness": False}
+            decode |= {"columns": ["classes", "boxes"], "point": 0 if len(strides) > 3 else 0.5}
+            why = {"kind": f"{count} scores and 4 x {bins} logits", "strides": lies, "bins": f"4 x {bins} logits"}
+            why |= {"objectness": "scores and distributions are all there is", "columns": "scores are in 0..1"}
+            why["point"] = "NanoDet-Plus, which has four strides, has 0; NanoDet 0.x has 0.5"
+            yield Reading("distributions", decode, count, why, frozenset({"point"}))
+            return
     count = numbers - 5
     if count < 1 or (context.classes or count) != count:
         return
@@ -151,7 +153,7 @@ def queries_in_one(table: np.ndarray, context: Context, maps: list[Output]) -> R
 
 
 def apart(outputs: list[Output], context: Context) -> Readings:
-    """Boxes in one output and scores of all classes in another, with rows in either axis; other outputs are not read."""
+    """Boxes in one output and scores of all classes in another, rows in either axis; others are not read."""
     for boxes in outputs:
         if len(boxes.shape) != 2 or 4 not in boxes.shape or boxes.integers:
             continue
