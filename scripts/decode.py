@@ -11,8 +11,9 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from detport import cli, config, decoders, detections, doubts, lineage, made, outputs, shards
+from detport import cli, config, decoders, detections, lineage, made, outputs, shards
 from detport.errors import Failure
+from detport.readings import others
 
 LOOKED_AT = 4  # images of a shard, by which other readings of the outputs are told
 
@@ -45,8 +46,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         require_finite(found, image["file"])
         first += [(image, arrays)] if len(first) < LOOKED_AT else []
         rows += [row for row in found if row["category_id"] is not None]
-    others = doubts.other_readings(first, settings, categories)
-    detections.write(args.output, shard["images"], shard["skipped"], rows, outputs.simulated(args.outputs), others)
+    other_readings = others.of_yaml(first, settings, categories)
+    detections.write(
+        args.output, shard["images"], shard["skipped"], rows, outputs.simulated(args.outputs), other_readings
+    )
     made.put(record, args.output)
     cli.log.info("%d detections in %d images", len(rows), len(shard["images"]))
 
