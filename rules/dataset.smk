@@ -2,7 +2,7 @@
 
 
 rule index_dataset:
-    """List every image of the ground truth, after decoding each one once. First, and alone: it is cheap and finds most mistakes."""
+    """List every image of the ground truth, after decoding each one once; before what is expensive, and alone."""
     input:
         index_waits,
     output:
@@ -11,21 +11,46 @@ rule index_dataset:
         "logs/index_dataset/{dataset}.log",
     benchmark:
         "benchmarks/index_dataset/{dataset}.tsv"
-    priority: 100
+    priority: 90
     conda:
         "../envs/run.yaml"
     threads: CORES
     params:
         scripts=SCRIPTS,
         config=lambda wildcards: DATASET_FILES[wildcards.dataset],
-        models=scored_models,
         sample=sample_flag,
         on_bad_image=SETTINGS["on_bad_image"],
         expect=expect,
     shell:
         "python {params.scripts:q}/index_dataset.py --dataset-config {params.config:q} --dataset {wildcards.dataset:q}"
-        " --model {params.models:q} {params.sample} --on-bad-image {params.on_bad_image} --threads {threads}"
+        " {params.sample} --on-bad-image {params.on_bad_image} --threads {threads}"
         " --expect {params.expect} --output {output:q} 2> {log:q}"
+
+
+rule check:
+    """Check that a model can be scored on its dataset; before all else, and alone."""
+    input:
+        truth_waits,
+    output:
+        "results/{model}/checked.json",
+    log:
+        "logs/check/{model}.log",
+    benchmark:
+        "benchmarks/check/{model}.tsv"
+    priority: 100
+    conda:
+        "../envs/run.yaml"
+    threads: CORES
+    params:
+        scripts=SCRIPTS,
+        model=model_yaml,
+        config=lambda wildcards: DATASET_FILES[MODELS[wildcards.model]["dataset"]],
+        dataset=lambda wildcards: MODELS[wildcards.model]["dataset"],
+        sample=sample_flag,
+        expect=expect,
+    shell:
+        "python {params.scripts:q}/check.py --expect {params.expect} --model {params.model:q}"
+        " --dataset-config {params.config:q} --dataset {params.dataset:q} {params.sample} --output {output:q} 2> {log:q}"
 
 
 rule preprocess:

@@ -5,6 +5,7 @@ rule evaluate:
     """Score all detections against the ground truth; every indexed image must be there exactly once."""
     input:
         index=index_of,
+        checked="results/{model}/checked.json",
         detections=shards_of("results/{model}/{backend}/detections/{shard}.json.gz"),
     output:
         "results/{model}/{backend}/accuracy.json",
@@ -22,7 +23,7 @@ rule evaluate:
         cross_check="--cross-check" if SETTINGS["cross_check"] else "",
         expect=expect,
     shell:
-        "python {params.scripts:q}/evaluate.py --expect {params.expect} --model {params.model:q} --index {input.index:q} {params.cross_check}"
+        "python {params.scripts:q}/evaluate.py --expect {params.expect} --model {params.model:q} --index {input.index:q} --checked {input.checked:q} {params.cross_check}"
         " --dataset-config {params.config:q} --dataset {params.dataset:q} --detections {input.detections:q}"
         " --output {output:q} 2> {log:q}"
 

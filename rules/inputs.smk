@@ -73,6 +73,13 @@ def index_of(wildcards) -> str:
     return detport_lineage.index_path(MODELS[wildcards.model]["dataset"])
 
 
+def truth_waits(wildcards) -> list:
+    """No input: the ground truth is in the record of what is checked, which tells more than file times."""
+    begin()
+    required(*user_files(wildcards.model))
+    return []
+
+
 def index_waits(wildcards) -> list:
     """No input: the ground truth is in the record of the index, which tells more than file times."""
     begin()
@@ -157,11 +164,6 @@ def shards_of(form: str):
         return [form.format(**wildcards, shard=shard) for shard in shard_names(wildcards.model)]
 
     return files
-
-
-def scored_models(wildcards) -> list[str]:
-    """Parameter: the models that are scored on this dataset, which is checked for what they ask of it before inference."""
-    return [model_file(name) for name, model in MODELS.items() if model["dataset"] == wildcards.dataset]
 
 
 def sample_flag(wildcards) -> str:

@@ -36,6 +36,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     truth_options.add_argument("--dataset", help="name of the dataset in --dataset-config")
     parser.add_argument("--dataset-config", type=Path, nargs="+", help="workflow configuration with the dataset")
     parser.add_argument("--detections", type=Path, nargs="+", required=True, help="detections of every shard")
+    parser.add_argument("--checked", type=Path, nargs="*", default=[], help="what check.py wrote for the model")
     parser.add_argument("--cross-check", action="store_true", help="a second evaluator must agree on every number")
     parser.add_argument("--output", type=Path, help="accuracy.json")
     parser.add_argument("--comp4", type=Path, metavar="DIR", help="folder for VOC's result files, one per class")
@@ -56,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     kind = datasets.load(dataset["kind"])
     images = shards.read_index(args.index)
     index = [row["image_id"] for row in images]
-    inputs = {"index": args.index, "detections": args.detections}
+    inputs = {"index": args.index, "checked": args.checked, "detections": args.detections}
     parts = [detections.read(path) for path in args.detections]
     skipped, too_large, rows = (
         [each for part in parts for each in part[key]] for key in ("skipped", "too_large", "detections")

@@ -4,11 +4,7 @@ Writes index.tsv (image_id, file, width, height, bytes, sha256; sorted by image 
 decoded or have another size than the ground truth says are all listed before the stage stops; with
 --on-bad-image skip they stay in the index, later stages leave them out and the report lists them.
 
-Before that, the ground truth is checked: for itself, and for what every --model asks of it, its categories and what its
-metric scores. All that a later stage would refuse is refused here.
-
 Example: python scripts/index_dataset.py --dataset-config config/config.yaml --dataset coco_val2017 \\
-             --model config/models/MODEL.yaml \\
              --output results/datasets/coco_val2017/index.tsv
 """
 
@@ -16,7 +12,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from detport import cli, config, datasets, decoders, images, lineage, made, metrics, sampling, shards
+from detport import cli, config, datasets, images, lineage, made, sampling, shards
 from detport.errors import Failure, UsageError
 
 
@@ -31,7 +27,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--dataset", required=True, help="name of the dataset in it")
     parser.add_argument("--on-bad-image", choices=["fail", "skip"], default="fail")
-    parser.add_argument("--model", type=Path, nargs="+", default=[], help="yaml of every model that is scored on it")
     parser.add_argument(
         "--sample", type=cli.positive, help="only so many images; sampling.py says which (default: all)"
     )
@@ -52,12 +47,9 @@ def main(argv: Sequence[str] | None = None) -> None:
             f" images that {dataset.get('annotations', folder)} lists; correct it, or fetch them again"
         )
     refuse_shared_stems(rows)
-    ground_truth = kind.truth(dataset, rows) if args.model or args.sample else None
     if args.sample:
-        rows = sampling.choose(rows, ground_truth, args.sample)
+        rows = sampling.choose(rows, kind.truth(dataset, rows), args.sample)
     truth["signature"] = made.digest_of(rows)
-    for path in args.model if ground_truth else []:
-        check_model(path, ground_truth, [row["image_id"] for row in rows])
     with ThreadPoolExecutor(args.threads) as pool:
         reasons = list(pool.map(lambda row: complaint(folder, row, kind.TURNED), rows))
     bad = [f"{row['file']!r}: {reason}" for row, reason in zip(rows, reasons, strict=True) if reason]
@@ -79,17 +71,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     shards.write_index(args.output, rows)
     made.put(record, args.output)
     cli.log.info("%d images, %d of them bad", len(rows), len(bad))
-
-
-def check_model(path: Path, truth: dict, image_ids: list) -> None:
-    """Refuse ground truth that a model cannot be scored on, and tell what of it is not scored."""
-    model = config.load(path, "model")
-    metric, categories = metrics.load(model["metric"]["kind"]), decoders.categories(model["decode"]["categories"])
-    try:
-        for line in metric.check(truth, image_ids, categories, model["metric"]):
-            cli.log.warning("%s: %s", path.stem, line)
-    except UsageError as error:
-        raise UsageError(f"{path}: {error}") from error
 
 
 def complaint(folder: Path, row: dict, turned: bool) -> str | None:

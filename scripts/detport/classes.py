@@ -42,10 +42,17 @@ def read_names(path: Path) -> list[str]:
     for i, name in enumerate(names):
         if isinstance(name, bool) or not isinstance(name, str | int | float) or not str(name).strip():
             raise UsageError(f"{path}: names: class {i} is {name!r}, which is no name for YAML; put it in quotes")
-    texts = [str(name).strip() for name in names]
+    texts = [one_line(f"{path}: names: class {i}", str(name).strip()) for i, name in enumerate(names)]
     if twice := [name for name, times in Counter(texts).items() if times > 1]:
         raise UsageError(f"{path}: names: two classes are called {twice[0]!r}; rename one")
     return texts
+
+
+def one_line(where: str, name: str) -> str:
+    """A name that takes one line wherever it is printed: in a report, no other may look like a line of it."""
+    if len(name.splitlines()) > 1:
+        raise UsageError(f"{where}: {name[:40]!r} has several lines; rename it")
+    return name
 
 
 def by_name(categories: Iterable[dict]) -> dict[str, int | str]:

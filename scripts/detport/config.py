@@ -46,6 +46,7 @@ RUNNING = ("family", "flavour", "runs")  # keys of every backend that decide wha
 
 STAGES = {
     "preprocess": Stage(("input", "preprocess")),
+    "check": Stage(("metric", "decode")),
     "convert_checkpoint": Stage(("checkpoint",)),
     "export": Stage(("onnx", "network", "input", "outputs", "export")),
     "simplify": Stage(("input", "outputs", "simplify")),

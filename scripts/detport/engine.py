@@ -31,7 +31,7 @@ def leave_reruns_to_records(workflow: Any, stale: Iterable[str]) -> None:
     """
     workflow.dag_settings.rerun_triggers = frozenset({RerunTrigger.MTIME})
     workflow.dag_settings.force_incomplete = True
-    workflow.dag.max_checksum_file_size = LARGE
+    workflow.dag.max_checksum_file_size = workflow.persistence.max_checksum_file_size = LARGE  # compared and recorded
     workflow.dag.forcefiles.update(stale)
 
 

@@ -65,6 +65,13 @@ def stage_recipe(stage: str, model: dict, backend: dict | None = None, pinned: b
     return made.recipe(stage, settings, config.plugins(model, backend, stage), pinned)
 
 
+def check_recipe(model: dict, dataset: dict, sample: int | None, pinned: bool = False) -> dict:
+    """The recipe of the check, which reads the ground truth by the code of the dataset's kind."""
+    settings = {"metric": model["metric"], "categories": model["decode"]["categories"], "dataset": dataset["kind"]}
+    plugins = [f"detport.metrics.{model['metric']['kind']}", f"detport.datasets.{dataset['kind']}"]
+    return made.recipe("check", settings | {"split": dataset.get("split"), "sample": sample}, plugins, pinned)
+
+
 def evaluate_recipe(model: dict, dataset: dict, pinned: bool = False, **more: object) -> dict:
     """The recipe of the evaluation, which reads the ground truth by the code of the dataset's kind."""
     settings = config.settings(model, None, "evaluate") | {"dataset": dataset["kind"]} | more
@@ -99,6 +106,9 @@ def of_model(
     ]
     prepare = [recipe("preprocess", **part) for part in parts]
     found = [Product(f"shards/{name}/{k:04d}", each, {"index": [index]}, {}) for k, each in enumerate(prepare)]
+    truth = {"annotations": Source(*datasets.load(dataset["kind"]).scored(dataset))}
+    checked = f"{top}/checked.json"
+    found.append(Product(checked, check_recipe(model, dataset, settings["sample"], pinned), {}, truth))
     reported = {"accuracy": [], "performance": [], "patches": []}
     if "checkpoint" in model:
         found.append(
@@ -115,7 +125,6 @@ def of_model(
             )
             found.append(Product(exported, recipe("export", canvas=canvas, flavour=flavour), *start))
             found.append(Product(simplified, recipe("simplify", canvas=canvas), {"onnx": [exported]}, {}))
-    truth = {"annotations": Source(*datasets.load(dataset["kind"]).scored(dataset))}
     examined = {"index": [index], "onnx": [f"{top}/onnx/standard/simplified.onnx"]}
     found.append(
         Product(
@@ -144,11 +153,11 @@ def of_model(
             found.append(Product(outputs, infer, {"shard": [shard], **runs[0]}, runs[1], folder=True))
             detections.append(f"{own}/detections/{k:04d}.json.gz")
             found.append(Product(detections[-1], decode, {"outputs": [outputs]}, {}))
-        scored = {"index": [index], "detections": detections}
+        scored = {"index": [index], "checked": [checked], "detections": detections}
         check = {"cross_check": settings["cross_check"]}
         found.append(Product(f"{own}/accuracy.json", evaluated(**check), scored, truth))
         results = evaluated(image_set=Path(dataset.get("image_set", "test")).stem)
-        found.append(Product(f"{own}/comp4", results, scored, truth))
+        found.append(Product(f"{own}/comp4", results, scored | {"checked": []}, truth))
         timed = ({}, {"log": file(brought["log"])}) if "log" in brought else ({"compiled": runnable}, {})
         found.append(Product(f"{own}/performance.json", recipe("benchmark", backend), *timed))
         reported["accuracy"].append(f"{own}/accuracy.json")

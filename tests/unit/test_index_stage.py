@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+import check
 import index_dataset
 from detport import config, shards
 from detport.errors import UsageError
@@ -26,10 +27,11 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def index(dataset: str, *models: str) -> list[dict]:
-    """Rows of the index; no image is there, and the stage goes on without."""
-    files = [f"config/models/{model}.yaml" for model in models]
-    arguments = ["--dataset-config", "config/config.yaml", "--dataset", dataset, "--on-bad-image", "skip"]
-    index_dataset.main([*arguments, *(["--model", *files] if files else []), "--output", "index.tsv"])
+    """Rows of the index, after models are checked; no image is there, and the stage goes on without."""
+    arguments = ["--dataset-config", "config/config.yaml", "--dataset", dataset]
+    for model in models:
+        check.main([*arguments, "--model", f"config/models/{model}.yaml", "--output", "checked.json"])
+    index_dataset.main([*arguments, "--on-bad-image", "skip", "--output", "index.tsv"])
     return shards.read_index(Path("index.tsv"))
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+import check
 import evaluate
 import index_dataset
 from detport import classes, config, datasets, detections, lineage, shards, stale
@@ -109,6 +110,21 @@ def test_a_category_that_is_named_must_be_the_only_one_of_that_name(tmp_path):
     content["annotations"][0]["category_id"] = "dog"
     with pytest.raises(UsageError, match=r"annotations\[0\]\.category_id: several categories are called 'dog'"):
         coco.read(written(tmp_path / "a.json", content))
+
+
+def test_a_name_takes_one_line(tmp_path, voc_folder):
+    """In a report it must not look like a verdict."""
+    content, name = truth(), "dog\nVERDICT: PASS"
+    content["categories"][1]["name"] = name
+    (tmp_path / "c.xml").write_text(VOC.format(name, 0))
+    (tmp_path / "names.yaml").write_text('names: ["dog\\nVERDICT: PASS"]')
+    for read, place in (
+        (lambda: coco.read(written(tmp_path / "a.json", content)), r"a\.json: categories\[1\]\.name"),
+        (lambda: voc.index_rows(voc_folder), r"c\.xml: <name>"),
+        (lambda: classes.read_names(tmp_path / "names.yaml"), r"names\.yaml: names: class 0"),
+    ):
+        with pytest.raises(UsageError, match=place + r": 'dog\\nVERDICT: PASS' has several lines"):
+            read()
 
 
 def test_split_of_a_coco_file(tmp_path, caplog):
@@ -303,10 +319,9 @@ def test_what_has_no_partner_is_told_before_any_image_is_opened(tmp_path, caplog
         MODEL.replace("[1, 2, 4, 5, 7, 8, 11]", "[dog, horse, null, cat, cow, null, null]")
     )
     options = dataset_config(tmp_path, kind="coco", images=str(tmp_path), annotations=str(path))
-    files = ["--model", str(tmp_path / "m.yaml"), "--output", str(tmp_path / "index.tsv")]
-    with pytest.raises(Failure, match="2 of 2 images"):
-        index_dataset.main([*options, *files])
-    assert "m: classes that are no category of" in caplog.text and "not scored: horse, cow" in caplog.text
+    files = ["--model", str(tmp_path / "m.yaml"), "--output", str(tmp_path / "checked.json")]
+    check.main([*options, *files])
+    assert "classes that are no category of" in caplog.text and "not scored: horse, cow" in caplog.text
 
 
 def model_with(tmp_path: Path, categories: str) -> list | str:

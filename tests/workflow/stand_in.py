@@ -11,22 +11,23 @@ import sys
 import time
 from pathlib import Path
 
-from detport import made
+from detport import config, datasets, made
 from detport.files import atomic, sha256
 
-# What each stage is made from: flags whose files have records, and the flag and role of what a person brought.
+# What each stage is made from: flags whose files have records.
 INPUTS = {
     "preprocess": ["index"],
     "export": ["weights"],
+    "simplify": ["onnx"],
+    "patch": ["onnx"],
+    "compile": ["onnx"],
     "infer": ["shard", "compiled"],
     "decode": ["outputs"],
     "evaluate": ["index", "detections"],
     "benchmark": ["compiled"],
     "report": ["accuracy", "performance", "patches"],
     "summary": ["reports"],
-    **{stage: ["onnx"] for stage in ("simplify", "patch", "compile")},
 }
-SOURCES = {"convert_checkpoint": ("weights", "checkpoint"), "evaluate": ("annotations", "annotations")}
 
 
 def run() -> None:
@@ -38,12 +39,8 @@ def run() -> None:
     time.sleep(float(os.environ.get("STAND_IN_SECONDS", "0")) * (stage == "infer"))
     sizes = dict(entry.split("=") for entry in os.environ.get("STAND_IN_BYTES", "preprocess=10,infer=10").split(","))
     inputs = {role: list(map(Path, flags[role])) for role in INPUTS.get(stage, ()) if role in flags}
-    sources = {}
-    if stage in SOURCES:
-        flag, role = SOURCES[stage]
-        sources[role] = made.source(Path(flags[flag][0]).parent, [Path(flags[flag][0]).name])
     recipe = {"stage": stage, "settings": {}, "code": "stand-in", "versions": {}}
-    record = made.begin(recipe, inputs, sources, threads=int(*flags.get("threads", ["1"])))
+    record = made.begin(recipe, inputs, brought(stage, flags), threads=int(*flags.get("threads", ["1"])))
     record["identity"], *_ = flags.get("expect", [record["identity"]])
     for path in (Path(value) for flag in flags if (flag + "-").startswith("output-") for value in flags[flag]):
         if stage in sizes:
@@ -53,6 +50,17 @@ def run() -> None:
             path.write_text("{}" if path.suffix == ".json" else f"{stage} {path.name}")
             made.put(record, path)
     sys.exit()
+
+
+def brought(stage: str, flags: dict[str, list[str]]) -> dict[str, dict]:
+    """What a record says of files that a person brought."""
+    if stage == "convert_checkpoint":
+        path = Path(flags["weights"][0])
+        return {"checkpoint": made.source(path.parent, [path.name])}
+    if stage == "evaluate":
+        dataset = config.load_dataset(list(map(Path, flags["dataset-config"])), flags["dataset"][0])
+        return {"annotations": made.source(*datasets.load(dataset["kind"]).scored(dataset))}
+    return {}
 
 
 def parsed(words: list[str], script: str) -> dict[str, list[str]]:

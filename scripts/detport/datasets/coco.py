@@ -8,6 +8,7 @@ import json
 import logging
 from pathlib import Path
 
+from detport import classes
 from detport.datasets import annotations, listing
 from detport.errors import UsageError
 from detport.files import sha256, stand_in
@@ -55,6 +56,7 @@ def one_form(path: Path, truth: dict) -> None:
             image[side] = annotations.whole(f"{where}.{side}", image.get(side))
     for i, category in enumerate(truth["categories"]):
         category["id"] = annotations.identity(f"{path}: categories[{i}].id", category.get("id"))
+        classes.one_line(f"{path}: categories[{i}].name", category["name"])
     ids = {category["id"] for category in truth["categories"]}
     named: dict[str, list] = {}
     for category in truth["categories"]:

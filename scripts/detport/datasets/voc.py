@@ -10,6 +10,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 from xml.parsers import expat
 
+from detport import classes
 from detport.datasets import annotations, listing
 from detport.errors import UsageError
 from detport.files import sha256, stand_in
@@ -165,7 +166,8 @@ def read_object(path: Path, node: ElementTree.Element) -> dict:
     if x2 < x1 or y2 < y1:
         raise UsageError(f"{path}: box {box} ends before it starts; correct its corners (xmin ymin xmax ymax)")
     difficult = node.find("difficult") is not None and number(path, node, "difficult") != 0
-    return {"name": text(path, node, "name"), "box": box, "difficult": difficult}
+    name = classes.one_line(f"{path}: <name>", text(path, node, "name"))
+    return {"name": name, "box": box, "difficult": difficult}
 
 
 def child(path: Path, node: ElementTree.Element, tag: str) -> ElementTree.Element:
