@@ -15,10 +15,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from detport import cli, config, datasets, presets, proposal, sampling
+from detport.backends import onnxruntime
 from detport.commented import GUESS, QUESTION, render
 from detport.errors import UsageError
 from detport.files import atomic
-from detport.graph import contract, probe
+from detport.graph import contract, foreign
 
 IMAGES = 4  # that the graph is run on
 
@@ -38,10 +39,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     output = args.output or Path("config/models") / f"{name}.yaml"
     if output.exists() and not args.force:
         raise UsageError(f"{output}: is there already; --force replaces it, --name NAME writes another")
-    graph = contract.read(args.onnx)
-    if missing := probe.missing_operators(graph):
-        raise UsageError(f"{args.onnx}: {contract.no_kernel(missing)}")
+    if args.preset:
+        presets.load(args.preset)
     dataset = dataset_of(args.dataset_config, args.dataset)
+    graph = contract.read(args.onnx)
+    if problem := foreign.without_kernel(graph, onnxruntime.kernels()):
+        raise UsageError(f"{args.onnx}: {problem}")
     try:
         found = proposal.propose(args.onnx.as_posix(), graph, dataset, args.preset)
     except UsageError as error:

@@ -35,6 +35,10 @@ def read(path: Path, external: bool = True) -> onnx.ModelProto:
             ) from error
         raise Failure(f"{path}: not an ONNX file, or truncated ({error}); make it again") from error
     except (ValueError, onnx.checker.ValidationError) as error:
+        if lacking := [name for name in external_files(path) if not (path.parent / name).is_file()]:
+            raise Failure(
+                f"{path}: its weights are in {', '.join(lacking)}, which is not beside it; put it there"
+            ) from error
         raise Failure(f"{path}: cannot be read with its external data ({error})") from error
 
 
@@ -157,13 +161,6 @@ def input_remedy(value: onnx.ValueInfoProto, size: dict) -> str:
 def takes_several(count: int) -> str:
     """Why a graph of a fixed batch cannot be taken."""
     return f"it takes {count} images at once, detport runs one: export it with a batch of 1 or an open one"
-
-
-def no_kernel(operators: list[str]) -> str:
-    """Why a graph with operators of other domains cannot be run, and the way out."""
-    nms = any("NMS" in each.upper() for each in operators)
-    cut = "its NMS and let decode do that" if nms else "them"
-    return f"ONNX Runtime has no kernel for {', '.join(operators)}; export without, or cut the graph before {cut}"
 
 
 def layout_of(sizes: list[int | None]) -> str | None:

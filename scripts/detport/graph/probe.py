@@ -10,7 +10,7 @@ import onnx
 from detport import inputs, tensors
 from detport.backends import onnxruntime
 from detport.errors import Failure, UsageError
-from detport.graph import contract, foreign
+from detport.graph import contract
 from detport.graph.describe import Facts, Tensor, form, image_size
 from detport.graph.view import View
 from detport.images import BadImage
@@ -147,10 +147,3 @@ def variable(model: onnx.ModelProto) -> set[str]:
         if node.op_type in VARIABLE or tensors & set(node.input):
             tensors.update(node.output)
     return {output.name for output in model.graph.output} & tensors
-
-
-def missing_operators(model: onnx.ModelProto) -> list[str]:
-    """Operators, with their domain, that ONNX Runtime has no kernel for."""
-    kernels = onnxruntime.kernels()
-    lacking = [node for node in foreign.nodes(model) if foreign.kind(node) not in kernels]
-    return sorted({f"{node.domain}:{node.op_type}" for node in lacking})
