@@ -5,10 +5,9 @@ import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from detport.yamlfile import parse_yaml
-
 WIDTH = 120
-PLAIN = re.compile(r"[\w./ +-]+")  # text that cannot be anything but text or a number, a date, a truth value
+PLAIN = re.compile(r"[^\W\d]([\w./ +-]*[\w./+-])?")  # text that needs no quotes
+NO_TEXT = ("yes", "no", "on", "off", "y", "n", "true", "false", "null", "none")  # for some readers of YAML
 GUESS = "GUESS"
 QUESTION = "QUESTION"
 
@@ -86,6 +85,6 @@ def flow(value: object) -> str:
 
 def scalar(value: object) -> str:
     """A text, number or truth value, in quotes where YAML would take it for something else."""
-    if isinstance(value, str) and not (PLAIN.fullmatch(value) and parse_yaml(value, "text")[0] == value):
+    if isinstance(value, str) and (value.lower() in NO_TEXT or not PLAIN.fullmatch(value)):
         return json.dumps(value, ensure_ascii=False)
     return value if isinstance(value, str) else json.dumps(value)

@@ -23,19 +23,25 @@ def load(name: str) -> dict:
     return value
 
 
-def recognised(found: Facts, form: str) -> tuple[str, str] | None:
+def recognised(facts: Facts, form: str) -> tuple[str, str] | None:
     """The preset whose signs a file has, and these in words; None where none fits or two fit equally well."""
     fitting = [
-        (len(sign) + 2 * len(sign.get("metadata", {})), name, in_words(sign))
+        (weight(sign), name, in_words(sign))
         for name in known()
         for sign in load(name)["signs"]
-        if shows(sign, found, form)
+        if shows(sign, facts, form)
     ]
     if not fitting:
         return None
-    most = max(weight for weight, _, _ in fitting)
-    best = {name: words for weight, name, words in fitting if weight == most}
+    most = max(found for found, _, _ in fitting)
+    best = {name: words for found, name, words in fitting if found == most}
     return next(iter(best.items())) if len(best) == 1 else None
+
+
+def weight(sign: dict) -> int:
+    """How much a sign says: metadata more than names, a value of theirs more than a key."""
+    values = sign.get("metadata", {}).values()
+    return len(sign) + sum(2 if value is None else 3 for value in values)
 
 
 def shows(sign: dict, found: Facts, form: str) -> bool:

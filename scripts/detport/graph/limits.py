@@ -22,6 +22,7 @@ WORDS = {
 }
 COMPARISONS = ("Greater", "GreaterOrEqual", "Less", "LessOrEqual")
 PASSING = ("Transpose", "Reshape", "Squeeze", "Unsqueeze", "Identity", "Flatten", "Cast")
+COARSE = 0.01  # step between scores; 8 bits of scores alone have 1 / 127 at most
 LARGEST = 10_000  # boxes; a TopK of more limits nothing
 
 
@@ -69,7 +70,9 @@ def of_selection(view: View, node: onnx.NodeProto, behind: set[str]) -> list[dic
     """How many boxes are kept: by a TopK, or by what is cut off behind an NMS."""
     if node.op_type == "TopK":
         value = scalar(view, node, 1) if len(node.input) > 1 else attribute(node, "k")
-        return [limit(node, "keep", value)] if value is not None and 1 < value < LARGEST else []
+        rows = {dim.dim_value for output in view.graph.output for dim in output.type.tensor_type.shape.dim}
+        of_boxes = bool(set(node.input) & behind) or value in rows  # others may be of a box's own numbers
+        return [limit(node, "keep", value)] if of_boxes and value is not None and 1 < value < LARGEST else []
     if node.op_type == "Slice" and len(node.input) > 3 and set(node.input) & behind:
         start, end, axis = (scalar(view, node, slot) for slot in (1, 2, 3))
         if start == 0 and axis == 0 and end is not None and 1 < end < LARGEST:
@@ -94,9 +97,9 @@ def followers(model: onnx.ModelProto, nodes: list[onnx.NodeProto]) -> set[str]:
 
 def caps(each: dict) -> bool:
     """Whether a limit costs accuracy by the rules of COCO's evaluation."""
-    return (each["what"] == "score" and each["value"] > LOW_SCORE) or (
-        each["what"] in ("keep", "per_class") and each["value"] <= FEW
-    )
+    if each["what"] == "per_class":
+        return each["value"] < FEW
+    return (each["what"] == "score" and each["value"] > LOW_SCORE) or (each["what"] == "keep" and each["value"] <= FEW)
 
 
 def capping(model: onnx.ModelProto) -> list[str]:
@@ -123,7 +126,7 @@ def shared(model: onnx.ModelProto) -> list[dict]:
         step = view.constant(node.input[1])
         if step is not None and np.size(step) == 1:
             found.append({"output": output.name, "step": round(float(step.reshape(())), 6)})
-    return [each for each in found if each["step"] > 1 / 255]  # of scores alone, 0..1
+    return [each for each in found if each["step"] > COARSE]
 
 
 def shared_in_words(each: dict) -> str:

@@ -7,7 +7,8 @@ from detport.readings.forms import Context, Reading
 
 __all__ = ["Reading", "are_heat_maps", "likely"]
 
-READERS = (rows.named, levels.of_maps, tables.apart, rows.vectors, tables.together, rows.matrix)
+# Of outputs that one group can read, the next ones are not asked.
+READERS = ((rows.named,), (levels.of_maps,), (rows.vectors,), (tables.apart,), (tables.together, rows.matrix))
 
 
 def likely(
@@ -18,8 +19,9 @@ def likely(
     `classes` is how many the model has, if that is known; `told_size` is true where an input tells the graph the size
     of the original image, in whose pixels it then gives boxes.
     """
-    found = values.outputs(runs)
-    return [reading for read in READERS for reading in read(found, Context(canvas, classes, told_size))]
+    found, context = values.outputs(runs), Context(canvas, classes, told_size)
+    groups = ([reading for read in group for reading in read(found, context)] for group in READERS)
+    return next((group for group in groups if group), [])
 
 
 def are_heat_maps(runs: list[dict[str, np.ndarray]]) -> bool:

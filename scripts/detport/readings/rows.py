@@ -41,8 +41,6 @@ def named(outputs: list[Output], context: Context) -> Readings:
 
 def vectors(outputs: list[Output], context: Context) -> Readings:
     """Boxes [K, 4] or, with the score, [K, 5] beside scores and labels [K]; or followed by triples of an NMS."""
-    if any(output.name.startswith(TF["boxes"]) for output in outputs):
-        return
     for boxes in outputs:
         if len(boxes.shape) != 2 or boxes.shape[1] not in (4, 5) or boxes.integers or boxes.shape[0] == 1:
             continue

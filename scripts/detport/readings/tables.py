@@ -139,7 +139,13 @@ def queries_in_one(table: np.ndarray, context: Context, maps: list[Output]) -> R
     """A box and the scores of all classes for each query of a transformer."""
     count = table.shape[1] - 4
     boxes, scores = table[:, :4], table[:, 4:]
-    if maps or count < 1 or (context.classes or count) != count or not values.are_probabilities(boxes):
+    if (
+        maps
+        or count < 1
+        or boxes.std() == 0
+        or (context.classes or count) != count
+        or not values.are_probabilities(boxes)
+    ):
         return
     decode = {"kind": "dense", "box": "cxcywh", "objectness": False, "coordinates": "normalised", "nms": "none"}
     why = {"kind": f"{len(table)} rows, no grid's", "box": "transformers have centre and sides"}
@@ -154,9 +160,8 @@ def queries_in_one(table: np.ndarray, context: Context, maps: list[Output]) -> R
 
 def apart(outputs: list[Output], context: Context) -> Readings:
     """Boxes in one output and scores of all classes in another, rows in either axis; others are not read."""
-    for boxes in outputs:
-        if len(boxes.shape) != 2 or 4 not in boxes.shape or boxes.integers:
-            continue
+    tables = [each for each in outputs if len(each.shape) == 2 and 4 in each.shape and not each.integers]
+    for boxes in sorted(tables, key=looks_like_scores)[:1]:
         for table, _ in (way for way in oriented(boxes, context) if way[0].shape[1] == 4):
             rows = len(table) // len(boxes.arrays)
             found = [each for each in outputs if each is not boxes and holds_scores(each, rows, context)]
@@ -173,6 +178,12 @@ def holds_scores(output: Output, rows: int, context: Context) -> bool:
     count = output.shape[1] if output.shape[0] == rows else output.shape[0]
     known = context.classes
     return known is None or count in (known, known + 1)
+
+
+def looks_like_scores(output: Output) -> bool:
+    """Whether four numbers are scores of four classes rather than a box."""
+    table = output.rows() if output.shape[1] == 4 else output.rows().T
+    return values.sum_to_one(table)
 
 
 def sorted_by_likeness(found: list[Output]) -> list[Output]:
