@@ -1,6 +1,7 @@
 """The doctor: how accurate a model's yaml is on a few images, and how accurate it would be without a usual mistake."""
 
 import itertools
+import math
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
@@ -13,7 +14,7 @@ from detport.errors import Complaint, UsageError
 from detport.metrics import coco
 from detport.suspects import Changes
 
-BETTER = 0.01  # AP; less is chance on so few images
+SPREAD = 0.06  # of AP by chance, over the root of the number of images
 POOR = 0.02  # AP of a yaml that is wrong somewhere
 ROUNDS = 3  # of changes on top of the best
 SHOWN = 15  # lines of the table
@@ -61,8 +62,8 @@ def diagnose(model: dict, case: Case, log: Callable[[str], None]) -> list[Trial]
             ways = ways_to_decode(prepared, not plain[1], pairs=blind and not changes) if blind or not changes else []
             for decoding, other in ways:
                 note(found, model, best.changes | changes | decoding, score(other["decode"], seen, case))
-        before, best = best, simplest(found.values())
-        if not best.changes or (best.accuracy or 0) <= (before.accuracy or 0) + BETTER:
+        before, best = best, simplest(found.values(), chance(len(case.rows)))
+        if not best.changes or (best.accuracy or 0) <= (before.accuracy or 0) + chance(len(case.rows)):
             break
     own = found.pop("")
     return [own, *sorted(found.values(), key=lambda trial: (-(trial.accuracy or -1), len(trial.changes)))]
@@ -74,11 +75,16 @@ def note(found: dict[str, Trial], model: dict, changes: Changes, result: tuple[f
     found.setdefault(suspects.in_words(real), Trial(real, *result))
 
 
-def simplest(trials: Iterable[Trial]) -> Trial:
+def chance(images: int) -> float:
+    """Differences of AP that say nothing on so few images."""
+    return round(SPREAD / math.sqrt(max(images, 1)), 3)
+
+
+def simplest(trials: Iterable[Trial], margin: float) -> Trial:
     """Of the trials that are as good as the best but for chance, the one with fewest changes."""
     trials = list(trials)
     most = max(trial.accuracy or 0 for trial in trials)
-    good = [trial for trial in trials if (trial.accuracy or 0) > 0 and trial.accuracy >= most - BETTER] or trials[:1]
+    good = [trial for trial in trials if (trial.accuracy or 0) > 0 and trial.accuracy >= most - margin] or trials[:1]
     return min(good, key=lambda trial: (len(trial.changes), -(trial.accuracy or 0)))
 
 
@@ -132,7 +138,8 @@ def score(options: dict, seen: list[tuple[dict, dict[str, np.ndarray]]], case: C
 def text(name: str, trials: list[Trial], notes: list[str], images: int) -> list[str]:
     """The diagnosis: what to change first, then everything that was tried."""
     own, *others = trials
-    lines = [f"{name}: {verdict(own, others)}", f"AP of boxes on {images} images; less than {BETTER} of it is chance"]
+    lines = [f"{name}: {verdict(own, others, chance(images))}"]
+    lines.append(f"AP of boxes on {images} images; less than {chance(images):g} of it is chance")
     lines += [f"the graph: {note}" for note in notes]
     if own.problem:
         lines.append(f"the yaml as it is: {own.problem}")
@@ -146,11 +153,11 @@ def text(name: str, trials: list[Trial], notes: list[str], images: int) -> list[
     return lines
 
 
-def verdict(own: Trial, others: list[Trial]) -> str:
+def verdict(own: Trial, others: list[Trial], margin: float) -> str:
     """The first line."""
     start = "your yaml gives no figure" if own.accuracy is None else f"your yaml gives AP {own.accuracy:.3f}"
-    best = simplest([own, *others])
-    if best is own or (best.accuracy or 0) <= (own.accuracy or 0) + BETTER:
+    best = simplest([own, *others], margin)
+    if best is own or (best.accuracy or 0) <= (own.accuracy or 0) + margin:
         return f"{start}; nothing tried is better" + f"; {LEFT}" * ((own.accuracy or 0) < POOR)
     return f"{start}; with {suspects.in_words(best.changes)} {best.accuracy:.3f}"
 
