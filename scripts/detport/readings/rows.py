@@ -132,7 +132,9 @@ def matrix(outputs: list[Output], context: Context) -> Readings:
     table = output.rows()
     real = table[np.abs(table).max(axis=1) > 0] if len(table) else table
     orders = {order: form for order, form in ORDERS[output.shape[1]].items() if fits(real, order, context)}
-    for order, form in (orders or ORDERS[output.shape[1]]).items():
+    if not orders and len(real) < values.ENOUGH:
+        orders = ORDERS[output.shape[1]]
+    for order, form in orders.items():
         decode = {"kind": "after_nms", "columns": list(order)}
         why = {"kind": f"rows of {output.shape[1]} numbers", "columns": "whole numbers, scores and corners are there"}
         if others:
