@@ -23,7 +23,7 @@ INPUTS = {
     "compile": ["onnx"],
     "infer": ["shard", "compiled"],
     "decode": ["outputs"],
-    "evaluate": ["index", "detections"],
+    "evaluate": ["index", "checked", "detections"],
     "benchmark": ["compiled"],
     "report": ["accuracy", "performance", "patches"],
     "summary": ["reports"],
@@ -57,7 +57,7 @@ def brought(stage: str, flags: dict[str, list[str]]) -> dict[str, dict]:
     if stage == "convert_checkpoint":
         path = Path(flags["weights"][0])
         return {"checkpoint": made.source(path.parent, [path.name])}
-    if stage == "evaluate":
+    if stage in ("check", "evaluate"):
         dataset = config.load_dataset(list(map(Path, flags["dataset-config"])), flags["dataset"][0])
         return {"annotations": made.source(*datasets.load(dataset["kind"]).scored(dataset))}
     return {}

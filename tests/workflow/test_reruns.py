@@ -28,6 +28,7 @@ OWN = "results/retinamask/onnxruntime"
 CORES = 2
 REPORT = {"report": 1}
 EVALUATE = {"evaluate": 1} | REPORT
+CHECK = {"check": 1} | EVALUATE
 BENCHMARK = {"benchmark": 1} | REPORT
 DECODE = {"decode": SHARDS} | EVALUATE
 INFER = {"infer": SHARDS} | DECODE  # preprocess is a part of the job
@@ -226,7 +227,7 @@ CHANGES: dict[str, tuple[list[Change], dict[str, int]]] = {
     "reference": ([edit(MODEL, "bbox.AP: 0.6295", "bbox.AP: 0.6")], REPORT),
     "gate": ([GATE], REPORT),
     "allowed skips": ([configure(MODEL, allowed_skips=1)], REPORT),
-    "masks are not scored": ([edit(MODEL, "iou_types: [bbox, segm]", "iou_types: [bbox]")], EVALUATE),
+    "masks are not scored": ([edit(MODEL, "iou_types: [bbox, segm]", "iou_types: [bbox]")], CHECK),
     "cross check": ([configure(cross_check=True)], EVALUATE),
     "runs of the benchmark": ([edit(MODEL, "min_runs: 30", "min_runs: 31")], BENCHMARK),
     "threshold": ([THRESHOLD], DECODE),
@@ -244,10 +245,10 @@ CHANGES: dict[str, tuple[list[Change], dict[str, int]]] = {
     "weights": ([WEIGHTS], CONVERT),
     "one image": ([add(IMAGE, "x")], INDEX),
     "one image that nobody asked for": ([add("data/images/deep/er/c.jpg", "x"), add_image], {}),
-    "annotations in other words": ([add("data/annotations/instances.json", " ")], EVALUATE),
-    "annotations": ([truth(lambda content: content["annotations"].pop())], EVALUATE),
-    "an image less in the annotations": ([truth(fewer_images)], INDEX),
-    "an image of another size": ([truth(lambda content: content["images"][0].update(width=7))], INDEX),
+    "annotations in other words": ([add("data/annotations/instances.json", " ")], CHECK),
+    "annotations": ([truth(lambda content: content["annotations"].pop())], CHECK),
+    "an image less in the annotations": ([truth(fewer_images)], INDEX | CHECK),
+    "an image of another size": ([truth(lambda content: content["images"][0].update(width=7))], INDEX | CHECK),
     "disk limit": ([configure(disk_limit_gb=1)], {}),
     "outputs are not kept": ([configure(keep_outputs_gb=0)], {}),
     "outputs are not kept, and a threshold": (
@@ -331,10 +332,10 @@ def installed(folder: Path, name: str, version: str) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("package", "expected"),
     [
-        ("hotcoco", EVALUATE),
+        ("hotcoco", CHECK),
         ("onnxsim", SIMPLIFY),
         ("pillow", INDEX),
-        ("numpy", INDEX | EXPORT),
+        ("numpy", INDEX | EXPORT | CHECK),
         ("torch", CONVERT),
         ("snakemake", {}),
         ("ruamel.yaml", {}),
@@ -359,7 +360,7 @@ STEPS = ["convert_checkpoint", "export", "simplify", "patch", "compile"]
         ("compile", {}, set(STEPS)),
         ("infer", {}, {"index_dataset", *STEPS, "infer"}),
         ("decode", {}, {"index_dataset", *STEPS, "infer", "decode"}),
-        ("evaluate", {}, {"index_dataset", *STEPS, "infer", "decode", "evaluate"}),
+        ("evaluate", {}, {"index_dataset", *STEPS, "infer", "decode", "check", "evaluate"}),
         ("detect", {"keep_outputs_gb": 0}, {"index_dataset", *STEPS, "detect"}),
     ],
 )
