@@ -172,6 +172,13 @@ def test_mmdeploy_and_tensorrt():
     assert only(outputs, 3).decode["tensors"] == {"boxes": "b", "labels": "c", "scores": "s", "count": "n"}
 
 
+def test_as_many_rows_as_there_are_detections():
+    boxes, scores, labels = made.kept()
+    dets = np.hstack([boxes, scores[:, None]])
+    found = readings.likely([{"d": dets[:count], "l": labels[:count]} for count in (20, 11)], made.CANVAS, 3)
+    assert [reading.decode["tensors"] for reading in found] == [{"boxes": "d", "labels": "l"}]
+
+
 def test_torchvision_counts_labels_from_1_which_shows_only_by_the_lack_of_0():
     boxes, scores, labels = made.kept()
     outputs = {"boxes": boxes, "labels": labels + 1, "scores": scores}

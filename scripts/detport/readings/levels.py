@@ -47,6 +47,8 @@ def of_maps(outputs: list[Output], context: Context) -> Readings:
 
 def part_of(output: Output, context: Context) -> Part | None:
     """An output as the rows of a level."""
+    if output.varies:
+        return None
     for stride in STRIDES:
         height, width = (math.ceil(side / stride) for side in context.canvas)
         shape, table = output.shape, np.concatenate([each[None] for each in output.arrays]).astype(np.float64)

@@ -47,7 +47,7 @@ def vectors(outputs: list[Output], context: Context) -> Readings:
         count = boxes.shape[0]
         others = [output for output in outputs if output is not boxes and is_vector(output, count)]
         labels = [output for output in others if output.integers] or by_name(others, LABELS)
-        labels = labels or [output for output in others if len(output.rows()) and values.are_whole(output.rows())]
+        labels = labels or [output for output in others if values.are_whole(output.numbers())]
         scores = [output for output in others if output not in labels and not output.integers]
         scores = by_name(scores, SCORES) or scores
         if labels and (scores or boxes.shape[1] == 5):
@@ -74,10 +74,10 @@ def behind_nms(
     decode = {"kind": "after_nms", "tensors": tensors}
     why = {"kind": "a label and a score for each box", "tensors": "by their shapes and types"}
     table = boxes.rows()
-    score = table[:, 4] if boxes.shape[1] == 5 else scores[0].rows().reshape(-1)
+    score = table[:, 4] if boxes.shape[1] == 5 else scores[0].numbers()
     real = table[score > 0][:, :4] if len(score) == len(table) else table[:, :4]
     guesses = describe_boxes(real, context, decode, why)
-    number = labels.rows().reshape(-1)[: len(score)]
+    number = labels.numbers()[: len(score)]
     guesses |= describe_labels(number[score[: len(number)] > 0], decode, why)
     form = "counted" if counts else "scored_boxes" if boxes.shape[1] == 5 else "vectors"
     yield Reading(form, decode, 0, why, frozenset(guesses))

@@ -15,7 +15,7 @@ BINS = (8, 16, 17, 33, 5)  # of a distribution over distances: NanoDet's, YOLOv8
 
 def oriented(output: Output, context: Context) -> list[tuple[np.ndarray, str]]:
     """The output as [rows, numbers] and which way round, the likelier way first."""
-    if len(output.shape) != 2 or output.integers:
+    if len(output.shape) != 2 or output.integers or output.varies:
         return []
     last, first = output.rows(), np.concatenate([each.T for each in output.arrays]).astype(np.float64)
     ways = [(last, "last", output.shape[0]), (first, "first", output.shape[1])]
@@ -161,6 +161,7 @@ def queries_in_one(table: np.ndarray, context: Context, maps: list[Output]) -> R
 def apart(outputs: list[Output], context: Context) -> Readings:
     """Boxes in one output and scores of all classes in another, rows in either axis; others are not read."""
     tables = [each for each in outputs if len(each.shape) == 2 and 4 in each.shape and not each.integers]
+    tables = [each for each in tables if not each.varies]
     for boxes in sorted(tables, key=looks_like_scores)[:1]:
         for table, _ in (way for way in oriented(boxes, context) if way[0].shape[1] == 4):
             rows = len(table) // len(boxes.arrays)
@@ -173,7 +174,7 @@ def apart(outputs: list[Output], context: Context) -> Readings:
 
 def holds_scores(output: Output, rows: int, context: Context) -> bool:
     """Whether an output can have scores of all classes for so many rows."""
-    if len(output.shape) != 2 or rows not in output.shape or output.integers:
+    if len(output.shape) != 2 or rows not in output.shape or output.integers or output.varies:
         return False
     count = output.shape[1] if output.shape[0] == rows else output.shape[0]
     known = context.classes

@@ -29,9 +29,18 @@ class Output(NamedTuple):
     def shape(self) -> tuple[int, ...]:
         return self.arrays[0].shape
 
+    @property
+    def varies(self) -> bool:
+        """Whether runs gave it other shapes, as the number of detections does."""
+        return len({each.shape for each in self.arrays}) > 1
+
     def rows(self) -> np.ndarray:
         """All runs below each other, as [rows, numbers]."""
         return np.concatenate([each.reshape(-1, each.shape[-1]) for each in self.arrays]).astype(np.float64)
+
+    def numbers(self) -> np.ndarray:
+        """All numbers of all runs in a row."""
+        return np.concatenate([each.reshape(-1) for each in self.arrays]).astype(np.float64)
 
 
 class Grid(NamedTuple):
