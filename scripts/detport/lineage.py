@@ -51,7 +51,7 @@ def signature_of(kind: ModuleType, dataset: dict, sample: int | None) -> str:
 
 
 def readable(tell: Callable, dataset: dict, otherwise: object) -> object:
-    """Which files a ground truth is in. Of one that cannot be read, none that a record may have: its stage complains."""
+    """Which files a ground truth is in; of one that cannot be read, none on any record: its stage complains."""
     try:
         return tell(dataset)
     except (UsageError, OSError):
