@@ -1,7 +1,7 @@
 """What detport uses of Snakemake beyond its documented interface, and nothing else does.
 
-Tried with Snakemake OLDEST to NEWEST: with 9.14 a limit set here does not hold. tests/workflow/test_engine.py fails where
-a version behaves otherwise.
+Tried with Snakemake OLDEST to NEWEST (in 9.14 a limit that is set here does not hold); tests/workflow/test_engine.py
+fails where a version behaves otherwise.
 """
 
 import sys
