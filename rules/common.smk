@@ -99,7 +99,7 @@ try:
 except UsageError as error:
     give_up(error)
 
-for name in () if workflow.remote_exec else DATASET_FILES:
+for name in () if detport_engine.is_job(workflow) else DATASET_FILES:
     advice = detport_shards.advice(IMAGES[name], DATASETS[name]["shards"])
     if advice:
         print(f"detport: warning: datasets.{name}.shards: {advice}", file=sys.stderr)
@@ -109,12 +109,12 @@ CORES = detport_engine.cores(workflow) or 1  # for stages that run alone on the 
 SCRIPTS = os.path.relpath(ROOT / "scripts")
 # Packages of conda's environments are those of the lock; else jobs run with this Python. A prefix replaces Snakemake's
 # own, which is bash's strict mode.
-PINNED = any(str(method) == "conda" for method in workflow.deployment_settings.deployment_method)
+PINNED = detport_engine.uses_conda(workflow)
 OWN_PYTHON = "" if PINNED else f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; "
 shell.prefix(f"set -euo pipefail; {ON_KILL}{OWN_PYTHON}")
 # The command line is for the report's provenance only. A job of a cluster reads this file again and keeps the command
 # that it was given.
-if not workflow.remote_exec:
+if not detport_engine.is_job(workflow):
     os.environ.update(DETPORT_COMMAND=shlex.join(["snakemake", *sys.argv[1:]]))
 
 

@@ -8,6 +8,8 @@ def required(*needs: tuple[str, str, str]) -> None:
             give_up(f"{path}  ({what}): Snakemake takes braces in a path for a wildcard; rename it")
         if path.startswith("-"):
             give_up(f"{path}  ({what}): programs take a path that begins with a dash for an option; rename it")
+    if detport_engine.only_lists():
+        return
     problems = [(path, problem(Path(path), kind), what) for path, kind, what in needs]
     lines = [f"  {path}  {found}  ({what})" for path, found, what in problems if found]
     if lines:
@@ -84,7 +86,7 @@ def index_waits(wildcards) -> list:
     """No input: the ground truth is in the record of the index, which tells more than file times."""
     begin()
     required(*dataset_files(wildcards.dataset))
-    if workflow.is_main_process:
+    if not detport_engine.is_job(workflow):
         tell_unpaired(wildcards.dataset)
     return []
 
@@ -101,17 +103,22 @@ def tell_unpaired(dataset: str) -> None:
         give_up(f"{model_file(name)}: {error}")
 
 
-def weights_file(wildcards) -> str:
+def there(path: str) -> list[str]:
+    """A file that only the user can bring, as an input; a list of jobs is possible without."""
+    return [] if detport_engine.only_lists() and not Path(path).exists() else [path]
+
+
+def weights_file(wildcards) -> list[str]:
     """The checkpoint, or the ready .onnx, that a model starts from."""
     begin()
     required(*user_files(wildcards.model))
-    return user_files(wildcards.model)[0][0]
+    return there(user_files(wildcards.model)[0][0])
 
 
-def export_source(wildcards) -> str:
+def export_source(wildcards) -> list[str]:
     """Converted weights, or the .onnx of a model that needs no export."""
     ready = "onnx" in MODELS[wildcards.model]
-    return weights_file(wildcards) if ready else f"results/{wildcards.model}/weights.safetensors"
+    return weights_file(wildcards) if ready else [f"results/{wildcards.model}/weights.safetensors"]
 
 
 def simplified_graph(wildcards) -> str:
@@ -138,7 +145,7 @@ def source_of(what: str):
         path = brought(wildcards.model, wildcards.backend, what)
         if path is not None:
             required(*brought_files(wildcards.model))
-            return [path]
+            return there(path)
         if BACKENDS[wildcards.backend]["runs"] == "checkpoint":
             return [f"results/{wildcards.model}/weights.safetensors"]
         return compiled_models(wildcards.model, wildcards.backend)

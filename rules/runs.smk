@@ -13,7 +13,7 @@ def begin() -> None:
 
     Input functions call it, because only when they are evaluated does Snakemake know whether it is a real run.
     """
-    if not workflow.is_main_process:
+    if detport_engine.is_job(workflow):
         return
     try:
         refuse_without_checkpoint()

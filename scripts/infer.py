@@ -73,6 +73,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                 simulated |= family.infer(files[name], own, backend, images, write, folder, args.threads)
         if simulated:
             (folder / outputs.SIMULATOR).touch()
+            digests[outputs.SIMULATOR] = sha256(folder / outputs.SIMULATOR)
             cli.log.warning("a simulator made these outputs; what follows from them is marked so")
         # Outputs carry their images' identity, so that they can be decoded when the shard is gone.
         write_json(folder / "shard.json", shard)

@@ -149,7 +149,7 @@ def detection_bytes(name: str, model: dict, backend: str, images: int, results: 
     if there:
         return sum(path.stat().st_size for path in there)
     masks = config.scored_masks(model["metric"])
-    return images * model["decode"].get("max_detections", MOST_ROWS) * (ROW_WITH_MASK if masks else ROW)
+    return images * (model["decode"].get("max_detections") or MOST_ROWS) * (ROW_WITH_MASK if masks else ROW)
 
 
 def model_lines(rows: list[dict]) -> list[str]:
@@ -202,8 +202,8 @@ def job_lines(jobs: dict[tuple[str, str], Jobs], benchmarks: Path) -> list[str]:
 
 def seconds(rule: str, name: str, benchmarks: Path) -> float | None:
     """Mean duration of a rule's jobs in earlier runs for a model or dataset."""
-    files = [*(benchmarks / rule / name).rglob("*.tsv"), *(benchmarks / rule).glob(f"{name}.tsv")]
-    times = [time for path in files for time in durations(path)]
+    files = [*(benchmarks / rule / name).rglob("*.tsv"), benchmarks / rule / f"{name}.tsv", benchmarks / f"{rule}.tsv"]
+    times = [time for path in files if path.is_file() for time in durations(path)]
     return sum(times) / len(times) if times else None
 
 

@@ -3,6 +3,7 @@
 Tried with Snakemake OLDEST to NEWEST; tests/workflow/test_engine.py fails where a version behaves otherwise.
 """
 
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,22 @@ def leave_reruns_to_records(workflow: Any, stale: Iterable[str]) -> None:
 def is_real_run(workflow: Any) -> bool:
     """Whether this process is about to run jobs, and not one of the jobs or somebody who only asks."""
     runs = workflow.executor_plugin is not None and not (workflow.dryrun or workflow.touch)
-    return runs and workflow.is_main_process and workflow.execution_settings.lock
+    return runs and not is_job(workflow) and workflow.execution_settings.lock
+
+
+def is_job(workflow: Any) -> bool:
+    """Whether this process is a job of a run, here or on a cluster, which reads the workflow again."""
+    return not workflow.is_main_process
+
+
+def uses_conda(workflow: Any) -> bool:
+    """Whether conda makes the environments of the jobs."""
+    return any(str(method) == "conda" for method in workflow.deployment_settings.deployment_method)
+
+
+def only_lists() -> bool:
+    """Whether this process is asked for a list of files and jobs, and for nothing that needs the files of a person."""
+    return "--summary" in sys.argv
 
 
 def targets(workflow: Any) -> list[str]:

@@ -33,7 +33,7 @@ class Product(NamedTuple):
 def of_dataset(name: str, dataset: dict, settings: dict, pinned: bool = False) -> Product:
     """The index of a dataset, or of its sample."""
     kind, sample = datasets.load(dataset["kind"]), settings["sample"]
-    truth = Source(Path(), kind.files(dataset), lambda: signature_of(kind, dataset, sample))
+    truth = Source(Path(), readable(kind.files, dataset, []), lambda: signature_of(kind, dataset, sample))
     sources = {"truth": truth, "images": Source(Path(dataset["images"]), None)}
     recipe = index_recipe(dataset, settings["on_bad_image"], sample, pinned)
     return Product(index_path(name), recipe, {}, sources)
@@ -46,8 +46,16 @@ def signature_of(kind: ModuleType, dataset: dict, sample: int | None) -> str:
         if sample is not None:
             rows = sampling.choose(rows, kind.truth(dataset, rows), sample)
         return made.digest_of(rows)
-    except UsageError as error:
+    except (UsageError, OSError) as error:
         return str(error)
+
+
+def readable(tell: Callable, dataset: dict, otherwise: object) -> object:
+    """Which files a ground truth is in; of one that cannot be read, none on any record: its stage complains."""
+    try:
+        return tell(dataset)
+    except (UsageError, OSError):
+        return otherwise
 
 
 def index_path(dataset: str) -> str:
@@ -106,7 +114,7 @@ def of_model(
     ]
     prepare = [recipe("preprocess", **part) for part in parts]
     found = [Product(f"shards/{name}/{k:04d}", each, {"index": [index]}, {}) for k, each in enumerate(prepare)]
-    truth = {"annotations": Source(*datasets.load(dataset["kind"]).scored(dataset))}
+    truth = {"annotations": Source(*readable(datasets.load(dataset["kind"]).scored, dataset, (Path(), [])))}
     checked = f"{top}/checked.json"
     found.append(Product(checked, check_recipe(model, dataset, settings["sample"], pinned), {}, truth))
     reported = {"accuracy": [], "performance": [], "patches": []}

@@ -11,7 +11,7 @@ import sys
 import time
 from pathlib import Path
 
-from detport import config, datasets, made
+from detport import made
 from detport.files import atomic, sha256
 
 # What each stage is made from: flags whose files have records.
@@ -58,6 +58,8 @@ def brought(stage: str, flags: dict[str, list[str]]) -> dict[str, dict]:
         path = Path(flags["weights"][0])
         return {"checkpoint": made.source(path.parent, [path.name])}
     if stage in ("check", "evaluate"):
+        from detport import config, datasets  # most stages are faster without
+
         dataset = config.load_dataset(list(map(Path, flags["dataset-config"])), flags["dataset"][0])
         return {"annotations": made.source(*datasets.load(dataset["kind"]).scored(dataset))}
     return {}

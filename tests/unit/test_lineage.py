@@ -1,0 +1,215 @@
+"""What follows from what: every file of a configuration once, behind what it is made from, with its identity."""
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from detport import config, lineage
+
+DEMO = config.ROOT / "demo"
+COCO = {"kind": "coco", "images": "data/images", "annotations": "data/annotations/instances.json", "shards": 2}
+VOC = {
+    "kind": "voc",
+    "images": "data/images",
+    "annotations": "data/voc/Annotations",
+    "image_set": "data/voc/ImageSets/Main/test.txt",
+    "shards": 2,
+}
+SETTINGS = {"on_bad_image": "fail", "cross_check": False, "brought": {}, "sample": None}
+
+
+@pytest.fixture(autouse=True)
+def in_the_demo(monkeypatch):
+    monkeypatch.chdir(DEMO)
+
+
+def model(name: str = "retinamask") -> dict:
+    return config.load(DEMO / "config" / "models" / f"{name}.yaml", "model")
+
+
+def backends(*names: str) -> dict[str, dict]:
+    return {name: config.load_backend(config.ROOT / "config" / "backends" / f"{name}.yaml") for name in names}
+
+
+def products(found: dict | None = None, dataset: dict = COCO, names=("onnxruntime",), **settings) -> list:
+    found = found or model()
+    given = SETTINGS | settings
+    index = lineage.of_dataset(found["dataset"], dataset, given)
+    return [index, *lineage.of_model("m", found, dataset, backends(*names), given)]
+
+
+def paths(**given) -> list[str]:
+    return [product.path for product in products(**given)]
+
+
+RUN = {
+    "results/datasets/shapes/index.tsv",
+    "results/m/weights.safetensors",
+    "results/m/checked.json",
+    *(f"results/m/onnx/standard/{step}.onnx" for step in ("exported", "simplified")),
+    *(f"results/m/onnxruntime/{name}" for name in ("patched.onnx", "patches.json", "model.onnx")),
+    *(f"results/m/onnxruntime/{name}/000{k}" for name in ("scratch", "outputs") for k in range(2)),
+    *(f"results/m/onnxruntime/detections/000{k}.json.gz" for k in range(2)),
+    *(f"results/m/onnxruntime/{name}" for name in ("accuracy.json", "comp4", "performance.json")),
+    *("reports/m.txt", "reports/m.json", "shards/m/0000", "shards/m/0001"),
+}
+
+
+def test_every_file_is_there_once():
+    found = paths()
+    assert len(found) == len(set(found))
+    assert set(found) == RUN
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {},
+        {"names": ("onnxruntime", "pytorch", "ascend310", "ascend310p")},
+        {"found": model("gfocalv2_portrait"), "names": ("onnxruntime", "ascend310")},
+        {"found": model("rfcn"), "dataset": VOC},
+    ],
+    ids=["one backend", "all backends", "two canvases", "VOC"],
+)
+def test_everything_stands_behind_what_it_is_made_from(given):
+    seen = set()
+    for product in products(**given):
+        needed = [path for found in product.inputs.values() for path in found]
+        assert set(needed) <= seen, product.path
+        assert needed or product.sources, product.path
+        seen.add(product.path)
+
+
+def test_graphs_are_shared_by_backends_of_a_flavour():
+    found = paths(names=("onnxruntime", "pytorch", "ascend310", "ascend310p"))
+    graphs = [path for path in found if "/onnx/" in path]
+    assert sorted(graphs) == [
+        f"results/m/onnx/{flavour}/{step}.onnx"
+        for flavour in ("ascend", "standard")
+        for step in ("exported", "simplified")
+    ]
+    assert "results/m/ascend310/model.om" in found
+    assert not [path for path in found if path.startswith("results/m/pytorch/") and path.endswith((".onnx", ".om"))]
+
+
+def test_a_canvas_more_has_its_own_graphs_and_all_run_together():
+    found = {product.path: product for product in products(model("gfocalv2_portrait"))}
+    compiled = ["results/m/onnxruntime/model.onnx", "results/m/onnxruntime/model-288x192.onnx"]
+    assert found["results/m/onnxruntime/outputs/0000"].inputs["compiled"] == compiled
+    assert found["results/m/onnxruntime/performance.json"].inputs["compiled"] == compiled
+    assert found[compiled[1]].inputs == {"onnx": ["results/m/onnxruntime/patched-288x192.onnx"]}
+    assert found["reports/m.txt"].inputs["patches"] == [
+        "results/m/onnxruntime/patches.json",
+        "results/m/onnxruntime/patches-288x192.json",
+    ]
+
+
+def ready() -> dict:
+    found = {key: value for key, value in model().items() if key not in ("checkpoint", "network")}
+    return found | {"onnx": "weights/ready.onnx"}
+
+
+def test_a_ready_graph_starts_at_export():
+    found = {product.path: product for product in products(ready())}
+    assert "results/m/weights.safetensors" not in found
+    exported = found["results/m/onnx/standard/exported.onnx"]
+    assert exported.inputs == {}
+    assert exported.sources["onnx"] == lineage.Source(Path("weights"), None), "it and its external data"
+
+
+def test_what_another_machine_has_made_takes_the_place_of_its_stage():
+    brought = {"onnxruntime": {"m": {"outputs": "elsewhere/outputs", "log": "elsewhere/log"}}}
+    found = {product.path: product for product in products(brought=brought)}
+    outputs, speed = (found[f"results/m/onnxruntime/{name}"] for name in ("outputs/0000", "performance.json"))
+    assert outputs.inputs == {"shard": ["results/m/onnxruntime/scratch/0000"]}
+    assert outputs.sources == {"outputs": lineage.Source(Path("elsewhere/outputs"), None)}
+    assert (speed.inputs, speed.sources) == ({}, {"log": lineage.file("elsewhere/log")})
+    assert found["reports/m.txt"].inputs["patches"] == [], "what was patched here has nothing to do with them"
+
+
+def changed(change: Callable[[dict], object], **given) -> set[str]:
+    """What has another identity after a change of the model, by its last two names; of shards the first."""
+    before, after = model(), copy.deepcopy(model())
+    change(after)
+    old, new = (lineage.identities(products(found, **given)) for found in (before, after))
+    assert old.keys() == new.keys()
+    return {"/".join(Path(path).parts[-2:]) for path in old if old[path] != new[path] and "0001" not in path}
+
+
+REPORT = {"reports/m.txt", "reports/m.json"}
+EVALUATE = REPORT | {"onnxruntime/accuracy.json", "onnxruntime/comp4"}
+METRIC = EVALUATE | {"m/checked.json"}
+DECODE = EVALUATE | {"detections/0000.json.gz"}
+INFER = DECODE | {"outputs/0000"}
+PREPROCESS = INFER | {"scratch/0000", "m/0000"}
+SPEED = REPORT | {"onnxruntime/performance.json"}
+COMPILE = INFER | SPEED | {"onnxruntime/model.onnx"}
+PATCH = COMPILE | {"onnxruntime/patched.onnx", "onnxruntime/patches.json"}
+SIMPLIFY = PATCH | {"standard/simplified.onnx"}
+EXPORT = SIMPLIFY | {"standard/exported.onnx"}
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (lambda model: None, set()),
+        (lambda model: model.update(gates=[]), REPORT),
+        (lambda model: model["benchmark"].update(min_runs=7), SPEED),
+        (lambda model: model["metric"].update(iou_types=["bbox"]), METRIC),
+        (lambda model: model["decode"].update(nms_iou=0.1), DECODE),
+        (lambda model: model["preprocess"].update(mean=[1, 2, 3]), PREPROCESS),
+        (lambda model: model.update(patches={"onnxruntime": [{"name": "int64_to_int32"}]}), PATCH),
+        (lambda model: model.update(patches={"ascend": []}), set()),
+        (lambda model: model["simplify"].update(tolerance=1), SIMPLIFY),
+        (lambda model: model["export"].update(opset=12), EXPORT),
+        (lambda model: model["checkpoint"].update(prefix="x."), EXPORT | {"m/weights.safetensors"}),
+    ],
+    ids=[
+        *("nothing", "gates", "benchmark", "metric", "decode", "preprocess", "patches", "patches of others"),
+        *("simplify", "export", "checkpoint"),
+    ],
+)
+def test_what_a_change_of_the_model_reaches(change, expected):
+    assert changed(change) == expected
+
+
+@pytest.mark.parametrize("image_set", ["no/such.txt", "data/voc/Annotations", "data/images/000000000005.jpg"])
+def test_a_ground_truth_that_cannot_be_read_is_what_no_record_has(image_set):
+    """So that what was made from another one is stale; the index complains."""
+    found = {product.path: product for product in products(model("rfcn"), VOC | {"image_set": image_set})}
+    truth = found["results/datasets/shapes_voc/index.tsv"].sources["truth"]
+    assert truth.names == []
+    assert image_set in truth.signature()
+    assert found["results/m/onnxruntime/accuracy.json"].sources["annotations"].names == []
+
+
+def test_every_shard_is_its_own():
+    found = lineage.identities(products())
+    assert found["results/m/onnxruntime/outputs/0000"] != found["results/m/onnxruntime/outputs/0001"]
+    other = lineage.identities(products(dataset=COCO | {"shards": 3}))
+    assert found["results/m/onnxruntime/outputs/0000"] != other["results/m/onnxruntime/outputs/0000"]
+
+
+def test_the_pinned_versions_are_other_ones_where_others_are_installed(monkeypatch):
+    """Conda's environments have those of the lock; of one lock there is one identity."""
+    from detport import code
+
+    monkeypatch.setattr(code.importlib.metadata, "version", lambda name: "99.1")
+    code.version.cache_clear()
+    code.of.cache_clear()
+    here, pinned = (
+        lineage.stage_recipe("decode", config.visible(model(), "decode", None), pinned=each)["versions"]
+        for each in (False, True)
+    )
+    code.version.cache_clear()
+    code.of.cache_clear()
+    assert set(here.values()) == {"99.1"}
+    assert pinned["numpy"] == code.pins()["numpy"]
+
+
+def test_the_summary_is_made_from_all_reports():
+    found = lineage.of_all(["a", "b"])
+    assert [product.path for product in found] == ["reports/summary.txt", "reports/summary.json"]
+    assert all(product.inputs == {"reports": ["reports/a.json", "reports/b.json"]} for product in found)

@@ -1,0 +1,317 @@
+"""Every use of Snakemake's internals in engine.py, on workflows of a few lines: a version with other ways fails."""
+
+import base64
+import inspect
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from detport import config, engine
+
+HEAD = """
+import json, os, sys
+sys.path.insert(0, {scripts!r})
+from detport import engine
+
+def say(**found):
+    with open("said", "a") as file:
+        file.write(json.dumps(found) + "\\n")
+"""
+# c is made from b, b from a, which a person brings; d is nobody's.
+CHAIN = """
+def brought(wildcards):
+    engine.leave_reruns_to_records(workflow, os.environ.get("STALE", "").split())
+    say(real=engine.is_real_run(workflow), targets=engine.targets(workflow), cores=engine.cores(workflow))
+    return "a"
+
+onstart:
+    say(outputs=engine.outputs(workflow), pending=engine.outputs(workflow, pending=True))
+
+rule c:
+    input: "b"
+    output: "c"
+    shell: "cat {input} > {output}"
+
+rule b:
+    input: brought
+    output: "b", "b2"
+    params: config.get("setting", 1)
+    shell: "cat {input} > b; touch b2"
+
+rule d:
+    output: "d"
+    shell: "touch d"
+"""
+
+
+class Workflow:
+    """A folder with a Snakefile of our own."""
+
+    def __init__(self, folder: Path, rules: str):
+        self.folder = folder
+        self.write(rules)
+        (folder / "a").write_text("one")
+
+    def write(self, rules: str) -> None:
+        (self.folder / "Snakefile").write_text(HEAD.format(scripts=str(config.ROOT / "scripts")) + rules)
+
+    def run(self, *arguments: str, status: int = 0, **environment: str) -> str:
+        command = [sys.executable, "-m", "snakemake", *arguments]
+        options = {"cwd": self.folder, "capture_output": True, "text": True, "check": False}
+        done = subprocess.run(command, env=os.environ | environment, **options)
+        assert done.returncode == status, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    def made(self, *arguments: str, **environment: str) -> list[str]:
+        """Rules of the jobs that a run has begun."""
+        return re.findall(r"^(?:local)?rule (\w+):$", self.run("--cores", "2", *arguments, **environment), re.MULTILINE)
+
+    def said(self) -> list[dict]:
+        """What the workflow has noted since the last time."""
+        path = self.folder / "said"
+        lines = path.read_text().splitlines() if path.exists() else []
+        path.unlink(missing_ok=True)
+        return [json.loads(line) for line in lines]
+
+
+@pytest.fixture
+def chain(tmp_path) -> Workflow:
+    """It has run to its end."""
+    workflow = Workflow(tmp_path, CHAIN)
+    assert workflow.made("c") == ["b", "c"]
+    workflow.said()
+    return workflow
+
+
+@pytest.mark.parametrize(
+    ("stale", "targets", "rules"),
+    [
+        ("", ["c"], []),
+        ("b", ["c"], ["b", "c"]),
+        ("c", ["c"], ["c"]),
+        ("d", ["c"], []),
+        ("c", ["b"], []),
+        ("x", ["c"], []),
+    ],
+    ids=["nothing", "before", "itself", "elsewhere", "behind", "nobody's"],
+)
+def test_what_is_stale_is_made_again_only_if_the_run_is_about_it(chain, stale, targets, rules):
+    assert chain.made(*targets, STALE=stale) == rules
+
+
+def settings(chain: Workflow) -> list[str]:
+    return ["--config", "setting=2", "--"]
+
+
+def code(chain: Workflow) -> list[str]:
+    chain.write(CHAIN.replace("touch b2", "touch b2; true"))
+    return []
+
+
+def inputs(chain: Workflow) -> list[str]:
+    (chain.folder / "a2").write_text("old")
+    os.utime(chain.folder / "a2", (1, 1))
+    chain.write(CHAIN.replace('return "a"', 'return ["a", "a2"]'))
+    return []
+
+
+def other_time(chain: Workflow) -> list[str]:
+    (chain.folder / "a").write_text("one")
+    return []
+
+
+def large_file_with_another_time(chain: Workflow) -> list[str]:
+    """Larger than what Snakemake by itself compares by content."""
+    (chain.folder / "a").write_bytes(bytes(3_000_000))
+    chain.made("c")
+    (chain.folder / "a").write_bytes(bytes(3_000_000))
+    return []
+
+
+@pytest.mark.parametrize("change", [settings, code, inputs, other_time, large_file_with_another_time])
+def test_nothing_else_that_is_there_is_made_again(chain, change):
+    assert chain.made(*change(chain), "c") == []
+
+
+def test_but_a_newer_input_with_other_content_makes_it_again(chain):
+    (chain.folder / "a").write_text("two")
+    assert chain.made("c") == ["b", "c"]
+
+
+def test_half_made_outputs_are_made_again_without_asking(chain):
+    mark = base64.b64encode(b"b").decode()
+    (chain.folder / ".snakemake" / "incomplete").mkdir(exist_ok=True)
+    (chain.folder / ".snakemake" / "incomplete" / mark).touch()
+    assert chain.made("c") == ["b", "c"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "real"),
+    [
+        (["--cores", "1"], True),
+        (["-n"], False),
+        (["--cores", "1", "--touch"], False),
+        (["--summary"], False),
+        (["--cores", "1", "--delete-all-output"], False),
+        (["--rulegraph"], False),
+        (["--cores", "1", "--list-input-changes"], False),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_whether_a_run_is_real(chain, arguments, real):
+    chain.run(*arguments, "--", "c")
+    assert [found["real"] for found in chain.said() if "real" in found] == [real]
+
+
+def test_a_job_in_a_process_of_its_own_is_no_run(tmp_path):
+    """A rule with Python code starts Snakemake again, which reads the Snakefile and its input functions again."""
+    rules = CHAIN.replace('shell: "cat {input} > b; touch b2"', "run: open('b', 'w'), open('b2', 'w')")
+    workflow = Workflow(tmp_path, rules.replace("say(real=", "say(job=engine.is_job(workflow), real="))
+    workflow.made("b")
+    found = [(each["job"], each["real"]) for each in workflow.said() if "real" in each]
+    assert found == [(False, True), (True, False)]
+
+
+def test_what_jobs_of_conda_environments_are_told_by(tmp_path):
+    """The option alone: whether there is a conda is not asked before it is needed."""
+    workflow = Workflow(tmp_path, CHAIN + "\nsay(conda=engine.uses_conda(workflow))\n")
+    for arguments, conda in (([], False), (["--sdm", "conda"], True)):
+        workflow.run("--list-rules", *arguments)
+        assert workflow.said() == [{"conda": conda}]
+
+
+def test_what_the_command_line_asks_for(chain):
+    for targets in ([], ["c"], ["c", "d"]):
+        chain.run("--cores", "2", "--", *targets)
+        assert chain.said()[0]["targets"] == targets
+
+
+@pytest.mark.parametrize(
+    ("arguments", "cores"), [(["--cores", "3"], 3), (["--cores", "1"], 1), (["-n"], None), (["-n", "--cores", "3"], 3)]
+)
+def test_how_many_cores_a_run_may_use(chain, arguments, cores):
+    chain.run(*arguments, "c")
+    assert chain.said()[0]["cores"] == cores
+
+
+def test_outputs_of_all_jobs_and_of_those_to_be_done_the_last_made_first(chain):
+    chain.made("c", "d", STALE="c")
+    _, found = chain.said()
+    assert sorted(found["outputs"]) == ["b", "b2", "c", "d"]
+    assert found["outputs"].index("c") < found["outputs"].index("b")
+    assert sorted(found["pending"]) == ["c", "d"]
+
+
+def test_rules_with_several_outputs(tmp_path):
+    workflow = Workflow(tmp_path, CHAIN + "\nonsuccess: say(several=engine.several_outputs(workflow))\n")
+    workflow.made("c")
+    assert workflow.said()[-1] == {"several": ["b=2"]}
+
+
+BUSY = """
+engine.limit(workflow, "room", 2)
+rule all:
+    input: expand("{k}", k=range(4))
+rule one:
+    output: "{k}"
+    resources: room=2
+    shell: "mkdir busy && sleep 0.5 && rmdir busy && touch {output}"
+"""
+
+
+def test_a_limit_holds_unless_the_command_line_gives_another(tmp_path):
+    """Two jobs at once would stumble over each other's folder."""
+    workflow = Workflow(tmp_path, BUSY)
+    workflow.run("--cores", "4")
+    for path in tmp_path.glob("[0-3]"):
+        path.unlink()
+    assert "mkdir: cannot create directory" in workflow.run("--cores", "4", "all", "--resources", "room=8", status=1)
+
+
+ASKING = """
+def asked(wildcards):
+    if os.environ.get("ALONE"):
+        engine.leave_locks_alone(workflow)
+    return []
+rule ask:
+    input: asked
+    output: touch("asked")
+"""
+
+
+def test_locks_are_left_alone(tmp_path):
+    workflow = Workflow(tmp_path, ASKING)
+    lock = tmp_path / ".snakemake" / "locks" / "0.output.lock"
+    lock.parent.mkdir(parents=True)
+    lock.write_text("asked\n")
+    assert "LockException" in workflow.run("--cores", "1", "ask", status=1)
+    assert workflow.made("ask", ALONE="yes") == ["ask"]
+    assert [path.name for path in lock.parent.iterdir()] == [lock.name]
+
+
+FOLDERS = """
+configfile: "config.yaml"
+files = engine.configuration_files(workflow, "config.yaml")
+say(started=engine.started_in(workflow), files=list(map(str, files)))
+rule x:
+    output: "x"
+    shell: "touch x"
+"""
+
+
+def test_where_the_command_was_given_and_which_configuration_it_names(tmp_path):
+    (tmp_path / "inside").mkdir()
+    workflow = Workflow(tmp_path, FOLDERS)
+    for path in (tmp_path / "inside" / "config.yaml", tmp_path / "over.yaml"):
+        path.write_text("a: 1\n")
+    arguments = ["-n", "--directory", "inside", "x"]
+    for more, files in (
+        ([], ["config.yaml"]),
+        (["--configfile", "over.yaml"], ["config.yaml", str(tmp_path / "over.yaml")]),
+    ):
+        workflow.run(*arguments, *more)
+        (found,) = map(json.loads, (tmp_path / "inside" / "said").read_text().splitlines())
+        (tmp_path / "inside" / "said").unlink()
+        assert (found["started"], found["files"]) == (str(tmp_path), files)
+
+
+def test_a_version_that_nobody_has_tried_is_told(monkeypatch):
+    for version, untried in (("9.14.0", False), ("9.27.9", False), ("9.28.0", True), ("10.0.0", True)):
+        monkeypatch.setattr(engine.snakemake, "__version__", version)
+        assert bool(engine.untried()) is untried
+    assert re.search(r"^min_version\(\"9\.14\"\)$", (config.ROOT / "Snakefile").read_text(), re.MULTILINE)
+    assert engine.OLDEST == "9.14"
+
+
+def test_the_version_of_the_lock_was_tried():
+    pin = re.search(r"^snakemake==(\d+\.\d+)", (config.ROOT / "envs" / "run.txt").read_text(), re.MULTILINE)[1]
+    assert pin == engine.NEWEST
+
+
+def test_no_other_file_uses_snakemakes_internals():
+    """Where the Snakefile is, is told by workflow.snakefile, which modules of other workflows have as well."""
+    files = [config.ROOT / "Snakefile", *(config.ROOT / "rules").iterdir(), *(config.ROOT / "scripts").rglob("*.py")]
+    used = [
+        (path.name, found)
+        for path in files
+        for found in re.findall(
+            r"(?:\bworkflow\.(?!snakefile\b)\w+|(?:from|import) snakemake\b(?!\.utils)).*", path.read_text()
+        )
+    ]
+    assert {name for name, _ in used} == {"engine.py"}
+
+
+def test_every_use_has_a_test_here():
+    own = inspect.getsource(sys.modules[__name__])
+    uses = [
+        name
+        for name, value in vars(engine).items()
+        if inspect.isfunction(value) and value.__module__ == engine.__name__
+    ]
+    assert len(uses) > 8
+    assert [name for name in uses if f"engine.{name}(" not in own] == []
