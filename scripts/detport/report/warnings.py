@@ -30,7 +30,7 @@ def lines(model: str, backend: str, found: dict, metric: dict) -> list[str]:
     if doubts["turned"]:
         files = [image["file"] for image in doubts["turned"]]
         said.append(
-            f"{len(files)} images are turned as their EXIF says, right only if the annotations are so: {listed(files)}"
+            f"images that their EXIF turns, right only if the annotations are so: {len(files)}, {listed(files)}"
         )
     said += [f"{line}; the yaml has decode.kind, columns, box and objectness" for line in doubts["readings"]]
     caps = dict.fromkeys(line for graph in found["patches"] for line in graph["caps"])
