@@ -52,3 +52,29 @@ rule comp4:
         "python {params.scripts:q}/evaluate.py --expect {params.expect} --model {params.model:q} --index {input.index:q}"
         " --dataset-config {params.config:q} --dataset {params.dataset:q} --detections {input.detections:q}"
         " --image-set={params.image_set:q} --comp4 {output:q} 2> {log:q}"
+
+
+rule doctor:
+    """Try the usual mistakes in a model's yaml on a few images; only on request."""
+    input:
+        index=index_of,
+        onnx="results/{model}/onnx/standard/simplified.onnx",
+    output:
+        "results/{model}/doctor.txt",
+    log:
+        "logs/doctor/{model}.log",
+    benchmark:
+        "benchmarks/doctor/{model}.tsv"
+    conda:
+        "../envs/run.yaml"
+    threads: CORES
+    params:
+        scripts=SCRIPTS,
+        model=model_yaml,
+        config=lambda wildcards: DATASET_FILES[MODELS[wildcards.model]["dataset"]],
+        dataset=lambda wildcards: MODELS[wildcards.model]["dataset"],
+        expect=expect,
+    shell:
+        "python {params.scripts:q}/doctor.py --expect {params.expect} --model {params.model:q} --index {input.index:q}"
+        " --dataset-config {params.config:q} --dataset {params.dataset:q} --onnx {input.onnx:q} --threads {threads}"
+        " --output {output:q} 2> {log:q}"

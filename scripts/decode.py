@@ -13,6 +13,9 @@ from pathlib import Path
 
 from detport import cli, config, decoders, detections, lineage, made, outputs, shards
 from detport.errors import Failure
+from detport.readings import others
+
+LOOKED_AT = 4  # images of a shard, by which other readings of the outputs are told
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -35,14 +38,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     record = made.begin(lineage.stage_recipe("decode", model), inputs, expect=args.expect)
     stems = [Path(image["bin"]).stem for image in shard["images"]]
     naming = outputs.naming(args.outputs, stems, model["outputs"])
-    rows = []
+    rows, first = [], []
     for image, stem in zip(shard["images"], stems, strict=True):
         arrays = outputs.read(args.outputs, stem, naming, model["outputs"], image["file"])
         arrays = {name: outputs.widened(array) for name, array in arrays.items()}
         found = decoder.decode(arrays, image, settings, categories)
         require_finite(found, image["file"])
+        first += [(image, arrays)] if len(first) < LOOKED_AT else []
         rows += [row for row in found if row["category_id"] is not None]
-    detections.write(args.output, shard["images"], shard["skipped"], rows, outputs.simulated(args.outputs))
+    other_readings = others.of_yaml(first, settings, categories)
+    detections.write(
+        args.output, shard["images"], shard["skipped"], rows, outputs.simulated(args.outputs), other_readings
+    )
     made.put(record, args.output)
     cli.log.info("%d detections in %d images", len(rows), len(shard["images"]))
 

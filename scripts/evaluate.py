@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
-from detport import classes, cli, config, datasets, detections, lineage, made, metrics, shards
+from detport import classes, cli, config, datasets, detections, doubts, lineage, made, metrics, shards
 from detport.errors import Failure, UsageError
 from detport.files import atomic, sha256, write_json
 
@@ -82,7 +82,8 @@ def main(argv: Sequence[str] | None = None) -> None:
                 record(image_set=args.image_set), folder, {path.name: sha256(path) for path in folder.iterdir()}
             )
     if args.output:
-        found = figures(kind.truth(dataset, images), scored, rows, settings, args.cross_check)
+        truth = kind.truth(dataset, images)
+        found = figures(truth, scored, rows, settings, args.cross_check)
         accuracy = {
             "schema": 1,
             "metric": settings,
@@ -91,6 +92,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             "too_large": too_large,
             "detections": len(rows),
             "simulator": any(part["simulator"] for part in parts),
+            "doubts": doubts.of_detections(parts, truth, scored, rows, metric, settings),
             "sample": sample(args.index, len(index), kind, dataset),
             "annotations": kind.source(dataset, images),
         }

@@ -18,7 +18,7 @@ import onnx
 
 from detport import canvases, cli, config, inputs, lineage, made, schemas
 from detport.files import atomic, write_json
-from detport.graph import compare, contract, patches, running
+from detport.graph import compare, contract, limits, patches, running
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     declared = model["patches"]
     graph = contract.read(args.onnx)
-    done = []
+    caps, done = limits.capping(graph), []
     for patch in declared:
         before = copy.deepcopy(graph) if schemas.plugin(config.PATCHES, patch["name"]).get("lossy") else None
         changes = patches.apply(graph, patch)
@@ -54,7 +54,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         cli.log.info("%s declares no patches for %s; the graph is passed on", args.model, backend["name"])
     write_json(
         args.output_json,
-        {"schema": 1, "model": model["name"], "backend": backend["name"], "canvas": args.canvas, "patches": done},
+        {
+            **{"schema": 1, "model": model["name"], "backend": backend["name"], "canvas": args.canvas},
+            **{"caps": caps, "patches": done},
+        },
     )
     with atomic(args.output) as partial:
         onnx.save(graph, partial)

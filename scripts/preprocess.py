@@ -53,6 +53,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             if "too_large" in placement:
                 cli.log.warning("%r: too large for the network input, %s", row["file"], placement["too_large"])
             if model["preprocess"]["decoder"] == "opencv" and images.is_turned(args.images / row["file"]):
+                placement["turned"] = True
                 turned.append(row["file"])
             name = f"{shards.bin_stem(row['file'])}.bin"
             (folder / name).write_bytes(tensor.tobytes())  # tofile hides why a write fails

@@ -19,7 +19,7 @@ from pathlib import Path
 from detport import cli, config, lineage, made, provenance, results
 from detport.errors import UsageError
 from detport.files import atomic, write_json
-from detport.report import gates, text
+from detport.report import gates, text, warnings
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -67,6 +67,7 @@ def assemble(model: dict, titles: dict[str, str], record: dict, args: argparse.N
             "detections": accuracy["detections"],
             "unscored": accuracy["unscored"],
             "sample": accuracy["sample"],
+            "doubts": accuracy["doubts"],
             "too_large": accuracy["too_large"],
             "cross_checked": accuracy["cross_checked"],
             "simulator": {"accuracy": accuracy["simulator"], "performance": performance.get("simulator", False)},
@@ -84,6 +85,9 @@ def assemble(model: dict, titles: dict[str, str], record: dict, args: argparse.N
         "model": model["name"],
         "title": model["title"],
         "dataset": model["dataset"],
+        "warnings": [
+            line for name in backends for line in warnings.lines(model["name"], name, backends[name], model["metric"])
+        ],
         "verdict": judgement["verdict"],
         "backends": backends,
         **judgement,

@@ -56,6 +56,7 @@ STAGES = {
     "decode": Stage(("outputs", "decode")),
     "evaluate": Stage(("metric",)),
     "benchmark": Stage(("network", "input", "preprocess", "outputs", "benchmark"), RUNNING),
+    "doctor": Stage(("input", "preprocess", "outputs", "decode", "metric")),
     "report": Stage(("title", "dataset", "metric", "allowed_skips", "references", "gates")),
 }
 

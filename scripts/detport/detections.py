@@ -3,7 +3,8 @@
 The file is gzipped JSON {"images": [ids], "skipped": [{image_id, file, reason}], "too_large": [{image_id, file,
 too_large}], "simulator": whether a simulated device made them, "detections": [COCO results]}. An image without any
 detection is in "images" all the same, which a bare list of results could not say. "too_large" are those of them that
-were larger than the network input; it and "simulator" may be missing.
+were larger than the network input, "turned" ([{image_id, file}]) those that their EXIF turned, "readings" (lines) other
+ways to read the outputs; these three and "simulator" may be missing.
 """
 
 import gzip
@@ -16,13 +17,22 @@ from detport.errors import Failure
 from detport.files import atomic
 
 
-def write(path: Path, images: list[dict], skipped: list[dict], rows: list[dict], simulator: bool = False) -> None:
+def write(
+    path: Path,
+    images: list[dict],
+    skipped: list[dict],
+    rows: list[dict],
+    simulator: bool = False,
+    readings: list[str] | None = None,
+) -> None:
     """Write detections so that equal content has equal bytes; `images` and `skipped` are those of shard.json."""
     large = [{key: image[key] for key in ("image_id", "file", "too_large")} for image in images if "too_large" in image]
     content = {
         "images": [image["image_id"] for image in images],
         "skipped": skipped,
         "too_large": large,
+        "turned": [{key: image[key] for key in ("image_id", "file")} for image in images if "turned" in image],
+        "readings": readings or [],
         "simulator": simulator,
         "detections": rows,
     }
@@ -47,7 +57,7 @@ def read(path: Path) -> dict:
         map(is_skip, content["skipped"])
     ):
         raise Failure(f"{path}: an image has no name; delete the file and decode again")
-    return {"too_large": [], "simulator": False} | content
+    return {"too_large": [], "turned": [], "readings": [], "simulator": False} | content
 
 
 def is_result(row: object) -> bool:

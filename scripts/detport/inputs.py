@@ -60,6 +60,13 @@ def feeds(size: dict, tensor: np.ndarray, image: dict) -> dict[str, np.ndarray]:
     return {size["name"]: tensor} | derived(size, image)
 
 
+def batched(tensor: np.ndarray, size: dict, image: dict) -> np.ndarray:
+    """An image's tensor with the axis of the batch, where the graph's input has one."""
+    kind, layout = fed_form(size)
+    sides = image["size"][::-1] if size.get("multiple") else None
+    return tensor.astype(kind, copy=False).reshape(shape(size, layout, sides))
+
+
 def derived(size: dict, image: dict) -> dict[str, np.ndarray]:
     """The inputs that follow from an image's entry in shard.json."""
     if not size.get("more"):

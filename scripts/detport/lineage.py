@@ -51,7 +51,7 @@ def signature_of(kind: ModuleType, dataset: dict, sample: int | None) -> str:
 
 
 def readable(tell: Callable, dataset: dict, otherwise: object) -> object:
-    """Which files a ground truth is in. Of one that cannot be read, none that a record may have: its stage complains."""
+    """Which files a ground truth is in; of one that cannot be read, none on any record: its stage complains."""
     try:
         return tell(dataset)
     except (UsageError, OSError):
@@ -87,6 +87,13 @@ def evaluate_recipe(model: dict, dataset: dict, pinned: bool = False, **more: ob
     return made.recipe("evaluate", settings, plugins, pinned)
 
 
+def doctor_recipe(model: dict, dataset: dict, pinned: bool = False) -> dict:
+    """The recipe of the doctor, which reads the ground truth too."""
+    settings = config.settings(model, None, "doctor") | {"dataset": dataset["kind"]}
+    plugins = [*config.plugins(model, None, "doctor"), f"detport.datasets.{dataset['kind']}"]
+    return made.recipe("doctor", settings, plugins, pinned)
+
+
 def of_model(
     name: str, model: dict, dataset: dict, backends: Mapping[str, dict], settings: dict, pinned: bool = False
 ) -> list[Product]:
@@ -115,7 +122,8 @@ def of_model(
         found.append(
             Product(weights, recipe("convert_checkpoint"), {}, {"checkpoint": file(model["checkpoint"]["file"])})
         )
-    for flavour in dict.fromkeys(backend["flavour"] for backend in backends.values() if backend["runs"] == "compiled"):
+    flavours = [backend["flavour"] for backend in backends.values() if backend["runs"] == "compiled"]
+    for flavour in dict.fromkeys([*flavours, "standard"]):  # that of the doctor
         for canvas, suffix in canvases.suffixes(model["input"]).items():
             exported, simplified = (f"{top}/onnx/{flavour}/{step}{suffix}.onnx" for step in ("exported", "simplified"))
             start = (
@@ -125,6 +133,12 @@ def of_model(
             )
             found.append(Product(exported, recipe("export", canvas=canvas, flavour=flavour), *start))
             found.append(Product(simplified, recipe("simplify", canvas=canvas), {"onnx": [exported]}, {}))
+    examined = {"index": [index], "onnx": [f"{top}/onnx/standard/simplified.onnx"]}
+    found.append(
+        Product(
+            f"{top}/doctor.txt", doctor_recipe(config.visible(model, "doctor", None), dataset, pinned), examined, truth
+        )
+    )
     for key, backend in backends.items():
         own, runnable = f"{top}/{key}", [] if backend["runs"] == "compiled" else [weights]
         brought = settings["brought"].get(key, {}).get(name, {})

@@ -42,6 +42,9 @@ def accuracy(model: dict, figures: dict[str, float]) -> dict:
         "detections": 0,
         "cross_checked": False,
         "simulator": False,
+        "unscored": {},
+        "sample": None,
+        "doubts": {"turned": [], "silent": [], "objects": 1, "tiny": 0, "readings": []},
         "annotations": {"file": "stand-in", "sha256": "0"},
     }
 

@@ -23,6 +23,7 @@ GATE = {
     "backends": None,
 }
 ACCURACY = {"accuracy": {"bbox": {"AP": 0.28, "AP50": 0.5, "per_class": {"cat": 0.1}}}}
+NO_DOUBTS = {"turned": [], "silent": [], "objects": 9, "tiny": 0, "readings": []}
 PERFORMANCE = {"fps": 5.0, "latency_ms": {"mean": 200.0, "p50": 199.0}}
 
 
@@ -95,13 +96,14 @@ def test_as_many_skipped_images_as_the_yaml_allows(tmp_path, allowed, verdict):
         "images": {"indexed": 80, "scored": 78, "skipped": skipped},
         "annotations": {"file": "truth.json", "sha256": "0" * 64},
         **{"images_counted": 78, "too_large": [], "cross_checked": False, "schema": 1, "metric": {}, "detections": 9},
-        **{"simulator": False, "unscored": {}, "sample": None},
+        **{"simulator": False, "unscored": {}, "sample": None, "doubts": NO_DOUBTS},
     }
     performance = PERFORMANCE | {
         **{"schema": 1, "canvas": "8x8", "other_canvases": [], "fps_is": "x", "batch": 1, "runs": 9, "timed": "x"},
         **{"input": "x", "machine": {"processor": "x", "cores": 1}, "versions": {}, "date": "x"},
     }
     model = {"name": "m", "title": "t", "dataset": "d", "allowed_skips": allowed, "references": REFERENCES}
+    model["metric"] = {"kind": "coco"}
     for name, content in (("accuracy", accuracy), ("performance", performance)):
         (tmp_path / f"{name}.json").write_text(json.dumps(content))
     args = argparse.Namespace(
@@ -238,7 +240,7 @@ def written_report(speeds: dict[str, float], accuracy_simulated: bool = False) -
             "accuracy": {"bbox": numbers | {"per_class": {"cat": 0.4}}},
             "images": {"indexed": 5000, "scored": 5000, "skipped": []},
             "images_counted": 4952,
-            **{"too_large": [], "patches": [], "detections": 9, "unscored": {}, "sample": None},
+            **{"too_large": [], "patches": [], "detections": 9, "unscored": {}, "sample": None, "doubts": NO_DOUBTS},
             "cross_checked": False,
             "simulator": {"accuracy": accuracy_simulated, "performance": False},
             "performance": {
@@ -266,7 +268,7 @@ def written_report(speeds: dict[str, float], accuracy_simulated: bool = False) -
         backend["figures"] = gates.figures({"accuracy": backend["accuracy"]}, backend["performance"])
     measured = {name: backend["figures"] for name, backend in backends.items()}
     found = report.judged(PUBLISHED, measured, dict.fromkeys(backends, True))
-    found |= {"model": "gfocalv2", "title": "x", "backends": backends}
+    found |= {"model": "gfocalv2", "title": "x", "backends": backends, "warnings": []}
     found |= {"provenance": {"sha256": {}, "brought": {}, "stages": [], "command": "", "date": ""}}
     return found, text.render(found, PUBLISHED["metric"] | {"images": "annotated"})
 

@@ -8,6 +8,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state
 
 from detport.backends import local
 from detport.errors import Failure
+from detport.graph import contract, foreign
 
 # ONNX Runtime's exceptions have no base of their own but Exception, and no public names.
 REFUSALS = (
@@ -64,6 +65,9 @@ def open_session(path: Path, backend: dict, threads: int) -> onnxruntime.Inferen
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except REFUSALS as error:
+        graph = contract.read(path, external=False)
+        if problem := foreign.without_kernel(graph, kernels()):
+            raise Failure(f"{path}: {problem}") from error
         raise Failure(f"{path}: ONNX Runtime does not load it: {str(error).splitlines()[0]}") from error
 
 

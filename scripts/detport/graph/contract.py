@@ -35,6 +35,10 @@ def read(path: Path, external: bool = True) -> onnx.ModelProto:
             ) from error
         raise Failure(f"{path}: not an ONNX file, or truncated ({error}); make it again") from error
     except (ValueError, onnx.checker.ValidationError) as error:
+        if lacking := [name for name in external_files(path) if not (path.parent / name).is_file()]:
+            raise Failure(
+                f"{path}: its weights are in {', '.join(lacking)}, which is not beside it; put it there"
+            ) from error
         raise Failure(f"{path}: cannot be read with its external data ({error})") from error
 
 
@@ -143,7 +147,7 @@ def input_remedy(value: onnx.ValueInfoProto, size: dict) -> str:
         return "an image has three or four axes, with 1 or 3 channels: is this its input?"
     own = dict(zip(layout, sizes, strict=True))
     if (own.get("N") or 1) != 1:
-        return f"it takes {own['N']} images at once, detport runs one: export it with a batch of 1 or an open one"
+        return takes_several(own["N"])
     found = {"dtype": kind, "layout": layout, "channels": own["C"]}
     if not size.get("multiple"):
         found |= {"height": own["H"], "width": own["W"]}
@@ -152,6 +156,11 @@ def input_remedy(value: onnx.ValueInfoProto, size: dict) -> str:
     if not changes:
         return "its height and width are fixed: remove input.multiple"
     return f"set input {', '.join(changes)}"
+
+
+def takes_several(count: int) -> str:
+    """Why a graph of a fixed batch cannot be taken."""
+    return f"it takes {count} images at once, detport runs one: export it with a batch of 1 or an open one"
 
 
 def layout_of(sizes: list[int | None]) -> str | None:

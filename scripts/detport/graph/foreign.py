@@ -24,6 +24,15 @@ def kind(node: onnx.NodeProto) -> Kind:
     return "" if node.domain == "ai.onnx" else node.domain, node.op_type
 
 
+def without_kernel(model: onnx.ModelProto, runnable: Container[Kind]) -> str | None:
+    """What is wrong with a graph whose operators are not all `runnable`: which, with their domain, and the way out."""
+    lacking = sorted({":".join(kind(node)) for node in nodes(model) if kind(node) not in runnable})
+    if not lacking:
+        return None
+    part = "their NMS and let decode do that" if any("NMS" in each.upper() for each in lacking) else "them"
+    return f"ONNX Runtime has no kernel for {', '.join(lacking)}; export without, or cut the graph before {part}"
+
+
 def cut_before(model: onnx.ModelProto, runnable: Container[Kind] = ()) -> tuple[onnx.ModelProto, dict[str, str]]:
     """The graph without foreign nodes, but for the `runnable` ones, and without what depends on them; and what it
     computes.

@@ -11,7 +11,7 @@ LISTED = 20  # files in one list; the report's JSON has all
 
 def render(report: dict, metric: dict) -> str:
     """The whole text of reports/MODEL.txt."""
-    blocks = [head(report), gate_lines(report)]
+    blocks = [head(report), warning_lines(report["warnings"]), gate_lines(report)]
     for name, backend in report["backends"].items():
         blocks.append(accuracy_lines(name, backend, metric))
         blocks.append(patch_lines(name, backend["patches"]))
@@ -33,6 +33,11 @@ def head(report: dict) -> list[str]:
     if simulated:
         lines.append(f"!! FIGURES OF {', '.join(simulated)} COME FROM A SIMULATOR, NOT FROM A DEVICE")
     return ["=" * WIDTH, *lines, "=" * WIDTH]
+
+
+def warning_lines(warnings: list[str]) -> list[str]:
+    """What may be wrong although all went well."""
+    return ["WARNINGS", *(f"  {line}" for line in warnings)] if warnings else []
 
 
 def gate_lines(report: dict) -> list[str]:
