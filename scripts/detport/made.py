@@ -111,18 +111,19 @@ def distinct(steps: Iterable[dict]) -> list[dict]:
 
 def put(record: dict, path: Path) -> None:
     """Write the record of a file that is there now."""
-    write_json(
-        path.with_name(f"{path.name}.made"), record | finished(record) | {"folder": False} | found_in(path, [path])
-    )
+    write(path.with_name(f"{path.name}.made"), record | finished(record) | {"folder": False} | found_in(path, [path]))
 
 
 def put_folder(record: dict, folder: Path, digests: Mapping[str, str | None]) -> None:
     """Write the record of a folder into it; `digests` are those of its files, None where nobody computed one."""
     files = {name: [*stamp(folder / name), digest] for name, digest in sorted(digests.items())}
-    write_json(
-        folder / FOLDER,
-        record | finished(record) | {"folder": True, "files": files, "sha256": names_and_digests(files)},
-    )
+    found = {"folder": True, "files": files, "sha256": names_and_digests(files)}
+    write(folder / FOLDER, record | finished(record) | found)
+
+
+def write(path: Path, record: dict) -> None:
+    """Write a record with a seal, so that one that was cut off or edited is none."""
+    write_json(path, record | {"seal": digest_of(record)})
 
 
 def finished(record: dict) -> dict:
@@ -167,7 +168,8 @@ def read(path: Path) -> dict | None:
         record = json.loads(record_file(path).read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError, ValueError, RecursionError):
         return None
-    return record if isinstance(record, dict) and record.get("schema") == 1 else None
+    sealed = isinstance(record, dict) and record.pop("seal", None) == digest_of(record)
+    return record if sealed and record["schema"] == 1 else None
 
 
 def whole(path: Path) -> dict:
