@@ -408,6 +408,14 @@ def test_shards_that_are_kept_are_nobodys_to_remove(copied):
     assert planned(copied.folder, "shards/retinamask", repository=copied.repository) == {"preprocess": SHARDS}
 
 
+@pytest.mark.parametrize("target", ["results/retinamask/onnx/ascend/exported.onnx", f"{OWN}/detections/0077.json.gz"])
+def test_a_target_of_another_configuration_is_refused(run, target):
+    """A graph for a backend that is not asked for; a shard that there is not."""
+    result = snakemake(run.folder, "-n", target, repository=run.repository)
+    assert result.returncode == 2
+    assert f"detport: error: {target}: not of this configuration; correct the target, or models, " in result.stderr
+
+
 def test_a_stage_may_be_asked_to_run_again(copied):
     assert copied.plan("-R", "evaluate") == EVALUATE
     assert set(made_by(copied.again("--cores", str(CORES), "-R", "evaluate", "--", TARGET))) == {"evaluate", "report"}
