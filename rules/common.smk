@@ -186,7 +186,10 @@ def expect(wildcards, output) -> str:
         known = detport_lineage.identities([index_product(wildcards.dataset)])
     else:
         known = identities(*([wildcards.model] if wildcards.get("model") else MODELS))
-    return known[detport_made.told_by(output[0])]
+    path = detport_made.told_by(output[0])
+    if path not in known:
+        give_up(f"{path}: not of this configuration; correct the target, or models, backends, canvases or shards")
+    return known[path]
 
 
 def shard_names(model: str) -> list[str]:

@@ -82,7 +82,7 @@ def stale_files() -> dict[str, str]:
     made = [product for model in models for product in products(model)]
     made += detport_lineage.of_all(MODELS, PINNED) * (models == list(MODELS))
     found = detport_stale.find(made, detport_engine.cores(workflow))
-    return {f"{path}/made.json" if Path(path).is_dir() else path: reason for path, reason in found.items()}
+    return {f"{path}/made.json" if detport_disk.is_shard(path) else path: reason for path, reason in found.items()}
 
 
 def reports_are_stale() -> None:

@@ -90,14 +90,19 @@ def keeping(sizes: Mapping[str, int], most: float, limit: float) -> dict[str, in
     return found
 
 
+def is_shard(path: str | Path) -> bool:
+    """Whether a path is of the folder of a shard's tensors or outputs."""
+    return SHARD.fullmatch(Path(path).name) is not None
+
+
 def leftovers(folder: Path, models: Container[str], kept: Container[str]) -> list[Path]:
     """What earlier runs in a working directory left and nothing will use: scratch folders, half-written files whose
     process is gone, and outputs of these models that are not among the folders that are `kept` any more."""
-    scratch = [path for path in folder.glob("results/*/*/scratch/*") if SHARD.fullmatch(path.name)]
+    scratch = filter(is_shard, folder.glob("results/*/*/scratch/*"))
     outputs = [
         path
         for path in folder.glob("results/*/*/outputs/*")
-        if SHARD.fullmatch(path.name) and path.parents[2].name in models and str(path.relative_to(folder)) not in kept
+        if is_shard(path) and path.parents[2].name in models and str(path.relative_to(folder)) not in kept
     ]
     partial = [path for depth in ("*", "*/*", "*/*/*") for path in folder.glob(f"results/{depth}/.*.partial")]
     return [*scratch, *outputs, *filter(is_leftover, partial)]

@@ -3,7 +3,7 @@ plans and dry runs. The stages are stand-ins."""
 
 import json
 import os
-import shutil
+import re
 import signal
 import subprocess
 import sys
@@ -19,8 +19,8 @@ from stages import with_stand_ins
 TARGET = "results/retinamask/onnxruntime/accuracy.json"
 LOCK = Path(".snakemake") / "locks" / "0.output.lock"
 RECORD = Path(".snakemake") / "detport.run"
-SHARDS = Path("results") / "retinamask" / "shards"
-ENVIRONMENT = os.environ | {"STAND_IN_BYTES": "preprocess=10,infer=10"}
+OWN = Path("results") / "retinamask" / "onnxruntime"
+SCRATCH = OWN / "scratch" / "0000"
 ASKING = [["--cores", "1", "plan"], ["-n", TARGET], ["-n", "accept"], ["-n", "plan"]]
 RUNNING = [["--cores", "1", TARGET], ["--cores", "1", "accept"], ["--cores", "1", "plan", TARGET]]
 
@@ -40,7 +40,7 @@ def folder(tmp_path, repository) -> Path:
 
 
 def run(folder: Path, repository: Path, *arguments: str) -> subprocess.CompletedProcess:
-    return snakemake(folder, *arguments, repository=repository, env=ENVIRONMENT)
+    return snakemake(folder, *arguments, repository=repository)
 
 
 def leave_behind(folder: Path, *names: str, **changes) -> None:
@@ -51,7 +51,7 @@ def leave_behind(folder: Path, *names: str, **changes) -> None:
     (folder / LOCK).parent.mkdir(exist_ok=True)
     (folder / LOCK).write_text(f"{TARGET}\n")
     for name in names:
-        (folder / name).mkdir(parents=True)
+        (folder / name).mkdir(parents=True, exist_ok=True)
         (folder / name / "x.bin").touch()
 
 
@@ -62,13 +62,13 @@ def start(folder: Path, repository: Path, seconds: str, *arguments: str) -> subp
     with said.open("w") as file:
         process = subprocess.Popen(
             [*command, *arguments],
-            env=ENVIRONMENT | {"STAND_IN_SECONDS": seconds},
+            env=os.environ | {"STAND_IN_SECONDS": seconds},
             stdout=file,
             stderr=file,
             start_new_session=True,
         )
     deadline = time.monotonic() + 120
-    while "rule infer" not in said.read_text():
+    while not re.search(r"rule (infer|detect):", said.read_text()):
         assert time.monotonic() < deadline, said.read_text()
         time.sleep(0.05)
     return process
@@ -81,35 +81,34 @@ def configure(folder: Path, **settings) -> None:
 
 @pytest.mark.parametrize("asking", ASKING, ids=" ".join)
 def test_asking_between_a_kill_and_the_next_run_changes_nothing(folder, repository, asking):
-    used = folder / SHARDS / "0000"
-    leave_behind(folder, str(SHARDS / "0000"))
+    leave_behind(folder, str(SCRATCH))
     before = (folder / RECORD).read_text()
     result = run(folder, repository, *asking)
     assert result.returncode == 0, result.stderr
     assert (folder / LOCK).exists()
     assert (folder / RECORD).read_text() == before
-    assert used.exists()
+    assert (folder / SCRATCH).exists()
     result = run(folder, repository, "--cores", "1", TARGET)
     assert result.returncode == 0, result.stderr
     assert "was killed; cleared its lock" in result.stderr
-    assert f"removed {SHARDS}/0000, which an earlier run had used up" in result.stderr
-    assert not used.exists()
+    assert f"removed {SCRATCH}, which an earlier run left" in result.stderr
+    assert not (folder / SCRATCH).exists()
 
 
 @pytest.mark.parametrize("running", RUNNING, ids=" ".join)
 def test_every_run_clears_up_after_a_killed_one(folder, repository, running):
-    leave_behind(folder, str(SHARDS / "0000"))
+    leave_behind(folder, str(SCRATCH))
     result = run(folder, repository, *running)
     assert result.returncode == 0, result.stderr
-    assert not (folder / SHARDS / "0000").exists()
+    assert not (folder / SCRATCH).exists()
     assert not (folder / LOCK).exists()
 
 
 def test_a_killed_run_is_cleared_up_after_although_its_lock_is_gone(folder, repository):
-    leave_behind(folder, str(SHARDS / "0000"))
+    leave_behind(folder, str(SCRATCH))
     (folder / LOCK).unlink()
     assert run(folder, repository, "--cores", "1", TARGET).returncode == 0
-    assert not (folder / SHARDS / "0000").exists()
+    assert not (folder / SCRATCH).exists()
 
 
 def test_a_foreign_lock_is_left_alone_and_explained(folder, repository):
@@ -128,11 +127,8 @@ def test_a_foreign_lock_is_left_alone_and_explained(folder, repository):
 
 
 def test_asking_beside_a_live_run_does_not_disturb_it(folder, repository):
-    (folder / TARGET).unlink()
-    for path in (folder / "results" / "retinamask" / "onnxruntime").glob("detections/*"):
-        path.unlink()
-    configure(folder, keep_outputs_gb=0, models=["retinamask"])
-    live = start(folder, repository, "3", "--forcerun", "infer_temporary", "--", TARGET)
+    configure(folder, keep_outputs_gb=0)
+    live = start(folder, repository, "3", "--forcerun", "detect", "--", TARGET)
     locks = sorted((folder / LOCK).parent.iterdir())
     assert locks
     for asking in ASKING[:2]:
@@ -155,48 +151,30 @@ def test_an_interrupted_run_says_that_it_ended(folder, repository):
     assert json.loads((folder / RECORD).read_text())["ended"] is True
 
 
-def test_shards_that_the_configuration_no_longer_has_are_removed(folder, repository):
-    """A killed run of two models with four shards each, then one model with two."""
-    kept = Path("results") / "retinamask" / "onnxruntime" / "outputs"
+def test_what_the_configuration_no_longer_keeps_is_removed(folder, repository):
+    """Four shards become two: their outputs, and scratch folders of any model. Other models' outputs are theirs."""
     other = Path("results") / "gfocalv2"
-    leave_behind(
-        folder,
-        str(SHARDS / "0003"),
-        str(other / "shards" / "0001"),
-        str(other / "onnxruntime" / "outputs" / "0001"),
-        str(other / "onnxruntime" / "detections"),
-        str(other / "pytorch" / "outputs" / "0000"),
-        temporary=[str(SHARDS), str(other / "shards"), str(other / "onnxruntime" / "outputs"), "config", "../../.."],
-    )
+    stay = [other / "onnxruntime" / "outputs" / "0000", Path("shards") / "retinamask" / "0003", OWN / "detections"]
+    gone = [OWN / "outputs" / "0003", other / "onnxruntime" / "scratch" / "0001"]
+    leave_behind(folder, *map(str, (*stay[:2], gone[1])))
     datasets = yaml.safe_load((folder / "config" / "config.yaml").read_text())["datasets"]
     datasets["shapes"]["shards"] = 2
     configure(folder, datasets=datasets)
     result = run(folder, repository, "--cores", "1", TARGET)
     assert result.returncode == 0, result.stderr
-    assert f"removed {SHARDS}/0003, which an earlier run left and no shard of this one owns" in result.stderr
-    for name in (SHARDS / "0003", other / "shards" / "0001", other / "onnxruntime" / "outputs" / "0001"):
+    for name in gone:
+        assert f"removed {name}, which an earlier run left" in result.stderr
         assert not (folder / name).exists()
-    # Kept outputs, of this model and of others, and results are nobody's to remove.
-    for name in (kept / "0003", other / "onnxruntime" / "detections", other / "pytorch" / "outputs" / "0000", "config"):
-        assert (folder / name).exists()
+    assert all((folder / name).exists() for name in stay)
 
 
-def test_with_notemp_nothing_is_removed(folder, repository):
-    leave_behind(folder, str(SHARDS / "0000"), str(SHARDS / "0009"))
-    assert run(folder, repository, "--cores", "1", "--notemp", TARGET).returncode == 0
-    assert (folder / SHARDS / "0000").exists()
-    assert (folder / SHARDS / "0009").exists()
-
-
-def test_a_used_up_shard_that_is_needed_again_is_made_again(folder, repository):
-    """It is removed while Snakemake plans, and must not be planned with."""
+def test_a_scratch_folder_of_a_killed_job_is_no_obstacle(folder, repository):
+    """With half a shard in it, which must not be taken for a whole one."""
     configure(folder, keep_outputs_gb=0)
-    shutil.rmtree(folder / "results" / "retinamask" / "onnxruntime" / "outputs")
-    leave_behind(folder, str(SHARDS / "0000"))
+    leave_behind(folder, str(SCRATCH / "shard"), str(SCRATCH / "outputs"))
     model = folder / "config" / "models" / "retinamask.yaml"
     model.write_text(model.read_text().replace("nms_iou: 0.4", "nms_iou: 0.5"))
     result = run(folder, repository, "--cores", "1", TARGET)
     assert result.returncode == 0, result.stderr
-    assert f"removed {SHARDS}/0000" in result.stderr
-    assert (result.stdout + result.stderr).count("rule preprocess:") == 4
-    assert not list(folder.glob(f"{SHARDS}/*"))
+    assert (result.stdout + result.stderr).count("rule detect:") == 4
+    assert not list((folder / OWN).glob("scratch/*"))

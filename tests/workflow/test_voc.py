@@ -88,8 +88,8 @@ def test_without_a_target_there_is_a_summary_too(voc):
     assert f"{IMAGES}/{IMAGES}" in (voc / "reports" / "summary.txt").read_text()
 
 
-SCORED_AGAIN = {"evaluate": 1, "report": 1}
-INDEXED_AGAIN = SCORED_AGAIN | {"index_dataset": 1, "comp4": 1, "infer": SHARDS, "decode": SHARDS}
+SCORED_AGAIN = {"check": 1, "evaluate": 1, "comp4": 1, "report": 1}
+INDEXED_AGAIN = SCORED_AGAIN | {"index_dataset": 1, "infer": SHARDS, "decode": SHARDS}
 
 
 def drop_an_object(folder: Path) -> None:
@@ -120,7 +120,7 @@ def touch_everything(folder: Path) -> None:
         (add_an_annotation, {}),
         (drop_an_object, SCORED_AGAIN),
         (correct_a_size, INDEXED_AGAIN),
-        (reorder, INDEXED_AGAIN),
+        (reorder, {rule: n for rule, n in INDEXED_AGAIN.items() if rule != "check"}),
     ],
 )
 def test_only_what_changed_reruns(copy_of_voc, change, expected):
