@@ -128,6 +128,18 @@ def test_open_sides_and_imgsz(folder):
     assert "height: 64 # the graph leaves it open; imgsz in its metadata" in text
 
 
+def test_open_sides_of_a_family_that_is_recognised(folder):
+    boxes, scores, labels = made.kept()
+    graph = made.graph({"boxes": boxes, "labels": labels, "scores": scores})
+    for axis in (2, 3):
+        graph.graph.input[0].type.tensor_type.shape.dim[axis].dim_param = f"side{axis}"
+    graph.producer_name = "pytorch"
+    onnx.save(graph, folder / "m.onnx")
+    text, model = written(folder)
+    assert (model["input"]["height"], model["input"]["multiple"]) == (1344, 1), "preset torchvision"
+    assert "height: 1344 # GUESS: the graph leaves it open; the preset's" in text
+
+
 def test_inputs_beside_the_image(folder):
     boxes, scores, labels = made.kept()
     graph = made.graph({"labels": labels[None], "boxes": boxes[None], "scores": scores[None]})
