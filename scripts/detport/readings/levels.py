@@ -99,8 +99,8 @@ def alone(group: list[Part], strides: list[int], lies: dict, context: Context) -
         count = numbers - 4 * bins
         if count > 0 and (known == count or (known is None and bins == 16)):
             decode = {"kind": "distances", "tensors": {"rows": names_of(group)}, "strides": strides, "bins": bins}
-            decode |= {"point": 0.5, "objectness": False}
-            why = lies | dict.fromkeys(("kind", "bins"), f"4 x {bins} + {count} numbers for each cell")
+            decode |= {"point": 0.5, "objectness": False, "columns": ["boxes", "classes"]}
+            why = lies | dict.fromkeys(("kind", "bins", "columns"), f"4 x {bins} + {count} numbers for each cell")
             why |= {"tensors": "in the order of strides", "point": "the middle of a cell, as YOLOv8 has it"}
             why |= {"objectness": "distributions and scores are all there is"}
             activation_of(all_rows(group)[:, 4 * bins :], decode, why)
