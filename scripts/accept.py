@@ -6,7 +6,7 @@ Example: python scripts/accept.py --reports reports/MODEL.json
 from collections.abc import Sequence
 from pathlib import Path
 
-from detport import cli, results
+from detport import cli, made, results
 from detport.errors import Failure
 from detport.report.gates import NO_GATES, PASS
 
@@ -16,6 +16,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--reports", type=Path, nargs="+", required=True, help="reports/MODEL.json")
     args = parser.parse_args(argv)
 
+    for path in args.reports:
+        if made.read(path) is not None:
+            made.whole(path)  # refuses one that was edited
     verdicts = {path.stem: results.read(path, "report")["verdict"] for path in args.reports}
     for model, verdict in verdicts.items():
         print(f"{verdict:<13}{model}")

@@ -7,6 +7,7 @@ import pytest
 
 import accept
 import summary
+from detport import made
 from detport.errors import Failure
 
 
@@ -117,3 +118,12 @@ def test_a_model_without_gates_does_not_keep_others_from_acceptance(tmp_path, ca
 def test_any_other_verdict_is_not_accepted(tmp_path, verdict):
     with pytest.raises(Failure, match=r"not accepted: model1; the gates are in reports/model1\.txt"):
         accepted(tmp_path, ["PASS", verdict, "NO GATES"])
+
+
+def test_a_report_that_somebody_edited_is_not_accepted(tmp_path):
+    path = tmp_path / "m.json"
+    path.write_text(json.dumps(report("m", {}, {}) | {"verdict": "FAIL"}))
+    made.put(made.begin(made.recipe("report", {}), {}), path)
+    path.write_text(path.read_text().replace("FAIL", "PASS"))
+    with pytest.raises(Failure, match=r"m\.json is not what stage report wrote"):
+        accept.main(["--reports", str(path)])

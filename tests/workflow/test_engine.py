@@ -281,11 +281,10 @@ def test_where_the_command_was_given_and_which_configuration_it_names(tmp_path):
 
 
 def test_a_version_that_nobody_has_tried_is_told(monkeypatch):
-    for version, untried in (("9.14.0", False), ("9.27.9", False), ("9.28.0", True), ("10.0.0", True)):
+    for version, untried in (("9.27.0", False), ("9.27.9", False), ("9.28.0", True), ("10.0.0", True)):
         monkeypatch.setattr(engine.snakemake, "__version__", version)
         assert bool(engine.untried()) is untried
-    assert re.search(r"^min_version\(\"9\.14\"\)$", (config.ROOT / "Snakefile").read_text(), re.MULTILINE)
-    assert engine.OLDEST == "9.14"
+    assert f'\nmin_version("{engine.OLDEST}")\n' in (config.ROOT / "Snakefile").read_text()
 
 
 def test_the_version_of_the_lock_was_tried():
