@@ -54,7 +54,7 @@ lock:
 	$(PYTHON) envs/lock.py
 
 clean:
-	rm -rf .venv demo/results demo/reports demo/logs demo/benchmarks demo/.snakemake
+	rm -rf .venv demo/results demo/reports demo/shards demo/logs demo/benchmarks demo/.snakemake
 
 .venv/run-export.done: envs/run.txt envs/export.txt
 	$(PYTHON) -c "import sys; sys.version_info >= (3, 11) or sys.exit('detport needs Python 3.11 or newer; set PYTHON=')"

@@ -2,7 +2,7 @@
 
 The outputs may come from the infer stage or from one of Ascend's tools, as .bin or as text (STEM_0 or STEM_output_0).
 
-Example: python scripts/decode.py --model config/models/MODEL.yaml --shard results/MODEL/shards/0000 \\
+Example: python scripts/decode.py --model config/models/MODEL.yaml --shard shards/MODEL/0000 \\
              --outputs results/MODEL/onnxruntime/outputs/0000 \\
              --output results/MODEL/onnxruntime/detections/0000.json.gz
 """

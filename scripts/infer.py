@@ -11,7 +11,7 @@ With --from-outputs nothing is run: the outputs of the shard's images are taken 
 benchmark has filled on another machine (the folder may hold the images of all shards).
 
 Example: python scripts/infer.py --model config/models/MODEL.yaml --backend config/backends/onnxruntime.yaml \\
-             --compiled results/MODEL/onnxruntime/model.onnx --shard results/MODEL/shards/0000 \\
+             --compiled results/MODEL/onnxruntime/model.onnx --shard shards/MODEL/0000 \\
              --output results/MODEL/onnxruntime/outputs/0000
 """
 

@@ -6,7 +6,7 @@ of the shard is in shard.json, under "images" or, with --on-bad-image skip, unde
 
 Example: python scripts/preprocess.py --model config/models/MODEL.yaml --shard 0/250 \\
              --index results/datasets/coco_val2017/index.tsv \\
-             --images data/coco/val2017 --output results/MODEL/shards/0000
+             --images data/coco/val2017 --output shards/MODEL/0000
 """
 
 from collections import Counter

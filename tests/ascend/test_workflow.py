@@ -3,7 +3,6 @@
 import json
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -40,7 +39,7 @@ def server(tmp_path_factory) -> Path:
     locks = tmp_path_factory.mktemp("locks")
     result = snakemake(folder, "--cores", "2", REPORT, env=simulated(**MACHINE) | {"DETPORT_DEVICES": str(locks)})
     assert result.returncode == 0, result.stdout + result.stderr
-    assert "npu=1" in result.stdout + result.stderr
+    assert {path.name for path in locks.iterdir()} == {str(device) for ids in DEVICES.values() for device in ids}
     return folder
 
 
@@ -67,7 +66,9 @@ def test_the_report_of_a_simulated_server(server):
 
 
 def test_nothing_is_left_but_results(server):
-    names = {path.name for path in (server / "results" / "retinamask" / "ascend310").iterdir()}
+    own = server / "results" / "retinamask" / "ascend310"
+    names = {path.name.removesuffix(".made") for path in own.iterdir()}
+    assert not list(own.glob("scratch/*"))
     expected = {
         "patched.onnx",
         "model.om",
@@ -77,7 +78,7 @@ def test_nothing_is_left_but_results(server):
         "performance.json",
         "detections",
     }
-    assert names <= expected | {"patches.json", "outputs"}
+    assert names <= expected | {"patches.json", "outputs", "scratch"}
     assert not (server / "fusion_result.json").exists()
     assert not list(server.rglob("kernel_meta"))
 
@@ -94,29 +95,23 @@ def test_another_device_reruns_the_benchmark_alone(server, tmp_path):
 
 def test_a_report_on_a_laptop_from_what_a_server_ran(server, tmp_path):
     """Outputs by msame and a log are brought; the accuracy is that of the server, and no tool is there."""
-    shards, brought = tmp_path / "shards", tmp_path / "laptop" / "brought"
+    elsewhere, brought = tmp_path / "elsewhere", tmp_path / "laptop" / "brought"
     folder = reduced_demo(tmp_path / "laptop", "retinamask")
     own_backends(folder)
-    brought.mkdir()
-    environment = simulated(**MACHINE)
-    for k in range(2):
-        command = ["preprocess.py", "--model", "config/models/retinamask.yaml", "--shard", f"{k}/2"]
-        command += ["--index", str(server / "results/datasets/shapes/index.tsv")]
-        command += ["--images", "data/images", "--output", str(shards / str(k))]
-        subprocess.run([sys.executable, ROOT / "scripts" / command[0], *command[1:]], cwd=folder, check=True)
-    (shards / "bins").mkdir()
-    for path in shards.glob("?/*.bin"):
-        path.rename(shards / "bins" / path.name)
-    shutil.copy(server / "results/retinamask/ascend310/model.om", shards)
+    configure(folder, backends=["ascend310"])
+    result = snakemake(folder, "--cores", "2", "shards/retinamask")
+    assert result.returncode == 0, result.stdout + result.stderr
+    (elsewhere / "bins").mkdir(parents=True)
+    for path in folder.glob("shards/retinamask/*/*.bin"):
+        shutil.copy(path, elsewhere / "bins")
+    shutil.copy(server / "results/retinamask/ascend310/model.om", elsewhere)
     by_hand = ["msame", "--model", "model.om", "--input", "bins", "--output", "out", "--outfmt", "BIN"]
-    log = subprocess.run(by_hand, cwd=shards, env=environment, capture_output=True, text=True, check=True).stdout
-    shutil.copytree(next((shards / "out").iterdir()), brought / "outputs")
+    options = {"cwd": elsewhere, "env": simulated(**MACHINE), "capture_output": True, "text": True, "check": True}
+    log = subprocess.run(by_hand, **options).stdout
+    brought.mkdir()
+    shutil.copytree(next((elsewhere / "out").iterdir()), brought / "outputs")
     (brought / "msame.log").write_text(log.replace("[SIMULATOR]", ""))  # as if a device had been timed
-    configure(
-        folder,
-        backends=["ascend310"],
-        brought={"ascend310": {"retinamask": {"outputs": "brought/outputs", "log": "brought/msame.log"}}},
-    )
+    configure(folder, brought={"ascend310": {"retinamask": {"outputs": "brought/outputs", "log": "brought/msame.log"}}})
     result = snakemake(folder, "--cores", "2", REPORT)
     assert result.returncode == 0, result.stdout + result.stderr
     laptop, original = (
@@ -130,6 +125,19 @@ def test_a_report_on_a_laptop_from_what_a_server_ran(server, tmp_path):
     assert performance["log"]["file"] == "msame.log"
     assert "Inference average time" in (folder / REPORT).read_text()
     assert not (folder / "results" / "retinamask" / "onnx").exists(), "nothing is exported for what is brought"
+    found = json.loads((folder / "reports" / "retinamask.json").read_text())["provenance"]["brought"]
+    assert {name.split(" ")[0]: told["files"] for name, told in found.items()} == {"outputs": 4 * IMAGES, "log": 1}
+    assert "  BROUGHT from another machine: log behind " in (folder / REPORT).read_text()
+    # What was brought is compared by content: one file is one shard's, the log is the speed's.
+    assert planned(folder, REPORT) == {}
+    shutil.copy(brought / "outputs" / "000000000005_output_0.bin", brought / "aside")
+    first = brought / "outputs" / "000000000005_output_0.bin"
+    first.write_bytes(bytes(first.stat().st_size))
+    assert planned(folder, REPORT) == {"infer": 1, "decode": 1, "evaluate": 1, "report": 1}
+    (brought / "aside").rename(first)
+    assert planned(folder, REPORT) == {}
+    (brought / "msame.log").write_text(log)
+    assert planned(folder, REPORT) == {"benchmark": 1, "report": 1}
 
 
 def test_a_log_alone_may_be_brought(tmp_path):
