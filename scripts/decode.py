@@ -15,7 +15,7 @@ from detport import cli, config, decoders, detections, lineage, made, outputs, s
 from detport.errors import Failure
 from detport.readings import others
 
-LOOKED_AT = 4  # images of a shard, by which other readings of the outputs are told
+LOOKED_AT = 2  # images of a shard, by which other readings of the outputs are told
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -12,7 +12,7 @@ Example: python scripts/doctor.py --model config/models/MODEL.yaml \\
 from collections.abc import Sequence
 from pathlib import Path
 
-from detport import canvases, cli, config, datasets, diagnosis, lineage, made, sampling, shards
+from detport import canvases, cli, config, datasets, diagnosis, images, lineage, made, sampling, shards
 from detport.backends import onnxruntime
 from detport.errors import UsageError
 from detport.files import atomic
@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise UsageError(
             f"dataset {args.dataset} has no ground truth, by which the doctor could tell better from worse"
         )
-    chosen, part = few(rows, truth)
+    chosen, part = few(rows, truth, Path(dataset["images"]))
     backend = {"session": {"graph_optimization": "all"}}
     run = onnxruntime.open_model(args.onnx, model, backend, args.threads)
     numbered = dict(enumerate(model["metric"].get("classes", []), start=1))
@@ -58,14 +58,27 @@ def main(argv: Sequence[str] | None = None) -> None:
     cli.log.info("%s", lines[0])
 
 
-def few(rows: list[dict], truth: dict) -> tuple[list[dict], dict]:
-    """Some images with something to find, and the ground truth of these alone."""
+def few(rows: list[dict], truth: dict, folder: Path) -> tuple[list[dict], dict]:
+    """Some images with something to find that can be read, and the ground truth of these alone."""
     shown = {annotation["image_id"] for annotation in truth["annotations"] if not annotation["iscrowd"]}
     chosen = sampling.choose([row for row in rows if row["image_id"] in shown], truth, MOST)
+    bad = {row["file"]: problem for row in chosen if (problem := complaint(folder / row["file"], row))}
+    for file, problem in bad.items():
+        cli.log.warning("bad image %r: %s", file, problem)
+    chosen = [row for row in chosen if row["file"] not in bad]
     ids = {row["image_id"] for row in chosen}
-    images = [image for image in truth["images"] if image["id"] in ids]
+    kept = [image for image in truth["images"] if image["id"] in ids]
     annotations = [annotation for annotation in truth["annotations"] if annotation["image_id"] in ids]
-    return chosen, truth | {"images": images, "annotations": annotations}
+    return chosen, truth | {"images": kept, "annotations": annotations}
+
+
+def complaint(path: Path, row: dict) -> str | None:
+    """Why an image cannot be used."""
+    try:
+        images.check(path, row["width"], row["height"])
+    except images.BadImage as error:
+        return str(error)
+    return None
 
 
 if __name__ == "__main__":

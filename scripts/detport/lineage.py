@@ -94,85 +94,140 @@ def doctor_recipe(model: dict, dataset: dict, pinned: bool = False) -> dict:
     return made.recipe("doctor", settings, plugins, pinned)
 
 
+class Plan(NamedTuple):
+    """What is to be made of a model."""
+
+    name: str
+    model: dict
+    dataset: dict
+    backends: Mapping[str, dict]
+    settings: dict
+    pinned: bool = False  # versions are those of the lock
+
+    @property
+    def top(self) -> str:
+        return f"results/{self.name}"
+
+    @property
+    def index(self) -> list[str]:
+        return [index_path(self.model["dataset"])]
+
+    @property
+    def weights(self) -> list[str]:
+        return [f"{self.top}/weights.safetensors"]
+
+    @property
+    def checked(self) -> list[str]:
+        return [f"{self.top}/checked.json"]
+
+    def truth(self) -> dict[str, Source]:
+        """The files that detections are scored against."""
+        return {
+            "annotations": Source(*readable(datasets.load(self.dataset["kind"]).scored, self.dataset, (Path(), [])))
+        }
+
+    def brought(self, key: str) -> dict[str, str]:
+        """What another machine has made on a backend."""
+        return self.settings["brought"].get(key, {}).get(self.name, {})
+
+    def recipe(self, stage: str, backend: dict | None = None, canvas: str | None = None, **more: object) -> dict:
+        """The recipe of a stage."""
+        selected = canvases.select(self.model, canvas) if canvas else self.model
+        return stage_recipe(stage, config.visible(selected, stage, backend), backend, self.pinned, **more)
+
+
 def of_model(
     name: str, model: dict, dataset: dict, backends: Mapping[str, dict], settings: dict, pinned: bool = False
 ) -> list[Product]:
     """Everything that is made for a model behind the index of its dataset, each after what it is made from."""
+    plan = Plan(name, model, dataset, backends, settings, pinned)
+    prepare = [plan.recipe("preprocess", **part(plan, k)) for k in range(dataset["shards"])]
+    found = [Product(f"shards/{name}/{k:04d}", each, {"index": plan.index}, {}) for k, each in enumerate(prepare)]
+    found.append(Product(plan.checked[0], check_recipe(model, dataset, settings["sample"], pinned), {}, plan.truth()))
+    found += graphs(plan)
+    examined = {"index": plan.index, "onnx": [f"{plan.top}/onnx/standard/simplified.onnx"]}
+    doctor = doctor_recipe(config.visible(model, "doctor", None), dataset, pinned)
+    found.append(Product(f"{plan.top}/doctor.txt", doctor, examined, plan.truth()))
+    for key in backends:
+        compiled = compiled_graphs(plan, key)
+        runnable = [product.path for product in compiled if product.recipe["stage"] == "compile"] or plan.weights
+        found += [*compiled, *measured(plan, key, prepare, runnable)]
+    return found + reports(plan, found)
 
-    def recipe(stage: str, backend: dict | None = None, canvas: str | None = None, **more: object) -> dict:
-        selected = canvases.select(model, canvas) if canvas else model
-        return stage_recipe(stage, config.visible(selected, stage, backend), backend, pinned, **more)
+
+def part(plan: Plan, shard: int) -> dict[str, str]:
+    """What the command line of preprocess says of a shard."""
+    return {"shard": f"{shard}/{plan.dataset['shards']}", "on_bad_image": plan.settings["on_bad_image"]}
+
+
+def graphs(plan: Plan) -> list[Product]:
+    """From the checkpoint to simplified graphs, one for every flavour and canvas."""
+    found, start, sources = [], {"weights": plan.weights}, {}
+    if "onnx" in plan.model:
+        start, sources = {}, {"onnx": Source(Path(plan.model["onnx"]).parent, None)}
+    else:
+        checkpoint = {"checkpoint": file(plan.model["checkpoint"]["file"])}
+        found.append(Product(plan.weights[0], plan.recipe("convert_checkpoint"), {}, checkpoint))
+    flavours = [backend["flavour"] for backend in plan.backends.values() if backend["runs"] == "compiled"]
+    for flavour in dict.fromkeys([*flavours, "standard"]):  # that of the doctor
+        for canvas, suffix in canvases.suffixes(plan.model["input"]).items():
+            exported, simplified = (
+                f"{plan.top}/onnx/{flavour}/{step}{suffix}.onnx" for step in ("exported", "simplified")
+            )
+            found.append(Product(exported, plan.recipe("export", canvas=canvas, flavour=flavour), start, sources))
+            found.append(Product(simplified, plan.recipe("simplify", canvas=canvas), {"onnx": [exported]}, {}))
+    return found
+
+
+def compiled_graphs(plan: Plan, key: str) -> list[Product]:
+    """From simplified graphs to what a backend opens; nothing for one that runs the checkpoint."""
+    backend, found = plan.backends[key], []
+    for canvas, suffix in canvases.suffixes(plan.model["input"]).items() if backend["runs"] == "compiled" else ():
+        inputs = {"onnx": [f"{plan.top}/onnx/{backend['flavour']}/simplified{suffix}.onnx"]}
+        graph, told = f"{plan.top}/{key}/patched{suffix}.onnx", f"{plan.top}/{key}/patches{suffix}.json"
+        found += [Product(path, plan.recipe("patch", backend, canvas), inputs, {}) for path in (graph, told)]
+        model = f"{plan.top}/{key}/model{suffix}.{compilers.suffix(backend['family'])}"
+        found.append(Product(model, plan.recipe("compile", backend, canvas), {"onnx": [graph]}, {}))
+    return found
+
+
+def measured(plan: Plan, key: str, prepare: list[dict], runnable: list[str]) -> list[Product]:
+    """From images to accuracy, and the speed, of what a backend opens, or of what was brought in its place."""
+    own, backend, brought = f"{plan.top}/{key}", plan.backends[key], plan.brought(key)
+    runs, outputs = {"compiled": runnable}, {}
+    if "outputs" in brought:
+        runs, outputs = {}, {"outputs": Source(Path(brought["outputs"]), None)}
+    infer, decode, found, detections = plan.recipe("infer", backend), plan.recipe("decode"), [], []
+    for k, each in enumerate(prepare):
+        shard, kept = f"{own}/scratch/{k:04d}", f"{own}/outputs/{k:04d}"
+        found.append(Product(shard, each, {"index": plan.index}, {}, folder=True))
+        found.append(Product(kept, infer, {"shard": [shard], **runs}, outputs, folder=True))
+        detections.append(f"{own}/detections/{k:04d}.json.gz")
+        found.append(Product(detections[-1], decode, {"outputs": [kept]}, {}))
 
     def evaluated(**more: object) -> dict:
-        return evaluate_recipe(config.visible(model, "evaluate", None), dataset, pinned, **more)
+        return evaluate_recipe(config.visible(plan.model, "evaluate", None), plan.dataset, plan.pinned, **more)
 
-    top, index = f"results/{name}", index_path(model["dataset"])
-    weights = f"{top}/weights.safetensors"
-    parts = [
-        {"shard": f"{k}/{dataset['shards']}", "on_bad_image": settings["on_bad_image"]}
-        for k in range(dataset["shards"])
-    ]
-    prepare = [recipe("preprocess", **part) for part in parts]
-    found = [Product(f"shards/{name}/{k:04d}", each, {"index": [index]}, {}) for k, each in enumerate(prepare)]
-    truth = {"annotations": Source(*readable(datasets.load(dataset["kind"]).scored, dataset, (Path(), [])))}
-    checked = f"{top}/checked.json"
-    found.append(Product(checked, check_recipe(model, dataset, settings["sample"], pinned), {}, truth))
-    reported = {"accuracy": [], "performance": [], "patches": []}
-    if "checkpoint" in model:
-        found.append(
-            Product(weights, recipe("convert_checkpoint"), {}, {"checkpoint": file(model["checkpoint"]["file"])})
-        )
-    flavours = [backend["flavour"] for backend in backends.values() if backend["runs"] == "compiled"]
-    for flavour in dict.fromkeys([*flavours, "standard"]):  # that of the doctor
-        for canvas, suffix in canvases.suffixes(model["input"]).items():
-            exported, simplified = (f"{top}/onnx/{flavour}/{step}{suffix}.onnx" for step in ("exported", "simplified"))
-            start = (
-                ({}, {"onnx": Source(Path(model["onnx"]).parent, None)})
-                if "onnx" in model
-                else ({"weights": [weights]}, {})
-            )
-            found.append(Product(exported, recipe("export", canvas=canvas, flavour=flavour), *start))
-            found.append(Product(simplified, recipe("simplify", canvas=canvas), {"onnx": [exported]}, {}))
-    examined = {"index": [index], "onnx": [f"{top}/onnx/standard/simplified.onnx"]}
-    found.append(
-        Product(
-            f"{top}/doctor.txt", doctor_recipe(config.visible(model, "doctor", None), dataset, pinned), examined, truth
-        )
-    )
-    for key, backend in backends.items():
-        own, runnable = f"{top}/{key}", [] if backend["runs"] == "compiled" else [weights]
-        brought = settings["brought"].get(key, {}).get(name, {})
-        for canvas, suffix in canvases.suffixes(model["input"]).items() if backend["runs"] == "compiled" else ():
-            inputs = {"onnx": [f"{top}/onnx/{backend['flavour']}/simplified{suffix}.onnx"]}
-            graph, told = f"{own}/patched{suffix}.onnx", f"{own}/patches{suffix}.json"
-            found += [Product(path, recipe("patch", backend, canvas), inputs, {}) for path in (graph, told)]
-            runnable.append(f"{own}/model{suffix}.{compilers.suffix(backend['family'])}")
-            found.append(Product(runnable[-1], recipe("compile", backend, canvas), {"onnx": [graph]}, {}))
-            reported["patches"] += [told] * ("outputs" not in brought)
-        runs = (
-            ({}, {"outputs": Source(Path(brought["outputs"]), None)})
-            if "outputs" in brought
-            else ({"compiled": runnable}, {})
-        )
-        infer, decode, detections = recipe("infer", backend), recipe("decode"), []
-        for k, each in enumerate(prepare):
-            shard, outputs = f"{own}/scratch/{k:04d}", f"{own}/outputs/{k:04d}"
-            found.append(Product(shard, each, {"index": [index]}, {}, folder=True))
-            found.append(Product(outputs, infer, {"shard": [shard], **runs[0]}, runs[1], folder=True))
-            detections.append(f"{own}/detections/{k:04d}.json.gz")
-            found.append(Product(detections[-1], decode, {"outputs": [outputs]}, {}))
-        scored = {"index": [index], "checked": [checked], "detections": detections}
-        check = {"cross_check": settings["cross_check"]}
-        found.append(Product(f"{own}/accuracy.json", evaluated(**check), scored, truth))
-        results = evaluated(image_set=Path(dataset.get("image_set", "test")).stem)
-        found.append(Product(f"{own}/comp4", results, scored | {"checked": []}, truth))
-        timed = ({}, {"log": file(brought["log"])}) if "log" in brought else ({"compiled": runnable}, {})
-        found.append(Product(f"{own}/performance.json", recipe("benchmark", backend), *timed))
-        reported["accuracy"].append(f"{own}/accuracy.json")
-        reported["performance"].append(f"{own}/performance.json")
-    titles = {key: backend["title"] for key, backend in backends.items()}
-    paths = (f"reports/{name}.txt", f"reports/{name}.json")
-    return found + [Product(path, recipe("report", backends=titles), reported, {}) for path in paths]
+    scored = {"index": plan.index, "checked": plan.checked, "detections": detections}
+    accuracy = evaluated(cross_check=plan.settings["cross_check"])
+    found.append(Product(f"{own}/accuracy.json", accuracy, scored, plan.truth()))
+    results = evaluated(image_set=Path(plan.dataset.get("image_set", "test")).stem)
+    found.append(Product(f"{own}/comp4", results, scored | {"checked": []}, plan.truth()))
+    timed = ({}, {"log": file(brought["log"])}) if "log" in brought else ({"compiled": runnable}, {})
+    found.append(Product(f"{own}/performance.json", plan.recipe("benchmark", backend), *timed))
+    return found
+
+
+def reports(plan: Plan, found: list[Product]) -> list[Product]:
+    """The report over all backends."""
+    told = [product.path for product in found if Path(product.path).name.startswith("patches")]
+    read = {
+        "accuracy": [f"{plan.top}/{key}/accuracy.json" for key in plan.backends],
+        "performance": [f"{plan.top}/{key}/performance.json" for key in plan.backends],
+        "patches": [path for path in told if "outputs" not in plan.brought(Path(path).parent.name)],
+    }
+    recipe = plan.recipe("report", backends={key: backend["title"] for key, backend in plan.backends.items()})
+    return [Product(f"reports/{plan.name}.{form}", recipe, read, {}) for form in ("txt", "json")]
 
 
 def of_all(models: Iterable[str], pinned: bool = False) -> list[Product]:

@@ -57,17 +57,23 @@ class Proposal(NamedTuple):
 def propose(path: str, graph: onnx.ModelProto, dataset: Dataset, name: str | None) -> Proposal:
     """What an ONNX file is as a model; `name` is that of a preset."""
     found = facts(graph)
-    preset = presets.load(name) if name else None
     image = probe.image_of(found)
-    section, why, guesses = probe.image_section(image, found, tuple(preset["size"]) if preset else None)
-    section["more"], reasons = probe.beside(image, found)
+    more, reasons = probe.beside(image, found)
     inside = probe.normalised_inside(graph, image.name)
-    first = checked({"input": plain(section), "preprocess": preprocess_of(None, image, inside)})
-    runs, ran_on = run(graph, first, dataset)
-    reading, others = reading_of(runs, first["input"], found, dataset)
-    chosen = (name, "--preset") if name else presets.recognised(found, reading.form)
-    if chosen and preset is None:
-        preset = presets.load(chosen[0])
+    preset = presets.load(name) if name else None
+    chosen = (name, "--preset") if name else None
+    while True:  # a second time where the family that is recognised has a usual size for sides that are open
+        section, why, guesses = probe.image_section(image, found, tuple(preset["size"]) if preset else None)
+        section["more"] = more
+        first = checked({"input": plain(section), "preprocess": preprocess_of(None, image, inside)})
+        runs, ran_on = run(graph, first, dataset)
+        reading, others = reading_of(runs, first["input"], found, dataset)
+        if chosen is None:
+            chosen = presets.recognised(found, reading.form)
+            preset = presets.load(chosen[0]) if chosen else None
+            if preset and guesses:
+                continue
+        break
     for key, value in (preset["input"] if preset else {}).items():
         section[key], why[key] = value, f"preset {chosen[0]}"
     lines = [*title_lines(path, found, dataset), *input_lines(section, why, guesses, reasons)]

@@ -88,6 +88,13 @@ def test_without_ground_truth_it_cannot_tell(folder):
         doctor.main([*options, "--dataset", "shapes", "--output", str(folder / "none.txt")])
 
 
+def test_images_that_cannot_be_read_are_left_out(folder, caplog):
+    rows = [{"image_id": i, "file": f"{i}.jpg", "width": 9, "height": 9} for i in (1, 2)]
+    truth = {"images": [{"id": 1}, {"id": 2}], "annotations": [{"image_id": 1, "category_id": 1, "iscrowd": 0}]}
+    assert doctor.few(rows, truth, folder) == ([], {"images": [], "annotations": []})
+    assert "bad image '1.jpg': no such file" in caplog.text and "2.jpg" not in caplog.text, "nothing is in that one"
+
+
 def test_the_simplest_of_equally_good_trials_is_advised():
     better = Trial({("preprocess", "channels"): "BGR", ("preprocess", "fill"): 0}, 0.309)
     simple = Trial({("preprocess", "channels"): "BGR"}, 0.305)

@@ -141,14 +141,15 @@ def changed(change: Callable[[dict], object], **given) -> set[str]:
 
 REPORT = {"reports/m.txt", "reports/m.json"}
 EVALUATE = REPORT | {"onnxruntime/accuracy.json", "onnxruntime/comp4"}
-METRIC = EVALUATE | {"m/checked.json"}
+DOCTOR = {"m/doctor.txt"}
+METRIC = EVALUATE | DOCTOR | {"m/checked.json"}
 DECODE = EVALUATE | {"detections/0000.json.gz"}
 INFER = DECODE | {"outputs/0000"}
 PREPROCESS = INFER | {"scratch/0000", "m/0000"}
 SPEED = REPORT | {"onnxruntime/performance.json"}
 COMPILE = INFER | SPEED | {"onnxruntime/model.onnx"}
 PATCH = COMPILE | {"onnxruntime/patched.onnx", "onnxruntime/patches.json"}
-SIMPLIFY = PATCH | {"standard/simplified.onnx"}
+SIMPLIFY = PATCH | DOCTOR | {"standard/simplified.onnx"}
 EXPORT = SIMPLIFY | {"standard/exported.onnx"}
 
 
@@ -159,8 +160,8 @@ EXPORT = SIMPLIFY | {"standard/exported.onnx"}
         (lambda model: model.update(gates=[]), REPORT),
         (lambda model: model["benchmark"].update(min_runs=7), SPEED),
         (lambda model: model["metric"].update(iou_types=["bbox"]), METRIC),
-        (lambda model: model["decode"].update(nms_iou=0.1), DECODE),
-        (lambda model: model["preprocess"].update(mean=[1, 2, 3]), PREPROCESS),
+        (lambda model: model["decode"].update(nms_iou=0.1), DECODE | DOCTOR),
+        (lambda model: model["preprocess"].update(mean=[1, 2, 3]), PREPROCESS | DOCTOR),
         (lambda model: model.update(patches={"onnxruntime": [{"name": "int64_to_int32"}]}), PATCH),
         (lambda model: model.update(patches={"ascend": []}), set()),
         (lambda model: model["simplify"].update(tolerance=1), SIMPLIFY),

@@ -128,6 +128,18 @@ def test_open_sides_and_imgsz(folder):
     assert "height: 64 # the graph leaves it open; imgsz in its metadata" in text
 
 
+def test_open_sides_of_a_family_that_is_recognised(folder):
+    boxes, scores, labels = made.kept()
+    graph = made.graph({"boxes": boxes, "labels": labels, "scores": scores})
+    for axis in (2, 3):
+        graph.graph.input[0].type.tensor_type.shape.dim[axis].dim_param = f"side{axis}"
+    graph.producer_name = "pytorch"
+    onnx.save(graph, folder / "m.onnx")
+    text, model = written(folder)
+    assert (model["input"]["height"], model["input"]["multiple"]) == (1344, 1), "preset torchvision"
+    assert "height: 1344 # GUESS: the graph leaves it open; the preset's" in text
+
+
 def test_inputs_beside_the_image(folder):
     boxes, scores, labels = made.kept()
     graph = made.graph({"labels": labels[None], "boxes": boxes[None], "scores": scores[None]})
@@ -225,3 +237,64 @@ def test_coco80_by_names_of_the_dataset():
     found = facts(made.graph({"a": np.zeros(3, np.float32)}, {"names": str(names)}))
     reading = readings.Reading("dense", {"kind": "dense"}, 80, {})
     assert proposal.categories_line(reading, found, dataset).value == "coco80"
+
+
+def families() -> dict[str, dict[str, np.ndarray]]:
+    """Outputs of three classes as families give them."""
+    rows, three = len(made.cells(STRIDES)), len(made.cells(STRIDES, 3))
+    centred, corners = made.boxes(STRIDES, "cxcywh"), made.boxes(STRIDES, "xyxy")
+    boxes, scores, labels = made.kept()
+    queries = np.random.default_rng(0).uniform(0.2, 0.4, (1, 20, 4)).astype(np.float32)
+    sizes = [(64 // stride, 96 // stride) for stride in STRIDES]
+
+    def maps(name: str, numbers: int, values) -> dict[str, np.ndarray]:
+        return {f"{name}{h}": values(h * w, numbers).T.reshape(1, numbers, h, w).astype(np.float32) for h, w in sizes}
+
+    yolov5 = np.hstack([made.boxes(STRIDES, "cxcywh", 3), made.scores(three, 4)])[None]
+    background = np.exp(np.hstack([np.full((rows, 1), 6), made.logits(rows, 3)]))
+    background = np.float32(background / background.sum(axis=1, keepdims=True))[None]
+    return {
+        "yolov8": yolov8(),
+        "yolov8 with masks": {
+            "output0": np.hstack([centred, made.scores(rows, 3), made.logits(rows, 32)]).T[None],
+            "output1": made.logits(32, 16 * 24).reshape(1, 32, 16, 24),
+        },
+        "yolov5": {"output": yolov5},
+        "yolov5 with its raw maps": {"output": yolov5}
+        | {f"raw{h}": np.zeros((1, 3, h, w, 8), np.float32) for h, w in sizes},
+        "yolov5 by level": maps("raw", 24, made.logits),
+        "yolov9 with two heads": {"a": yolov8()["output0"], "b": yolov8()["output0"]},
+        "yolox": {"output": np.hstack([made.logits(rows, 4), made.scores(rows, 4)])[None]},
+        "yolox by level": maps("reg", 4, made.logits) | maps("obj", 1, made.scores) | maps("cls", 3, made.scores),
+        "nanodet": {"cls_score2": np.hstack([made.scores(rows, 3), made.logits(rows, 32)])[None]},
+        "picodet by level": maps("cls", 3, made.scores) | maps("reg", 32, made.logits),
+        "raw yolov8": maps("out", 64 + 3, made.logits),
+        "retinanet by level": maps("cls", 27, made.logits) | maps("reg", 36, made.logits),
+        "pp-yoloe": {"boxes": corners[None], "scores": made.scores(rows, 3).T[None]},
+        "ssd": {"scores": background, "boxes": (corners / np.float32([96, 64, 96, 64]))[None]},
+        "detr": {"pred_logits": made.logits(20, 4)[None], "pred_boxes": queries},
+        "rf-detr": {"dets": queries, "labels": made.logits(20, 3)[None]},
+        "rows of six": {"output0": np.hstack([boxes, scores[:, None], np.float32(labels)[:, None]])[None]},
+        "mmdeploy": {"dets": np.hstack([boxes, scores[:, None]])[None], "labels": labels[None]},
+        "efficient nms": {
+            "num_dets": np.int32([[20]]),
+            "det_boxes": boxes[None],
+            "det_scores": scores[None],
+            "det_classes": np.int32(labels)[None],
+        },
+        "torchvision": {"boxes": boxes, "labels": labels, "scores": scores},
+        "tensorflow": {
+            "detection_boxes": boxes[None] / 100,
+            "detection_scores": scores[None],
+            "detection_classes": np.float32(labels + 1)[None],
+            "num_detections": np.float32([20]),
+        },
+    }
+
+
+@pytest.mark.parametrize("family", families())
+def test_the_yaml_of_each_family_is_decoded(folder, family):
+    """What is written is a model, and its decoder takes the outputs that it was written from."""
+    made.saved(folder / "m.onnx", families()[family])
+    text, _ = written(folder)
+    assert "detections, the best with score" in text.replace("\n# ", " "), text

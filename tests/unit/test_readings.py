@@ -47,6 +47,23 @@ def test_masks_of_yolo():
     assert found.decode["masks"] == {"form": "prototypes", "activation": "none", "threshold": 0}
 
 
+def test_maps_from_before_the_last_layer_are_not_read():
+    """YOLOv5 exports its raw maps beside the table."""
+    rows = len(made.cells(STRIDES, 3))
+    table = np.hstack([made.boxes(STRIDES, "cxcywh", 3), made.scores(rows, 8)])
+    raw = {f"onnx::{stride}": np.zeros((1, 3, 64 // stride, 96 // stride, 12), np.float32) for stride in STRIDES}
+    found = only({"output": table[None]} | raw, 7)
+    assert (found.decode["kind"], found.decode["tensors"]) == ("dense", {"rows": "output"})
+
+
+def test_of_two_heads_the_last_is_a_guess():
+    """YOLOv9 has an auxiliary one."""
+    table = np.hstack([made.boxes(STRIDES, "cxcywh"), made.scores(ROWS, 7)]).T[None]
+    likeliest, other = read({"a": table, "b": table}, 7)
+    assert (likeliest.decode["tensors"], other.decode["tensors"]) == ({"rows": "b"}, {"rows": "a"})
+    assert likeliest.guesses == {"tensors"}
+
+
 def test_yolox_as_exported_by_default():
     rng = np.random.default_rng(0)
     table = np.hstack([rng.normal(0, 1, (ROWS, 4)), made.scores(ROWS, 8)])

@@ -2,7 +2,6 @@
 
 import ast
 import json
-import math
 from collections import Counter
 from typing import NamedTuple
 
@@ -134,8 +133,3 @@ def shortened(value: object, most: int = 100) -> str:
     """The beginning of a value, in one line."""
     shown = " ".join(str(value).split())
     return shown if len(shown) <= most else f"{shown[:most]}…"
-
-
-def elements(shape: list[int | None] | None) -> int | None:
-    """How many numbers a tensor has, if that is known."""
-    return None if shape is None or None in shape else math.prod(shape)

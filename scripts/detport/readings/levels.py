@@ -49,18 +49,23 @@ def part_of(output: Output, context: Context) -> Part | None:
     """An output as the rows of a level."""
     if output.varies:
         return None
+    shape = output.shape
     for stride in STRIDES:
-        height, width = (math.ceil(side / stride) for side in context.canvas)
-        shape, table = output.shape, np.concatenate([each[None] for each in output.arrays]).astype(np.float64)
-        if len(shape) == 3 and shape[1:] == (height, width):
-            return Part(output, stride, shape[0], table.transpose(0, 2, 3, 1).reshape(-1, shape[0]))
-        if len(shape) == 3 and shape[:2] == (height, width):
-            return Part(output, stride, shape[2], table.reshape(-1, shape[2]))
-        if len(shape) == 4 and shape[1:3] == (height, width):
-            return Part(output, stride, shape[0] * shape[3], table.reshape(-1, shape[3]), shape[0])
-        if len(shape) == 2 and shape[0] == height * width:
-            return Part(output, stride, shape[1], table.reshape(-1, shape[1]))
+        size = tuple(math.ceil(side / stride) for side in context.canvas)
+        if len(shape) == 3 and shape[1:] == size:
+            return Part(output, stride, shape[0], table_of(output, (0, 2, 3, 1), shape[0]))
+        if len(shape) == 3 and shape[:2] == size:
+            return Part(output, stride, shape[2], table_of(output, (0, 1, 2, 3), shape[2]))
+        if len(shape) == 4 and shape[1:3] == size:
+            return Part(output, stride, shape[0] * shape[3], table_of(output, (0, 1, 2, 3, 4), shape[3]), shape[0])
+        if len(shape) == 2 and shape[0] == math.prod(size):
+            return Part(output, stride, shape[1], table_of(output, (0, 1, 2), shape[1]))
     return None
+
+
+def table_of(output: Output, axes: tuple[int, ...], numbers: int) -> np.ndarray:
+    """All runs as rows of so many numbers, which are last when the axes are in this order."""
+    return np.stack(output.arrays).astype(np.float64).transpose(axes).reshape(-1, numbers)
 
 
 def all_rows(group: list[Part]) -> np.ndarray:
@@ -94,8 +99,8 @@ def alone(group: list[Part], strides: list[int], lies: dict, context: Context) -
         count = numbers - 4 * bins
         if count > 0 and (known == count or (known is None and bins == 16)):
             decode = {"kind": "distances", "tensors": {"rows": names_of(group)}, "strides": strides, "bins": bins}
-            decode |= {"point": 0.5, "objectness": False}
-            why = lies | dict.fromkeys(("kind", "bins"), f"4 x {bins} + {count} numbers for each cell")
+            decode |= {"point": 0.5, "objectness": False, "columns": ["boxes", "classes"]}
+            why = lies | dict.fromkeys(("kind", "bins", "columns"), f"4 x {bins} + {count} numbers for each cell")
             why |= {"tensors": "in the order of strides", "point": "the middle of a cell, as YOLOv8 has it"}
             why |= {"objectness": "distributions and scores are all there is"}
             activation_of(all_rows(group)[:, 4 * bins :], decode, why)

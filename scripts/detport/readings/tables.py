@@ -36,23 +36,35 @@ def first_run(table: np.ndarray, runs: int) -> np.ndarray:
 
 
 def together(outputs: list[Output], context: Context) -> Readings:
-    """One table whose rows hold box, objectness and scores."""
-    maps = [each for each in outputs if len(each.shape) == 3 and each.shape[0] == COEFFICIENTS]
-    tables = [each for each in outputs if each not in maps]
-    if len(tables) != 1 or len(maps) > 1:
+    """One table whose rows hold box, objectness and scores; of several heads the last is the likeliest. Maps beside it
+    are prototypes of masks, or the same once more before the last layer, which nobody reads."""
+    maps = [each for each in outputs if len(each.shape) == 3 and each.shape[0] == COEFFICIENTS][:1]
+    tables = [each for each in outputs if len(each.shape) == 2 and not each.integers]
+    if len({each.shape for each in tables}) != 1:
         return
-    (output,) = tables
+    for output in reversed(tables):
+        tensors = {"rows": output.name} | ({"masks": maps[0].name} if maps else {})
+        for reading in of_table(output, context, maps):
+            if len(outputs) > 1:
+                why = "the others are not read" if len(tables) == 1 else "of several heads the last is usually meant"
+                guesses = reading.guesses | ({"tensors"} if len(tables) > 1 else set())
+                decode, why = reading.decode | {"tensors": tensors}, reading.why | {"tensors": why}
+                reading = reading._replace(decode=decode, why=why, guesses=guesses)
+            yield reading
+
+
+def of_table(output: Output, context: Context, maps: list[Output]) -> Readings:
+    """One table alone."""
     for table, _ in oriented(output, context)[:1]:
         numbers, runs = table.shape[1], len(output.arrays)
         grid = grid_for(table, runs, context)
-        if numbers < 5 or (grid is None and len(table) // runs <= QUERIES and numbers in (6, 7)):
-            if numbers in (6, 7):
-                yield from queries_in_one(table, context, maps)
-            continue
+        few = len(table) // runs <= QUERIES
         form = values.form_on_grid(first_run(table, runs)[:, :4], grid, context.canvas) if grid else None
+        if numbers < 5:
+            return
         if grid and form is None:
             yield from raw(table, grid, context)
-        elif form is None and len(table) // runs <= QUERIES:
+        elif form is None and few:
             yield from queries_in_one(table, context, maps)
         else:
             yield from decoded(table, grid, form, context, maps)
@@ -162,7 +174,7 @@ def apart(outputs: list[Output], context: Context) -> Readings:
     """Boxes in one output and scores of all classes in another, rows in either axis; others are not read."""
     tables = [each for each in outputs if len(each.shape) == 2 and 4 in each.shape and not each.integers]
     tables = [each for each in tables if not each.varies]
-    for boxes in sorted(tables, key=looks_like_scores)[:1]:
+    for boxes in sorted(tables, key=lambda each: looks_like_scores(each, context))[:1]:
         for table, _ in (way for way in oriented(boxes, context) if way[0].shape[1] == 4):
             rows = len(table) // len(boxes.arrays)
             found = [each for each in outputs if each is not boxes and holds_scores(each, rows, context)]
@@ -181,10 +193,10 @@ def holds_scores(output: Output, rows: int, context: Context) -> bool:
     return known is None or count in (known, known + 1)
 
 
-def looks_like_scores(output: Output) -> bool:
-    """Whether four numbers are scores of four classes rather than a box."""
-    table = output.rows() if output.shape[1] == 4 else output.rows().T
-    return values.sum_to_one(table)
+def looks_like_scores(output: Output, context: Context) -> tuple[bool, bool]:
+    """Whether four numbers are scores or logits of four classes rather than a box."""
+    table = output.rows() if output.shape[1] == 4 else np.concatenate([each.T for each in output.arrays])
+    return values.sum_to_one(table), not plausible(table, values.coordinates(table) == "normalised", context)
 
 
 def sorted_by_likeness(found: list[Output]) -> list[Output]:

@@ -32,7 +32,7 @@ def lines(model: str, backend: str, found: dict, metric: dict) -> list[str]:
         said.append(
             f"images that their EXIF turns, right only if the annotations are so: {len(files)}, {listed(files)}"
         )
-    said += [f"{line}; the yaml has decode.kind, columns, box and objectness" for line in doubts["readings"]]
+    said += [f"{line}; compare the yaml's decode" for line in doubts["readings"]]
     caps = dict.fromkeys(line for graph in found["patches"] for line in graph["caps"])
     said += [f"inside the graph, {line}; figures published with other limits are not to be had" for line in caps]
     return [f"{backend}: {line}" for line in said]
