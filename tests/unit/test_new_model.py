@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import shutil
 
 import numpy as np
 import onnx
@@ -298,3 +299,19 @@ def test_the_yaml_of_each_family_is_decoded(folder, family):
     made.saved(folder / "m.onnx", families()[family])
     text, _ = written(folder)
     assert "detections, the best with score" in text.replace("\n# ", " "), text
+
+
+def test_the_demos_yaml_is_what_is_written_from_its_file(tmp_path, monkeypatch):
+    """But for what no file tells: how its speed is measured, and what its accuracy is compared with."""
+    demo = config.ROOT / "demo"
+    (tmp_path / "config" / "models").mkdir(parents=True)
+    shutil.copy(demo / "config" / "config.yaml", tmp_path / "config")
+    for name in ("data", "weights"):
+        (tmp_path / name).symlink_to(demo / name)
+    monkeypatch.chdir(tmp_path)
+    new_model.main(["weights/yolo.onnx", "--dataset", "shapes"])
+    written, own = (config.load(top / "config" / "models" / "yolo.yaml", "model") for top in (tmp_path, demo))
+    told = ("benchmark", "references", "gates")
+    assert {key: written[key] for key in written if key not in told} == {
+        key: own[key] for key in own if key not in told
+    }
