@@ -147,8 +147,9 @@ def other_threads(record: dict, threads: int | None) -> str | None:
 
 def summary(found: Mapping[str, str]) -> list[str]:
     """One line for files of a folder that are stale for the same reason; what follows from others is not told."""
-    told = Counter((str(Path(path).parent), reason) for path, reason in found.items() if reason != AGAIN)
-    first = {(str(Path(path).parent), reason): path for path, reason in reversed(found.items())}
+    named = {made.told_by(path): reason for path, reason in found.items() if reason != AGAIN}
+    told = Counter((str(Path(path).parent), reason) for path, reason in named.items())
+    first = {(str(Path(path).parent), reason): path for path, reason in reversed(named.items())}
     return [
         f"stale: {first[folder, reason] if count == 1 else f'{count} files in {folder}'}: {reason}"
         for (folder, reason), count in told.items()
