@@ -98,9 +98,9 @@ def validate(value: object, schema: dict, source: str, places: Places, base: tup
     """Raise UsageError for the first error in reading order; fill in defaults."""
     validator = Validator(schema, registry=REGISTRY)
 
-    def reading_order(error: jsonschema.ValidationError) -> tuple[bool, int]:
+    def reading_order(error: jsonschema.ValidationError) -> tuple[bool, int, bool]:
         file, line = places.get(base + tuple(error.absolute_path), (source, 0))
-        return file != source, line
+        return file != source, line, error.validator == "required"  # what is missing may be there with a typo
 
     errors = sorted(validator.iter_errors(value), key=reading_order)
     if errors:
