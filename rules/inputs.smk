@@ -104,8 +104,11 @@ def tell_unpaired(dataset: str) -> None:
 
 
 def there(path: str) -> list[str]:
-    """A file that only the user can bring, as an input; a list of jobs is possible without."""
-    return [] if detport_engine.only_lists() and not Path(path).exists() else [path]
+    """What only the user can bring, as an input; a list of jobs is possible without.
+
+    Its time says nothing, a folder's least of all: the records compare by content.
+    """
+    return [] if detport_engine.only_lists() and not Path(path).exists() else [ancient(path)]
 
 
 def weights_file(wildcards) -> list[str]:

@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     recipe = lineage.stage_recipe("benchmark", model, backend)
     if args.from_log:
         sources = {"log": made.source(args.from_log.parent, [args.from_log.name])}
-        record = made.begin(recipe, {}, sources, args.expect)
+        record = made.begin(recipe, {}, sources, args.expect, threads=None)
         found = read_log(args.from_log, backend)
     else:
         record = made.begin(recipe, {"compiled": args.compiled}, expect=args.expect, threads=args.threads)

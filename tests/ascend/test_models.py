@@ -26,11 +26,12 @@ COUNTED = 0.3  # score from which a detection must be found again
 
 
 def trained() -> list[str]:
-    """Models of the demo whose weights are there."""
+    """Models of the demo with a network to compare with, whose weights are there."""
     found = []
     for path in sorted((DEMO / "config" / "models").glob("*.yaml")):
         model = config.load(path, "model")
-        if not model["input"]["canvases"] and (DEMO / model["checkpoint"]["file"]).exists():
+        weights = model.get("checkpoint", {}).get("file")
+        if not model["input"]["canvases"] and weights and (DEMO / weights).exists():
             found.append(path.stem)
     return found
 

@@ -55,9 +55,9 @@ def test_nothing_to_find(folder):
 @pytest.mark.parametrize(
     ("edits", "found"),
     [
-        ([("divide_by: 255\n", "divide_by: 1\n")], "with preprocess.divide_by: 255 0."),
+        ([("divide_by: 255", "divide_by: 1")], "with preprocess.divide_by: 255 0."),
         (
-            [("divide_by: 255\n", "divide_by: 1\n"), ("box: cxcywh", "box: xywh")],
+            [("divide_by: 255", "divide_by: 1"), ("box: cxcywh", "box: xywh")],
             "with preprocess.divide_by: 255, decode.box: cxcywh 0.",
         ),
         (

@@ -191,6 +191,13 @@ def test_what_the_command_line_asks_for(chain):
         assert chain.said()[0]["targets"] == targets
 
 
+@pytest.mark.parametrize(("arguments", "only"), [(["--summary"], True), (["-n"], False)])
+def test_whether_the_command_only_lists(tmp_path, arguments, only):
+    workflow = Workflow(tmp_path, CHAIN + "\nsay(lists=engine.only_lists())\n")
+    workflow.run(*arguments, "--", "c")
+    assert workflow.said()[0] == {"lists": only}
+
+
 @pytest.mark.parametrize(
     ("arguments", "cores"), [(["--cores", "3"], 3), (["--cores", "1"], 1), (["-n"], None), (["-n", "--cores", "3"], 3)]
 )

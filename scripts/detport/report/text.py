@@ -251,7 +251,8 @@ def provenance_lines(provenance: dict) -> list[str]:
     ]
     for step in provenance["stages"]:
         versions = ", ".join(f"{package} {version}" for package, version in step["versions"].items())
-        lines.append(f"  {step['stage']}: {step['processor']}, threads {step['threads']}; {versions}")
+        threads = f", threads {step['threads']}" if step["threads"] else ""
+        lines.append(f"  {step['stage']}: {step['processor']}{threads}; {versions}")
     lines.append(f"  command: {provenance['command']}")
     lines.append(f"  date: {provenance['date']}")
     return lines
