@@ -130,6 +130,12 @@ def simplified_graph(wildcards) -> str:
     return f"results/{wildcards.model}/onnx/{flavour}/simplified{wildcards.canvas}.onnx"
 
 
+def calibration(wildcards) -> list[str]:
+    """The ranges of tensors that a graph is quantised by, where its backend wants them."""
+    calibrates = detport_compilers.calibrates(BACKENDS[wildcards.backend])
+    return ["results/{model}/{backend}/calibration{canvas}.json".format(**wildcards)] * calibrates
+
+
 def compiled_models(model: str, backend: str) -> list[str]:
     """Of every canvas model.onnx or, for Ascend, model.om."""
     kind = detport_compilers.suffix(BACKENDS[backend]["family"])
@@ -209,6 +215,17 @@ def patch_files(wildcards) -> list[str]:
     suffixes = canvas_suffixes(wildcards.model)
     return [
         f"results/{wildcards.model}/{name}/patches{suffix}.json" for name in run_here(wildcards) for suffix in suffixes
+    ]
+
+
+def calibration_files(wildcards) -> list[str]:
+    """What the graphs of a report were quantised by."""
+    begin()
+    return [
+        f"results/{wildcards.model}/{name}/calibration{suffix}.json"
+        for name in run_here(wildcards)
+        if detport_compilers.calibrates(BACKENDS[name])
+        for suffix in canvas_suffixes(wildcards.model)
     ]
 
 

@@ -30,6 +30,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--performance", type=Path, nargs="+", required=True, help="performance.json of every backend")
     parser.add_argument("--files", type=Path, nargs="*", default=[], help="files for the provenance")
     parser.add_argument("--patches", type=Path, nargs="*", default=[], help="patches.json of every compiled graph")
+    parser.add_argument("--calibration", type=Path, nargs="*", default=[], help="calibration.json of every int8 graph")
     parser.add_argument("--command", default="", help="command line of the run, for the provenance")
     parser.add_argument("--output-text", type=Path, required=True)
     parser.add_argument("--output-json", type=Path, required=True)
@@ -43,6 +44,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise UsageError(problem)
     backends = {path.stem: config.load_backend(path)["title"] for path in args.backend}
     inputs = {"accuracy": args.accuracy, "performance": args.performance, "patches": args.patches}
+    inputs["calibration"] = args.calibration
     record = made.begin(lineage.stage_recipe("report", model, backends=backends), inputs, expect=args.expect)
     report = assemble(model, backends, record, args)
     write_json(args.output_json, report)
@@ -57,6 +59,7 @@ def assemble(model: dict, titles: dict[str, str], record: dict, args: argparse.N
     """The report as plain data."""
     backends, trusted, annotations = {}, {}, {}
     patches = [results.read(path, "patches") for path in args.patches]
+    calibrations = [calibrated(results.read(path, "calibration")) for path in args.calibration]
     for name, accuracy_file, performance_file in zip(titles, args.accuracy, args.performance, strict=True):
         accuracy, performance = results.read(accuracy_file, "accuracy"), results.read(performance_file, "performance")
         backends[name] = {
@@ -73,6 +76,7 @@ def assemble(model: dict, titles: dict[str, str], record: dict, args: argparse.N
             "simulator": {"accuracy": accuracy["simulator"], "performance": performance.get("simulator", False)},
             "performance": performance,
             "patches": [each for each in patches if each["backend"] == name],
+            "calibration": [each for each in calibrations if each["backend"] == name],
             "parity": [],
             "figures": gates.figures(accuracy, performance),
         }
@@ -99,6 +103,11 @@ def assemble(model: dict, titles: dict[str, str], record: dict, args: argparse.N
             "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         },
     }
+
+
+def calibrated(calibration: dict) -> dict:
+    """What a report keeps of a calibration: all but the ranges."""
+    return {key: value for key, value in calibration.items() if key not in ("ranges", "schema")}
 
 
 def judged(model: dict, measured: dict[str, dict], trusted: dict[str, bool]) -> dict:

@@ -37,6 +37,7 @@ class Stage(NamedTuple):
 
     sections: tuple[str, ...]
     backend: tuple[str, ...] = ()
+    pixels: bool = False  # it prepares images itself, although it is of a backend
 
 
 # Where a stage finds the module of a family of backends.
@@ -52,6 +53,7 @@ STAGES = {
     "export": Stage(("onnx", "network", "input", "outputs", "export")),
     "simplify": Stage(("input", "outputs", "simplify")),
     "patch": Stage(("patches", "input", "outputs", "simplify"), backend=("family",)),
+    "calibrate": Stage(("input", "preprocess"), ("family",), pixels=True),
     "compile": Stage(("input", "preprocess", "outputs", "compile"), ("family", "flavour")),
     "infer": Stage(("network", "input", "preprocess", "outputs"), RUNNING),
     "decode": Stage(("outputs", "decode")),
@@ -71,12 +73,12 @@ def visible(model: dict, stage: str, backend: dict | None) -> dict:
     """The sections of a model that a stage reads, for this backend.
 
     Only a backend that runs the checkpoint itself reads the network; only a model that normalises on the device tells
-    stages behind preprocess how. Of the patches, only the backend's own are there, or else its family's; of compiler
-    options, its family's.
+    stages behind preprocess how, but for one that prepares images. Of the patches, only the backend's own are there, or
+    else its family's; of compiler options, its family's.
     """
     sections = {key: model[key] for key in STAGES[stage].sections if key in model}
     if STAGES[stage].backend:
-        if not sections.get("input", {}).get("on_device"):
+        if not STAGES[stage].pixels and not sections.get("input", {}).get("on_device"):
             sections.pop("preprocess", None)
         if backend is not None:
             if backend["runs"] == "compiled":

@@ -186,8 +186,12 @@ def compiled_graphs(plan: Plan, key: str) -> list[Product]:
         inputs = {"onnx": [f"{plan.top}/onnx/{backend['flavour']}/simplified{suffix}.onnx"]}
         graph, told = f"{plan.top}/{key}/patched{suffix}.onnx", f"{plan.top}/{key}/patches{suffix}.json"
         found += [Product(path, plan.recipe("patch", backend, canvas), inputs, {}) for path in (graph, told)]
-        model = f"{plan.top}/{key}/model{suffix}.{compilers.suffix(backend['family'])}"
-        found.append(Product(model, plan.recipe("compile", backend, canvas), {"onnx": [graph]}, {}))
+        model, made_from = f"{plan.top}/{key}/model{suffix}.{compilers.suffix(backend['family'])}", {"onnx": [graph]}
+        if compilers.calibrates(backend):
+            made_from["calibration"] = [f"{plan.top}/{key}/calibration{suffix}.json"]
+            images = {"index": plan.index, "onnx": [graph]}
+            found.append(Product(*made_from["calibration"], plan.recipe("calibrate", backend, canvas), images, {}))
+        found.append(Product(model, plan.recipe("compile", backend, canvas), made_from, {}))
     return found
 
 
@@ -220,11 +224,12 @@ def measured(plan: Plan, key: str, prepare: list[dict], runnable: list[str]) -> 
 
 def reports(plan: Plan, found: list[Product]) -> list[Product]:
     """The report over all backends."""
-    told = [product.path for product in found if Path(product.path).name.startswith("patches")]
+    own = [product.path for product in found if "outputs" not in plan.brought(Path(product.path).parent.name)]
     read = {
         "accuracy": [f"{plan.top}/{key}/accuracy.json" for key in plan.backends],
         "performance": [f"{plan.top}/{key}/performance.json" for key in plan.backends],
-        "patches": [path for path in told if "outputs" not in plan.brought(Path(path).parent.name)],
+        "patches": [path for path in own if Path(path).name.startswith("patches")],
+        "calibration": [path for path in own if Path(path).name.startswith("calibration")],
     }
     recipe = plan.recipe("report", backends={key: backend["title"] for key, backend in plan.backends.items()})
     return [Product(f"reports/{plan.name}.{form}", recipe, read, {}) for form in ("txt", "json")]

@@ -20,12 +20,13 @@ INPUTS = {
     "export": ["weights"],
     "simplify": ["onnx"],
     "patch": ["onnx"],
-    "compile": ["onnx"],
+    "calibrate": ["index", "onnx"],
+    "compile": ["onnx", "calibration"],
     "infer": ["shard", "compiled"],
     "decode": ["outputs"],
     "evaluate": ["index", "checked", "detections"],
     "benchmark": ["compiled"],
-    "report": ["accuracy", "performance", "patches"],
+    "report": ["accuracy", "performance", "patches", "calibration"],
     "summary": ["reports"],
 }
 

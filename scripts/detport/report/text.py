@@ -15,6 +15,7 @@ def render(report: dict, metric: dict) -> str:
     for name, backend in report["backends"].items():
         blocks.append(accuracy_lines(name, backend, metric))
         blocks.append(patch_lines(name, backend["patches"]))
+        blocks.append(calibration_lines(name, backend["calibration"], backend["images"]["scored"]))
         blocks.append(performance_lines(name, backend["title"], backend["performance"]))
         blocks.append(skipped_lines(backend["images"]))
         blocks.append(too_large_lines(backend["too_large"], backend["images"]["indexed"]))
@@ -110,6 +111,21 @@ def patch_lines(name: str, graphs: list[dict]) -> list[str]:
                     f"    lossy: {compare.described(output, change)} (random image, ONNX Runtime, optimisations off)"
                 )
     return [f"PATCHES of the graph for {name}", *lines] if lines else []
+
+
+def calibration_lines(name: str, graphs: list[dict], scored: int) -> list[str]:
+    """What the graphs of a backend were quantised by, and how many of these images the accuracy is measured on."""
+    lines = []
+    for graph in graphs:
+        settings, files = graph["settings"], [image["file"] for image in graph["images"]]
+        how = f"{settings['percentile']:g} {settings['method']}" * (settings["method"] == "percentile")
+        more = f", … (+{len(files) - LISTED})" if len(files) > LISTED else ""
+        lines += [
+            f"  {how or settings['method']} of {len(files)} of {graph['of']} images by seed {settings['seed']}"
+            f" (canvas {graph['canvas']}); {len(graph['excluded'])} nodes kept in float32 by pattern",
+            f"  the images, which are scored too: {', '.join(map(repr, files[:LISTED]))}{more}",
+        ]
+    return [f"CALIBRATION of {name}; {scored} images are scored", *lines] if lines else []
 
 
 def performance_lines(name: str, title: str, performance: dict) -> list[str]:
