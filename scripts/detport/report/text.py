@@ -130,7 +130,8 @@ def calibration_lines(name: str, graphs: list[dict], scored: int) -> list[str]:
 
 def performance_lines(name: str, title: str, performance: dict) -> list[str]:
     machine = performance["machine"]
-    chip = f"chip {machine['chip']}; host " if "chip" in machine else ""
+    place = f"chip {machine['chip']}" if "chip" in machine else machine.get("device")
+    chip = f"{place}; host " if place else ""
     load = f", load before {machine['load_before']}" if "load_before" in machine else ""
     lines = [
         f"PERFORMANCE on {name} ({title}): {performance['fps']:.2f} fps ({performance['fps_is']})",
@@ -268,7 +269,8 @@ def provenance_lines(provenance: dict) -> list[str]:
     for step in provenance["stages"]:
         versions = ", ".join(f"{package} {version}" for package, version in step["versions"].items())
         threads = f", threads {step['threads']}" if step["threads"] else ""
-        lines.append(f"  {step['stage']}: {step['processor']}{threads}; {versions}")
+        device = f"{step['device']}, by " if "device" in step else ""
+        lines.append(f"  {step['stage']}: {device}{step['processor']}{threads}; {versions}")
     lines.append(f"  command: {provenance['command']}")
     lines.append(f"  date: {provenance['date']}")
     return lines
