@@ -69,10 +69,11 @@ def test_every_file_is_there_once():
     [
         {},
         {"names": ("onnxruntime", "pytorch", "ascend310", "ascend310p")},
+        {"names": ("onnxruntime_fp16", "onnxruntime_int8")},
         {"found": model("gfocalv2_portrait"), "names": ("onnxruntime", "ascend310")},
         {"found": model("rfcn"), "dataset": VOC},
     ],
-    ids=["one backend", "all backends", "two canvases", "VOC"],
+    ids=["one backend", "all backends", "precisions", "two canvases", "VOC"],
 )
 def test_everything_stands_behind_what_it_is_made_from(given):
     seen = set()
@@ -105,6 +106,29 @@ def test_a_canvas_more_has_its_own_graphs_and_all_run_together():
         "results/m/onnxruntime/patches.json",
         "results/m/onnxruntime/patches-288x192.json",
     ]
+
+
+def test_int8_is_quantised_by_ranges_on_images_of_the_dataset():
+    found = {product.path: product for product in products(model("gfocalv2_portrait"), names=("onnxruntime_int8",))}
+    own = "results/m/onnxruntime_int8"
+    for suffix in ("", "-288x192"):
+        ranges = found[f"{own}/calibration{suffix}.json"]
+        assert ranges.inputs == {
+            "index": ["results/datasets/shapes/index.tsv"],
+            "onnx": [f"{own}/patched{suffix}.onnx"],
+        }
+        assert found[f"{own}/model{suffix}.onnx"].inputs["calibration"] == [ranges.path]
+    assert found["reports/m.txt"].inputs["calibration"] == [
+        f"{own}/calibration.json",
+        f"{own}/calibration-288x192.json",
+    ]
+
+
+def test_another_mean_calibrates_again():
+    """The ranges are of tensors that preprocessing makes."""
+    expected = {"onnxruntime_int8/calibration.json", "onnxruntime_int8/model.onnx"}
+    found = changed(lambda model: model["preprocess"].update(mean=[1, 2, 3]), names=("onnxruntime_int8",))
+    assert expected <= found and "onnxruntime_int8/patched.onnx" not in found
 
 
 def ready() -> dict:

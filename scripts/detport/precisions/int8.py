@@ -67,7 +67,7 @@ def lowered(model: onnx.ModelProto, kept: set[str], backend: dict, ranges: Range
     """
     kept = kept | set(excluded(model, backend["calibration"]))
     floats = float_tensors(model)
-    wide = {node.name for node in model.graph.node if floats.intersection(node.input, node.output) - ranges.keys()}
+    wide = {node.name for node in model.graph.node if floats.intersection((*node.input, *node.output)) - ranges.keys()}
     endless = [node.name for node in model.graph.node if node.name in wide - kept and node.op_type in OPERATORS]
     if endless:
         cli.log.info("kept in float32, because they meet infinite values: %s", ", ".join(endless))
@@ -135,7 +135,8 @@ def told(found: dict[str, str]) -> list[str]:
     reasons: dict[str, list[str]] = {}
     for name, why in found.items():
         reasons.setdefault(why, []).append(name)
-    return [f"kept in float32, {why}: {len(names)} nodes from {names[0]} on" for why, names in reasons.items()]
+    counts = {why: "1 node," if len(names) == 1 else f"{len(names)} nodes from" for why, names in reasons.items()}
+    return [f"kept in float32, {why}: {counts[why]} {names[0]}" for why, names in reasons.items()]
 
 
 def behind_weights(view: View) -> list[onnx.NodeProto]:
