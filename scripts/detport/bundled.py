@@ -107,10 +107,10 @@ def refuse_strange(path: Path, entries: list[zipfile.ZipInfo]) -> None:
     names = set()
     for each in entries:
         name = PurePosixPath(each.filename)
-        mode = each.external_attr >> 16
+        form = stat.S_IFMT(each.external_attr >> 16)
         if name.is_absolute() or ".." in name.parts or "\\" in each.filename or each.is_dir() or "\0" in each.filename:
             raise UsageError(f"{path}: {each.filename!r} is no name of a file inside a bundle; do not trust it")
-        if mode and not stat.S_ISREG(mode):
+        if form not in (0, stat.S_IFREG):
             raise UsageError(f"{path}: {each.filename!r} is no plain file; do not trust it")
         if each.compress_type not in KNOWN_PACKING or each.flag_bits & 1 or each.filename in names:
             raise UsageError(f"{path}: {each.filename!r} is there twice, or packed in a way that no bundle is")

@@ -12,7 +12,7 @@ import pytest
 
 import bundle
 import verify
-from detport import bundled, made
+from detport import bundled, config, made
 from detport.errors import Failure, UsageError
 from detport.files import sha256
 from detport.report import text
@@ -64,7 +64,7 @@ def test_an_untouched_bundle_is_right(packed, capsys):
     assert f"right: {ACCURACY} is what follows from the detections" in said
     assert f"right: {REPORT}.json is what follows from what was measured" in said
     assert "could not be checked: speed" in said
-    assert "weights/retinamask.pth" in said, "what is not packed is named"
+    assert "retinamask.pth, " in said, "what is not packed is named"
 
 
 def test_the_same_files_give_the_same_bytes(packed, tmp_path):
@@ -85,9 +85,10 @@ def accuracy(folder: Path) -> None:
 
 
 def verdict(folder: Path) -> None:
-    change(folder / f"{REPORT}.json", lambda report: report.update(verdict="FAIL"))
+    change(folder / f"{REPORT}.json", lambda report: report.update(verdict="UNDECIDED"))
     report = json.loads((folder / f"{REPORT}.json").read_text())
-    (folder / f"{REPORT}.txt").write_text(text.render(report, {"kind": "coco", "iou_types": ["bbox", "segm"]}))
+    settings = config.load_model(folder / "config" / "models" / "retinamask.yaml", "report")["metric"]
+    (folder / f"{REPORT}.txt").write_text(text.render(report, settings))
 
 
 def words(folder: Path) -> None:
@@ -115,7 +116,7 @@ def change(path: Path, how: Callable[[dict], object]) -> None:
     [
         (number, f"{REPORT}.json", "figures.fps is 99.0; from what was measured follows"),
         (accuracy, ACCURACY, "accuracy.bbox.AP is 0.99; from the detections follows 0."),
-        (verdict, f"{REPORT}.json", 'verdict is "FAIL"; from what was measured follows'),
+        (verdict, f"{REPORT}.json", 'verdict is "UNDECIDED"; from what was measured follows'),
         (words, f"{REPORT}.txt", f"{REPORT}.txt says what {REPORT}.json holds"),
         (detections, DETECTIONS, "was made from other detections than those in this bundle"),
     ],
