@@ -30,6 +30,7 @@ __all__ = ["ROOT", "schema_of", "validate"]  # of detport.schemas, for those who
 # Sections of a model that a plugin describes, by the key that names it; and its room.
 PLUGINS = {"network": ("architecture", "networks"), "decode": ("kind", "decoders"), "metric": ("kind", "metrics")}
 PATCHES = "graph/patches"
+EXPORT = "export"  # under `patches`, those of the graph that every backend starts from
 
 
 class Stage(NamedTuple):
@@ -50,9 +51,9 @@ STAGES = {
     "preprocess": Stage(("input", "preprocess")),
     "check": Stage(("metric", "decode")),
     "convert_checkpoint": Stage(("checkpoint",)),
-    "export": Stage(("onnx", "network", "input", "outputs", "export")),
+    "export": Stage(("onnx", "network", "input", "outputs", "export", "patches")),
     "simplify": Stage(("input", "outputs", "simplify")),
-    "patch": Stage(("patches", "input", "outputs", "simplify"), backend=("family",)),
+    "patch": Stage(("patches", "input", "outputs", "simplify"), backend=("family", "patches")),
     "calibrate": Stage(("input", "preprocess"), ("family",), pixels=True),
     "compile": Stage(("input", "preprocess", "outputs", "compile"), ("family", "flavour")),
     "infer": Stage(("network", "input", "preprocess", "outputs"), RUNNING),
@@ -77,6 +78,8 @@ def visible(model: dict, stage: str, backend: dict | None) -> dict:
     else its family's; of compiler options, its family's.
     """
     sections = {key: model[key] for key in STAGES[stage].sections if key in model}
+    if stage == EXPORT:
+        sections["patches"] = sections.get("patches", {}).get(EXPORT, [])
     if STAGES[stage].backend:
         if not STAGES[stage].pixels and not sections.get("input", {}).get("on_device"):
             sections.pop("preprocess", None)
@@ -85,7 +88,8 @@ def visible(model: dict, stage: str, backend: dict | None) -> dict:
                 sections.pop("network", None)
             if "patches" in sections:
                 declared = sections["patches"]
-                sections["patches"] = declared.get(backend["name"], declared.get(backend["family"], []))
+                own = declared.get(backend["name"], declared.get(backend["family"], []))
+                sections["patches"] = own + backend.get("patches", [])
             if "compile" in sections:
                 sections["compile"] = sections["compile"].get(backend["family"], {})
     return sections
@@ -100,7 +104,8 @@ def load_backend(path: Path) -> dict:
 def check_backend_names(path: Path, known: set[str]) -> None:
     """Refuse a model's yaml with the name of a backend that nobody has: a gate of it would never be asked."""
     model, places = read_with_base(path)
-    named = [(("patches", name), name, known.union(schemas.kinds("backends"))) for name in model.get("patches", {})]
+    patched = known.union(schemas.kinds("backends"), [EXPORT])
+    named = [(("patches", name), name, patched) for name in model.get("patches", {})]
     for i, reference in enumerate(model.get("references", [])):
         named.append((("references", i, "backend"), reference.get("backend"), known))
     for i, gate in enumerate(model.get("gates", [])):
@@ -118,14 +123,18 @@ def check_patches(path: Path, backends: Iterable[dict]) -> None:
     declared = model.get("patches", {})
     for backend in backends:
         key = backend["name"] if backend["name"] in declared else backend["family"]
-        for i, patch in enumerate(declared.get(key, [])):
-            about = schemas.plugin(PATCHES, patch["name"])
-            if backend["family"] not in about.get("families", [backend["family"]]):
-                where = position(str(path), places, ("patches", key, i))
-                raise UsageError(
-                    f"{where}: patches.{key}.{i}: {patch['name']} is for the family {listing(about['families'])} alone:"
-                    f" {about['elsewhere']}; declare it there"
-                )
+        require_families(declared.get(key, []), backend["family"], str(path), places, ("patches", key))
+
+
+def require_families(declared: list[dict], family: str, source: str, places: Places, key: tuple) -> None:
+    """Refuse a patch that is not for a family of backends."""
+    for i, patch in enumerate(declared):
+        about = schemas.plugin(PATCHES, patch["name"])
+        if family not in about.get("families", [family]):
+            raise UsageError(
+                f"{position(source, places, (*key, i))}: {dotted((*key, i))}: {patch['name']} is for the family"
+                f" {listing(about['families'])} alone: {about['elsewhere']}; declare it there"
+            )
 
 
 def load_configuration(paths: list[Path]) -> dict:
@@ -156,6 +165,8 @@ def check(value: object, schema: str, source: str, places: Places | None = None)
     require_text_keys(value, source, places)
     whole = backend_schema(value, source, places) if schema == "backend" else schema_of(schema)
     validate(value, whole, source, places, ())
+    if schema == "backend":
+        check_declared(value["patches"], source, places, ("patches",), value["family"])
     if schema == "model":
         resolve_categories(value, source, places)
         check_plugins(value, source, places)
@@ -202,10 +213,13 @@ def check_plugins(model: dict, source: str, places: Places) -> None:
         schemas.require_kind(kind, room, source, places, (section, PLUGINS[section][0]))
         validate(model[section], schemas.plugin(room, kind), source, places, (section,))
     for key, declared in model["patches"].items():
-        for i, patch in enumerate(declared):
-            schemas.require_kind(patch["name"], PATCHES, source, places, ("patches", key, i, "name"))
-            schema = schemas.plugin(PATCHES, patch["name"])
-            validate(patch["options"], schema, source, places, ("patches", key, i, "options"))
+        check_declared(declared, source, places, ("patches", key))
+    if model["patches"].get(EXPORT):
+        where = ("patches", EXPORT)
+        if "onnx" not in model:
+            problem = "is for a model that is ONNX already; patch an exported network for a family of backends"
+            raise UsageError(f"{position(source, places, where)}: {dotted(where)}: {problem}")
+        require_families(model["patches"][EXPORT], EXPORT, source, places, where)
     for family, options in model["compile"].items():
         schemas.require_kind(family, "compilers", source, places, ("compile", family))
         validate(options, schemas.plugin("compilers", family), source, places, ("compile", family))
@@ -214,6 +228,15 @@ def check_plugins(model: dict, source: str, places: Places) -> None:
         if found:
             key, text = found
             raise UsageError(f"{position(source, places, key)}: {dotted(key)}: {text}")
+
+
+def check_declared(declared: list[dict], source: str, places: Places, key: tuple, family: str | None = None) -> None:
+    """Check the options of patches against their schemas, and that they are for the family of a backend's yaml."""
+    for i, patch in enumerate(declared):
+        schemas.require_kind(patch["name"], PATCHES, source, places, (*key, i, "name"))
+        validate(patch["options"], schemas.plugin(PATCHES, patch["name"]), source, places, (*key, i, "options"))
+    if family is not None:
+        require_families(declared, family, source, places, key)
 
 
 def check_classes(model: dict, source: str, places: Places) -> None:
@@ -316,6 +339,7 @@ def plugins(sections: dict, backend: dict | None, stage: str) -> list[str]:
             names.append(schemas.module(FAMILY_ROOMS[stage], backend["family"]))
         if stage == "compile" and backend.get("precision", FLOAT32) != FLOAT32:
             names.append(schemas.module("precisions", backend["precision"]))
+    if backend is not None or stage == EXPORT:
         names += dict.fromkeys(schemas.module(PATCHES, patch["name"]) for patch in sections.get("patches", []))
     return names
 

@@ -54,7 +54,7 @@ def own_scripts(tmp_path, monkeypatch) -> Path:
         ),
         ("detport/precisions/float16.py", set()),
         ("detport/precisions/int8.py", {"calibrate"}),
-        ("detport/graph/patches/__init__.py", {"patch"}),
+        ("detport/graph/patches/__init__.py", {"export", "patch"}),
         ("detport/graph/patches/cast_roi_concat_to_float16.py", set()),
         ("detport/efficientdet.py", set()),
         ("detport/ascend/logs.py", set()),

@@ -6,12 +6,15 @@ from detport import metrics
 from detport.graph import compare
 
 WIDTH = 110
+HEADLINES = ("AP", "AP50", "AP75", "mAP", "mean", "p99")  # of a metric's figures and of latencies, shown side by side
+DIGITS = 9  # that a figure takes
 LISTED = 20  # files in one list; the report's JSON has all
 
 
 def render(report: dict, metric: dict) -> str:
     """The whole text of reports/MODEL.txt."""
     blocks = [head(report), warning_lines(report["warnings"]), gate_lines(report)]
+    blocks.append(side_by_side_lines(report["backends"]))
     for name, backend in report["backends"].items():
         blocks.append(accuracy_lines(name, backend, metric))
         blocks.append(patch_lines(name, backend["patches"]))
@@ -43,17 +46,37 @@ def warning_lines(warnings: list[str]) -> list[str]:
 
 def gate_lines(report: dict) -> list[str]:
     lines = ["GATES"]
+    widest = max([14, *(len(gate["backend"]) for gate in report["gates"])])
     for gate in report["gates"]:
         measured, required = ("-" if gate[key] is None else f"{gate[key]:.4f}" for key in ("measured", "required"))
         ratio = "" if gate["against"] is None or gate["ratio"] is None else f", {gate['ratio']:.2f} times as much"
         lines.append(
-            f"  {gate['verdict']:<13}{gate['name']:<24}{gate['backend']:<14} {gate['measure']:<10}"
+            f"  {gate['verdict']:<13}{gate['name']:<24}{gate['backend']:<{widest}} {gate['measure']:<10}"
             f"{measured:>9} >= {required}  from {gate['against'] or gate['reference']}{ratio}"
         )
     for gate in report["gates_not_asked"]:
         against = f" against {gate['against']}" if gate["against"] else ""
         lines.append(f"  not asked    {gate['name']}: for {', '.join(gate['backends'])}{against}, not in this run")
     return lines if len(lines) > 1 else [*lines, "  none declared"]
+
+
+def side_by_side_lines(backends: dict[str, dict]) -> list[str]:
+    """The figures of several backends, a column for each; below one another where a line would be too long."""
+    if len(backends) < 2:
+        return []
+    figures = dict.fromkeys(figure for backend in backends.values() for figure in backend["figures"])
+    chosen = [figure for figure in figures if "." not in figure or figure.split(".")[1] in HEADLINES]
+    lines, rest = ["BACKENDS SIDE BY SIDE"], list(backends)
+    first = max(map(len, chosen), default=0)
+    while rest:
+        names, width = [], 2 + first
+        while rest and (not names or width + 2 + max(len(rest[0]), DIGITS) <= WIDTH):
+            width += 2 + max(len(rest[0]), DIGITS)
+            names.append(rest.pop(0))
+        rows = [[figure, *(backends[name]["figures"].get(figure) for name in names)] for figure in chosen]
+        _, *table = table_lines({"title": "", "columns": ["", *names], "rows": rows, "digits": 4})
+        lines += table
+    return lines
 
 
 def accuracy_lines(name: str, backend: dict, metric: dict) -> list[str]:
@@ -106,6 +129,8 @@ def patch_lines(name: str, graphs: list[dict]) -> list[str]:
         for patch in graph["patches"]:
             counts = "".join(f", {count} {kind}" for kind, count in patch["changed"].items())
             lines.append(f"  {patch['name']} in {patch['matches']} places{counts} (canvas {graph['canvas']})")
+            if patch.get("unmeasured"):
+                lines.append(f"    lossy: NOT MEASURED, {patch['unmeasured']}")
             for output, change in (patch["effect"] or {}).items():
                 lines.append(
                     f"    lossy: {compare.described(output, change)} (random image, ONNX Runtime, optimisations off)"
