@@ -362,6 +362,7 @@ STEPS = ["convert_checkpoint", "export", "simplify", "patch", "compile"]
     [
         ("index_dataset", {}, {"index_dataset"}),
         ("compile", {}, set(STEPS)),
+        ("compile", {"backends": ["onnxruntime_int8"]}, {"index_dataset", "calibrate", *STEPS}),
         ("infer", {}, {"index_dataset", *STEPS, "infer"}),
         ("decode", {}, {"index_dataset", *STEPS, "infer", "decode"}),
         ("evaluate", {}, {"index_dataset", *STEPS, "infer", "decode", "check", "evaluate"}),
