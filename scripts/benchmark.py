@@ -44,7 +44,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         found = read_log(args.from_log, backend)
     else:
         record = made.begin(
-            *(recipe, {"compiled": args.compiled}, None, args.expect, args.threads), device=local.device(backend)
+            recipe,
+            {"compiled": args.compiled},
+            expect=args.expect,
+            threads=args.threads,
+            device=local.device(backend),
         )
         family = backends.load(backend["family"])
         first, *others = (

@@ -51,7 +51,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     recipe, digests = lineage.stage_recipe("infer", model, backend), {}
     if not args.from_outputs:  # what is wrong is told before the run, not behind it
         record = made.begin(
-            *(recipe, {"shard": args.shard, "compiled": args.compiled}, None, args.expect, args.threads),
+            recipe,
+            {"shard": args.shard, "compiled": args.compiled},
+            expect=args.expect,
+            threads=args.threads,
             device=local.device(backend),
         )
     with atomic(args.output, directory=True, durable=not args.scratch) as folder:

@@ -146,6 +146,11 @@ def test_infinite_values_have_no_range_and_stay(caplog):
     assert abs(run(lowered, IMAGES[0]) - run(model, IMAGES[0])).max() < 0.1
 
 
+def test_without_an_image_there_is_no_calibration():
+    with pytest.raises(Failure, match="there is no image to calibrate on"):
+        int8.measure(detector(), [], SETTINGS, threads=1)
+
+
 def test_an_opset_without_scales_per_channel_is_raised():
     assert int8.prepared(detector(), "m.onnx").opset_import[0].version == 13
     old = helper.make_model(

@@ -74,11 +74,16 @@ def lowered(model: onnx.ModelProto, kept: set[str], backend: dict, ranges: Range
     known = {name: tuple(map(np.float32, found)) for name, found in ranges.items()}
     data = calibrate.TensorsData(CalibrationMethod.MinMax, known)
     per_channel, reduce_range = True, False
-    quantizer = qdq_quantizer.QDQQuantizer(
-        *(model, per_channel, reduce_range, QuantType.QInt8, QuantType.QInt8, data),
-        *([], sorted(kept | wide), OPERATORS, {}),
-    )
-    return quantizer.quantize_model()
+    try:
+        quantizer = qdq_quantizer.QDQQuantizer(
+            *(model, per_channel, reduce_range, QuantType.QInt8, QuantType.QInt8, data),
+            *([], sorted(kept | wide), OPERATORS, {}),
+        )
+        return quantizer.quantize_model()
+    except REFUSALS as error:
+        raise Failure(
+            f"ONNX Runtime's quantiser stops: {str(error).splitlines()[0]}; name the node in keep_fp32"
+        ) from error
 
 
 def measure(model: onnx.ModelProto, images: Iterable[Feeds], settings: dict, threads: int) -> Ranges:
@@ -103,8 +108,10 @@ def measure(model: onnx.ModelProto, images: Iterable[Feeds], settings: dict, thr
                 turns = iter([feeds, None])  # one image at a time: what the histograms are of is in memory until then
                 calibrator.collect_data(SimpleNamespace(get_next=turns.__next__))
             found = calibrator.compute_data()
-        except (*REFUSALS, FloatingPointError) as error:
+        except REFUSALS as error:
             raise Failure(f"calibration by {settings['method']} fails: {str(error).splitlines()[0]}") from error
+    if found is None:
+        raise Failure("there is no image to calibrate on; correct datasets.NAME.images, or replace the images")
     ranges = {name: tuple(float(np.min(side)) for side in each.range_value) for name, each in found.items()}
     return {name: each for name, each in ranges.items() if np.isfinite(each).all()}
 
