@@ -78,3 +78,32 @@ rule doctor:
         "python {params.scripts:q}/doctor.py --expect {params.expect} --model {params.model:q} --index {input.index:q}"
         " --dataset-config {params.config:q} --dataset {params.dataset:q} --onnx {input.onnx:q} --threads {threads}"
         " --output {output:q} 2> {log:q}"
+
+
+rule layers:
+    """Find the nodes where the error of a backend enters, on a few images; only on request."""
+    input:
+        index=index_of,
+        onnx=layers_graph,
+        second=layers_source,
+    output:
+        "results/{model}/{backend}/layers.tsv",
+    log:
+        "logs/layers/{model}/{backend}.log",
+    benchmark:
+        "benchmarks/layers/{model}/{backend}.tsv"
+    conda:
+        "../envs/run.yaml"
+    threads: CORES
+    params:
+        scripts=SCRIPTS,
+        model=model_yaml,
+        images=lambda wildcards: dataset_of(wildcards)["images"],
+        flag=source_flag("dump"),
+        number=SETTINGS["layers"]["images"],
+        memory=SETTINGS["layers"]["memory_gb"],
+        expect=expect,
+    shell:
+        "python {params.scripts:q}/layers.py --expect {params.expect} --model {params.model:q} --index {input.index:q}"
+        " --images {params.images:q} --onnx {input.onnx:q} {params.flag} {input.second:q} --count {params.number}"
+        " --memory-gb {params.memory} --threads {threads} --output {output:q} 2> {log:q}"

@@ -60,7 +60,7 @@ def brought_files(model: str) -> list[tuple[str, str, str]]:
     return [
         (
             path,
-            "folder" if what == "outputs" else "file",
+            "file" if what == "log" else "folder",
             f"brought, config/config.yaml: brought.{backend}.{model}.{what}",
         )
         for backend in BACKENDS
@@ -159,6 +159,25 @@ def source_of(what: str):
 def source_flag(what: str):
     """Parameter: how the stage is told about its source."""
     return lambda wildcards: f"--from-{what}" if brought(wildcards.model, wildcards.backend, what) else "--compiled"
+
+
+def layers_graph(wildcards) -> str:
+    """The float32 graph that a backend's is compared with: that of the default canvas."""
+    return f"results/{wildcards.model}/onnx/{BACKENDS[wildcards.backend]['flavour']}/simplified.onnx"
+
+
+def layers_source(wildcards) -> list[str]:
+    """The compiled graph whose nodes are looked into, that of the default canvas, or the tensors of a device."""
+    if brought(wildcards.model, wildcards.backend, "dump"):
+        return source_of("dump")(wildcards)
+    if BACKENDS[wildcards.backend]["runs"] != "compiled" or detport_compilers.suffix(
+        BACKENDS[wildcards.backend]["family"]
+    ) != "onnx":
+        give_up(
+            f"layers of {wildcards.backend}: its tensors can only be looked into where it runs; bring them, and name"
+            f" their folder under brought.{wildcards.backend}.{wildcards.model}.dump"
+        )
+    return compiled_models(wildcards.model, wildcards.backend)[:1]
 
 
 def runner_env(wildcards) -> str:

@@ -57,6 +57,7 @@ STAGES = {
     "evaluate": Stage(("metric",)),
     "benchmark": Stage(("network", "input", "preprocess", "outputs", "benchmark"), RUNNING),
     "doctor": Stage(("input", "preprocess", "outputs", "decode", "metric")),
+    "layers": Stage(("input", "preprocess")),
     "report": Stage(("title", "dataset", "metric", "allowed_skips", "references", "gates")),
 }
 

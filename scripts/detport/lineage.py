@@ -151,7 +151,7 @@ def of_model(
     for key in backends:
         compiled = compiled_graphs(plan, key)
         runnable = [product.path for product in compiled if product.recipe["stage"] == "compile"] or plan.weights
-        found += [*compiled, *measured(plan, key, prepare, runnable)]
+        found += [*compiled, *measured(plan, key, prepare, runnable), *explained(plan, key)]
     return found + reports(plan, found)
 
 
@@ -216,6 +216,18 @@ def measured(plan: Plan, key: str, prepare: list[dict], runnable: list[str]) -> 
     timed = ({}, {"log": file(brought["log"])}) if "log" in brought else ({"compiled": runnable}, {})
     found.append(Product(f"{own}/performance.json", plan.recipe("benchmark", backend), *timed))
     return found
+
+
+def explained(plan: Plan, key: str) -> list[Product]:
+    """The nodes where error enters, of a graph that can be looked into here, or of tensors that a device has written."""
+    backend, brought = plan.backends[key], plan.brought(key)
+    examined = {"index": plan.index, "onnx": [f"{plan.top}/onnx/{backend['flavour']}/simplified.onnx"]}
+    recipe, path = plan.recipe("layers", count=plan.settings["layers"]["images"]), f"{plan.top}/{key}/layers.tsv"
+    if "dump" in brought:
+        return [Product(path, recipe, examined, {"dump": Source(Path(brought["dump"]), None)})]
+    if backend["runs"] == "compiled" and compilers.suffix(backend["family"]) == "onnx":
+        return [Product(path, recipe, examined | {"compiled": [f"{plan.top}/{key}/model.onnx"]}, {})]
+    return []
 
 
 def reports(plan: Plan, found: list[Product]) -> list[Product]:

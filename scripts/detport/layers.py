@@ -1,0 +1,218 @@
+"""Where error enters a graph: what every node of a second rung adds by itself, and what has come together until there.
+
+A node's own error is that of its output against what the first rung's node makes of the second rung's own inputs. What
+has no partner in the second rung is computed by the first rung's node from what stands before it, so that its error is
+told by the next node that has one.
+"""
+
+import csv
+import math
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import onnx
+
+from detport import images, inputs, sampling, tensors
+from detport.disk import GB
+from detport.errors import Failure
+from detport.files import sha256
+from detport.graph.stepping import Arrays, Give, let_go, name_of, reads, runner
+
+COLUMNS = (
+    *("rank", "node", "operator", "tensor", "own_error", "error_in", "error_out", "least", "largest"),
+    *("overflow_fp16", "underflow_fp16", "saturated_int8"),
+)
+FLOAT16 = np.finfo(np.float16)
+# Numbers of a channel that are so much smaller than the whole tensor's are nothing that a next node could tell from 0.
+SILENT = 1e-5
+PIECE = 4_000_000  # numbers that are compared at once
+
+
+def measure(
+    model: onnx.ModelProto,
+    feeds: Arrays,
+    pairs: Mapping[str, str],
+    limits: Mapping[str, tuple[float, float]],
+    second: Give,
+    held: Arrays,
+    threads: int,
+    limit: float,
+) -> tuple[list[dict], list[str]]:
+    """A row for each tensor of floats that both rungs have, in the order of the graph, on one image; and those that the
+    second one lacks.
+
+    `second` gives tensors of the second rung and `held` is what it keeps meanwhile; `limit` is how many bytes the tensors
+    of both may take.
+    """
+    run = runner(model, threads)
+    left = Counter(name for node in model.graph.node for name in reads(node))
+    own, other, errors = dict(feeds), dict(feeds), dict.fromkeys(feeds, 0.0)
+    rows, alone = [], []
+    for node in model.graph.node:
+        needed = reads(node)
+        entering = [errors[name] for name in needed if name in errors]
+        if not entering:  # a constant
+            [made] = run(node, [own])
+            keep(made, left, own)
+            keep(made, left, other)
+        else:
+            made, expected = run(node, [own, other])
+            paired = [name for name in made if name in pairs]
+            given = second([pairs[name] for name in paired])
+            seen = {name: given[pairs[name]].astype(made[name].dtype, copy=False) for name in paired}
+            for name in made:
+                errors[name] = error(seen.get(name, expected[name]), made[name])
+                if made[name].dtype.kind == "f" and name not in seen:
+                    alone.append(name)
+                elif made[name].dtype.kind == "f":
+                    rows.append(
+                        {"node": name_of(node), "operator": node.op_type, "tensor": name}
+                        | {"own_error": error(seen[name], expected[name])}
+                        | {"error_in": max(entering), "error_out": errors[name]}
+                        | spread(made[name], expected[name], limits.get(pairs[name]))
+                    )
+            keep(made, left, own)
+            keep(expected | seen, left, other)
+        taken = sum(array.nbytes for each in (own, other, held, made) for array in each.values())
+        if taken > limit:
+            raise Failure(
+                f"node {name_of(node)}: the tensors at hand take {taken / GB:.1f} GB, more than layers.memory_gb"
+                f" {limit / GB:g}; raise it"
+            )
+        let_go(needed, left, own, other)
+    return rows, alone
+
+
+def keep(made: Arrays, left: Counter, values: Arrays) -> None:
+    """Keep what some node is going to read."""
+    values.update({name: array for name, array in made.items() if left[name] > 0})
+
+
+def error(found: np.ndarray, expected: np.ndarray) -> float:
+    """How much of a tensor is wrong: 0 nothing, 1 all of it, infinite where it overflowed or is no number any more.
+
+    Of floats it is sqrt(mean over channels of min(1, sum of squared differences / sum of squares)): every channel counts
+    alike, because boxes and scores may stand beside each other. Of other types it is the share that differs.
+    """
+    if found.shape != expected.shape:
+        return 1.0
+    if not found.size:
+        return 0.0
+    if expected.dtype.kind != "f":
+        return float((found != expected).mean())
+    finite = np.isfinite(expected)
+    if not np.isfinite(found[finite]).all():
+        return math.inf
+    return apart(found, expected, channels(expected.shape))
+
+
+def channels(shape: tuple[int, ...]) -> int | None:
+    """The axis of the channels: of an image's features the second, of rows that whose length is least; None is none."""
+    if len(shape) > 3:
+        return 1
+    return min(range(1, len(shape)), key=lambda axis: shape[axis], default=None)
+
+
+def apart(found: np.ndarray, expected: np.ndarray, axis: int | None) -> float:
+    """The error of floats, as far as they are finite, each channel of an axis counting alike."""
+    a, b = (array.reshape(1, -1) if axis is None else np.moveaxis(array, axis, 0) for array in (found, expected))
+    some = max(1, PIECE * len(b) // b.size)
+    sums = [squares(a[i : i + some], b[i : i + some]) for i in range(0, len(b), some)]
+    difference, power = (np.concatenate(each) for each in zip(*sums, strict=True))
+    floor = SILENT**2 * power.mean()
+    with np.errstate(divide="ignore", invalid="ignore"):
+        share = np.where(difference > 0, difference / np.maximum(power, floor), 0.0)
+    return float(np.sqrt(np.minimum(share, 1).mean()))
+
+
+def squares(found: np.ndarray, expected: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of each channel, the mean squares of the differences and of the values that are finite."""
+    rows = (len(expected), -1)
+    finite = np.isfinite(expected).reshape(rows)
+    a, b = (np.where(finite, array.reshape(rows), 0).astype(np.float64) for array in (found, expected))
+    return np.square(a - b).mean(axis=1), np.square(b).mean(axis=1)
+
+
+def spread(array: np.ndarray, before: np.ndarray, limits: tuple[float, float] | None) -> dict:
+    """The range of a tensor, the share of it that float16 has no number for, and of what was quantised the share that
+    lies beyond what it can hold."""
+    size = np.abs(array)
+    finite = array[np.isfinite(array)]
+    found = {
+        "least": float(finite.min()) if finite.size else 0.0,
+        "largest": float(finite.max()) if finite.size else 0.0,
+        "overflow_fp16": share(size > float(FLOAT16.max)),
+        "underflow_fp16": share((size > 0) & (size < float(FLOAT16.smallest_subnormal))),
+        "saturated_int8": None,
+    }
+    if limits is not None:
+        found["saturated_int8"] = share((before < limits[0]) | (before > limits[1]))
+    return found
+
+
+def share(found: np.ndarray) -> float:
+    return float(found.mean()) if found.size else 0.0
+
+
+def ranked(tables: list[list[dict]]) -> list[dict]:
+    """The worst that a tensor was on any image, the largest own error first."""
+    found: dict[str, dict] = {}
+    for row in (row for rows in tables for row in rows):
+        known = found.setdefault(row["tensor"], row)
+        worst = {key: larger(known[key], row[key]) for key in COLUMNS[4:] if key in row}
+        found[row["tensor"]] = known | worst | {"least": min(known["least"], row["least"])}
+    rows = sorted(found.values(), key=lambda row: -row["own_error"])  # equal ones stay in the order of the graph
+    return [{"rank": i} | row for i, row in enumerate(rows, start=1)]
+
+
+def larger(a: float | None, b: float | None) -> float | None:
+    return a if b is None else b if a is None else max(a, b)
+
+
+def few(rows: list[dict], count: int) -> list[dict]:
+    """Some images of an index, always the same ones."""
+    return sampling.choose(rows, None, count)
+
+
+def feeds(folder: Path, row: dict, model: dict) -> Arrays:
+    """What a graph is fed of an image of the index, which must be the one that was indexed."""
+    path = folder / row["file"]
+    try:
+        tensor, placement = tensors.preprocess(path, model, (row["width"], row["height"]))
+    except images.BadImage as error:
+        raise Failure(f"bad image {row['file']!r}: {error}; replace it, or list it no more") from error
+    if row.get("sha256") and row["sha256"] != sha256(path):
+        raise Failure(f"{path}: has changed since it was indexed; run the same command again")
+    return inputs.feeds(model["input"], inputs.batched(tensor, model["input"], placement), placement)
+
+
+def text(rows: list[dict], head: list[str]) -> str:
+    """The table, behind lines that begin with #."""
+    lines = [f"# {line}" for line in head]
+    lines.append("\t".join(COLUMNS))
+    lines += ["\t".join(shown(row[key]) for key in COLUMNS) for row in rows]
+    return "\n".join(lines) + "\n"
+
+
+def shown(value: object) -> str:
+    """A cell; - is what does not apply."""
+    return "-" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def read(path: Path) -> list[dict]:
+    """The rows of a table, numbers as numbers."""
+    with path.open(newline="", encoding="utf-8") as file:
+        lines = [line for line in file if not line.startswith("# ")]
+    rows = list(csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE))
+    if not rows or tuple(rows[0]) != COLUMNS:
+        raise Failure(f"{path}: not a table of layers; delete it and run its stage again")
+    try:
+        return [{key: parsed(key, value) for key, value in row.items()} for row in rows]
+    except (TypeError, ValueError) as error:
+        raise Failure(f"{path}: a line has no number where one belongs ({error}); delete it and run its stage again")  from error
+
+
+def parsed(key: str, value: str) -> object:
+    return value if key in COLUMNS[1:4] else None if value == "-" else float(value)
