@@ -107,3 +107,33 @@ rule layers:
         "python {params.scripts:q}/layers.py --expect {params.expect} --model {params.model:q} --index {input.index:q}"
         " --images {params.images:q} --onnx {input.onnx:q} {params.flag} {input.second:q} --count {params.number}"
         " --memory-gb {params.memory} --threads {threads} --output {output:q} 2> {log:q}"
+
+
+rule mixed:
+    """Find the nodes that a backend has to keep in float32, by measuring detections; only on request."""
+    input:
+        index=index_of,
+        reference="results/{model}/onnx/standard/simplified.onnx",
+        onnx="results/{model}/{backend}/patched.onnx",
+        layers="results/{model}/{backend}/layers.tsv",
+    output:
+        "results/{model}/{backend}/mixed.yaml",
+    log:
+        "logs/mixed/{model}/{backend}.log",
+    benchmark:
+        "benchmarks/mixed/{model}/{backend}.tsv"
+    conda:
+        runner_env
+    threads: CORES
+    params:
+        scripts=SCRIPTS,
+        model=model_yaml,
+        backend=backend_yaml,
+        images=lambda wildcards: dataset_of(wildcards)["images"],
+        search=[f"--{key.replace('_', '-')}={value}" for key, value in SETTINGS["mixed"].items() if key != "images"],
+        number=SETTINGS["mixed"]["images"],
+        expect=expect,
+    shell:
+        "python {params.scripts:q}/mixed.py --expect {params.expect} --model {params.model:q} --backend {params.backend:q}"
+        " --index {input.index:q} --images {params.images:q} --reference {input.reference:q} --onnx {input.onnx:q}"
+        " --layers {input.layers:q} {params.search} --count {params.number} --threads {threads} --output {output:q} 2> {log:q}"

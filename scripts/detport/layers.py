@@ -176,16 +176,22 @@ def few(rows: list[dict], count: int) -> list[dict]:
     return sampling.choose(rows, None, count)
 
 
-def feeds(folder: Path, row: dict, model: dict) -> Arrays:
-    """What a graph is fed of an image of the index, which must be the one that was indexed."""
+def tensor(folder: Path, row: dict, model: dict) -> tuple[np.ndarray, dict]:
+    """The network's input of an image of the index, which must be the one that was indexed, and its place on it."""
     path = folder / row["file"]
     try:
-        tensor, placement = tensors.preprocess(path, model, (row["width"], row["height"]))
+        found = tensors.preprocess(path, model, (row["width"], row["height"]))
     except images.BadImage as error:
         raise Failure(f"bad image {row['file']!r}: {error}; replace it, or list it no more") from error
     if row.get("sha256") and row["sha256"] != sha256(path):
         raise Failure(f"{path}: has changed since it was indexed; run the same command again")
-    return inputs.feeds(model["input"], inputs.batched(tensor, model["input"], placement), placement)
+    return found
+
+
+def feeds(folder: Path, row: dict, model: dict) -> Arrays:
+    """What a graph is fed of an image of the index."""
+    array, placement = tensor(folder, row, model)
+    return inputs.feeds(model["input"], inputs.batched(array, model["input"], placement), placement)
 
 
 def text(rows: list[dict], head: list[str]) -> str:

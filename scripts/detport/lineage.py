@@ -94,6 +94,17 @@ def doctor_recipe(model: dict, dataset: dict, pinned: bool = False) -> dict:
     return made.recipe("doctor", settings, plugins, pinned)
 
 
+MIXED = ("preprocess", "compile", "infer", "decode")  # what the search for a mixed precision does again and again
+
+
+def mixed_recipe(model: dict, backend: dict, pinned: bool = False, **more: object) -> dict:
+    """The recipe of that search: what all of these stages read, and their plugins."""
+    seen = {stage: config.visible(model, stage, backend) for stage in MIXED}
+    settings = {stage: config.settings(each, backend, stage) for stage, each in seen.items()}
+    plugins = [name for stage, each in seen.items() for name in config.plugins(each, backend, stage)]
+    return made.recipe("mixed", settings | more, dict.fromkeys(plugins), pinned)
+
+
 class Plan(NamedTuple):
     """What is to be made of a model."""
 
@@ -221,13 +232,22 @@ def measured(plan: Plan, key: str, prepare: list[dict], runnable: list[str]) -> 
 def explained(plan: Plan, key: str) -> list[Product]:
     """The nodes where error enters, of a graph that can be looked into here, or of tensors that a device has written."""
     backend, brought = plan.backends[key], plan.brought(key)
-    examined = {"index": plan.index, "onnx": [f"{plan.top}/onnx/{backend['flavour']}/simplified.onnx"]}
-    recipe, path = plan.recipe("layers", count=plan.settings["layers"]["images"]), f"{plan.top}/{key}/layers.tsv"
+    graph, sources = f"{plan.top}/onnx/{backend['flavour']}/simplified.onnx", {}
+    examined = {"index": plan.index, "onnx": [graph]}
     if "dump" in brought:
-        return [Product(path, recipe, examined, {"dump": Source(Path(brought["dump"]), None)})]
-    if backend["runs"] == "compiled" and compilers.suffix(backend["family"]) == "onnx":
-        return [Product(path, recipe, examined | {"compiled": [f"{plan.top}/{key}/model.onnx"]}, {})]
-    return []
+        sources = {"dump": Source(Path(brought["dump"]), None)}
+    elif backend["runs"] == "compiled" and compilers.suffix(backend["family"]) == "onnx":
+        examined["compiled"] = [f"{plan.top}/{key}/model.onnx"]
+    else:
+        return []
+    table, layers = f"{plan.top}/{key}/layers.tsv", plan.settings["layers"]
+    found = [Product(table, plan.recipe("layers", count=layers["images"]), examined, sources)]
+    if "keep_fp32" in backend:
+        read = {"onnx": [f"{plan.top}/{key}/patched.onnx"], "layers": [table]}
+        read |= {"index": plan.index, "reference": [f"{plan.top}/onnx/standard/simplified.onnx"]}
+        recipe = mixed_recipe(plan.model, backend, plan.pinned, **plan.settings["mixed"])
+        found.append(Product(f"{plan.top}/{key}/mixed.yaml", recipe, read, {}))
+    return found
 
 
 def reports(plan: Plan, found: list[Product]) -> list[Product]:

@@ -1,0 +1,103 @@
+"""Which nodes to keep in float32: searched for by what the detections of the mixed model are, beside float32's.
+
+A measurement is a dict: `kept`, the nodes; `inside`, whether the detections are within the tolerance; `found`, in words
+what they are.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+from detport.parity import pairs
+
+Measure = Callable[[list[str]], dict]
+
+# What float16 computes well enough: no sum of values of such a size overflows, and every constant has a number.
+ACTIVATION, CONSTANT = 512.0, 65504.0
+
+
+def search(measure: Measure, ranking: list[str], proposals: Sequence[list[str]], steps: int) -> list[dict]:
+    """Measurements, the last one that is inside being of the smallest list that was found; at most `steps` of them.
+
+    First nothing is kept, then each proposal, then of the ranking the first 1, 2, 4, … nodes; the first list that is
+    inside is then made smaller. What is inside with a list is taken to be inside with a longer one.
+    """
+    done: list[dict] = []
+
+    def inside(kept: list[str]) -> bool:
+        known = next((each for each in done if each["kept"] == kept), None)
+        if known is None:
+            known = measure(kept) | {"kept": kept}
+            done.append(known)
+        return known["inside"]
+
+    if inside([]):
+        return done
+    found = next((kept for kept in proposals if kept and inside(kept)), None)
+    if found is None and ranking:
+        found = first_of(ranking, inside, lambda: len(done) < steps)
+    if found is not None:
+        smaller(found, inside, lambda: len(done) < steps)
+    return done
+
+
+def first_of(ranking: list[str], inside: Callable[[list[str]], bool], more: Callable[[], bool]) -> list[str] | None:
+    """The least first part of a ranking that is inside; None if none is, as far as it was measured."""
+    low, high = 0, 1
+    while not inside(ranking[:high]):
+        if high >= len(ranking) or not more():
+            return None
+        low, high = high, min(2 * high, len(ranking))
+    while high - low > 1 and more():
+        middle = (low + high) // 2
+        if inside(ranking[:middle]):
+            high = middle
+        else:
+            low = middle
+    return ranking[:high]
+
+
+def smaller(kept: list[str], inside: Callable[[list[str]], bool], more: Callable[[], bool]) -> list[str]:
+    """A list without the parts that it can do without: halves, then quarters, and so on to single nodes, the last ones
+    of the ranking first."""
+    size = math.ceil(len(kept) / 2)
+    while more() and kept:
+        for begin in reversed(range(0, len(kept), size)):
+            without = kept[:begin] + kept[begin + size :]
+            if without and more() and inside(without):
+                kept = without
+        if size == 1:
+            break
+        size = math.ceil(size / 2)
+    return kept
+
+
+def best(done: list[dict]) -> dict | None:
+    """The measurement of the shortest list that is inside; None if there is none."""
+    return min((each for each in done if each["inside"]), key=lambda each: len(each["kept"]), default=None)
+
+
+def ranked_nodes(rows: list[dict], known: set[str]) -> list[str]:
+    """The nodes of a table of layers that are in a graph too, each once, that with the largest own error first. Nodes
+    that add nothing are none to keep."""
+    return list(dict.fromkeys(row["node"] for row in rows if row["node"] in known and row["own_error"] > 0))
+
+
+def proposals(rows: list[dict], known: set[str]) -> list[list[str]]:
+    """Lists to try before the ranking: the nodes that overflowed, and those whose values are large."""
+    large = {row["node"] for row in rows if max(abs(row["least"]), abs(row["largest"])) > ACTIVATION}
+    over = {row["node"] for row in rows if row["own_error"] == math.inf}
+    ranking = ranked_nodes(rows, known)
+    return [[name for name in ranking if name in each] for each in (over, large)]
+
+
+def judged(before: list[list[dict]], after: list[list[dict]], tolerance: Mapping[str, float]) -> dict:
+    """A measurement of detections beside float32's, image by image."""
+    found = pairs.changes(before, after, tolerance["score"])
+    most = tolerance["unmatched"] * found["before"]
+    shifts = {key: (found[key] or {"p99": 0.0})["p99"] for key in ("score_shift", "box_shift")}
+    inside = max(found["lost"], found["new"]) <= most and all(shifts[key] <= tolerance[key] for key in shifts)
+    text = (
+        f"{found['before'] - found['lost']} of {found['before']} matched, {found['lost']} lost, {found['new']} new;"
+        f" score shift {shifts['score_shift']:.3f}, box shift {shifts['box_shift']:.2f} px"
+    )
+    return {"inside": inside, "found": text}

@@ -1,0 +1,143 @@
+"""Where error enters: named by node, and told apart from what was wrong before it."""
+
+import math
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_static
+
+from detport import canvases, config, layers, tensors
+from detport.errors import Failure
+from detport.graph import contract, partners, stepping
+
+DEMO = config.ROOT / "demo"
+
+
+def chain(*nodes: tuple, **constants: float | list) -> onnx.ModelProto:
+    """A graph of nodes (operator, inputs, output), each called as its output, from x [1, 2, 4] to y."""
+    made = [helper.make_node(kind, read, [name], name=f"node_{name}") for kind, read, name in nodes]
+    weights = [numpy_helper.from_array(np.array(value, np.float32), name) for name, value in constants.items()]
+    fed, given = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 2, 4]) for name in ("x", "y"))
+    graph = helper.make_graph(made, "chain", [fed], [given], weights)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+def in_float16(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A real float16 graph, which ONNX Runtime's CPU runs in float32."""
+    half = onnx.ModelProto()
+    half.CopyFrom(model)
+    for tensor in half.graph.initializer:
+        tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float16), tensor.name))
+    for node in half.graph.node:
+        node.input[:] = ["x_half" if name == "x" else name for name in node.input]
+        node.output[:] = ["y_half" if name == "y" else name for name in node.output]
+    half.graph.node.insert(0, helper.make_node("Cast", ["x"], ["x_half"], to=TensorProto.FLOAT16))
+    half.graph.node.append(helper.make_node("Cast", ["y_half"], ["y"], to=TensorProto.FLOAT))
+    return half
+
+
+def table(first: onnx.ModelProto, second: onnx.ModelProto, feeds: dict, limit: float = 1e9) -> tuple[list, list]:
+    pairs = partners.partners(first, second)
+    give, held = stepping.stepper(second, feeds, 1, pairs.values())
+    rows, alone = layers.measure(first, feeds, pairs, partners.limits(second), give, held, 1, limit)
+    return layers.ranked([rows]), alone
+
+
+X = {"x": np.array([[[1, 2, 3, 4], [5, 6, 7, 100]]], np.float32)}
+PLANTED = chain(
+    *(("Add", ["x", "one"], "a"), ("Mul", ["a", "thousand"], "b"), ("Relu", ["b"], "c"), ("Mul", ["c", "small"], "y")),
+    one=1.0,
+    thousand=1000.0,
+    small=0.001,
+)
+
+
+def test_an_overflow_of_float16_is_the_node_that_makes_it_and_no_other():
+    rows, alone = table(PLANTED, in_float16(PLANTED), X)
+    assert [row["node"] for row in rows if row["own_error"] > 0.01] == ["node_b"]
+    first = rows[0]
+    assert (first["own_error"], first["error_out"], first["operator"]) == (math.inf, math.inf, "Mul")
+    assert first["error_in"] < 0.01
+    assert first["overflow_fp16"] == 1 / 8
+    assert first["largest"] == 101_000
+    after = {row["node"]: row for row in rows}
+    assert after["node_c"]["own_error"] == 0, "it was given infinity"
+    assert after["node_c"]["error_in"] == after["node_c"]["error_out"] == math.inf
+    assert not alone
+
+
+def test_what_has_no_partner_is_said_and_its_error_is_the_next_ones():
+    second = in_float16(PLANTED)
+    for node in second.graph.node:
+        node.output[:] = ["other" if name == "b" else name for name in node.output]
+        node.input[:] = ["other" if name == "b" else name for name in node.input]
+    rows, alone = table(PLANTED, second, X)
+    assert alone == ["b"]
+    assert rows[0]["node"] == "node_c"
+    assert rows[0]["own_error"] == math.inf
+
+
+def test_a_spoiled_weight_is_found_and_what_follows_is_only_carried():
+    spoiled = onnx.ModelProto()
+    spoiled.CopyFrom(PLANTED)
+    weight = next(each for each in spoiled.graph.initializer if each.name == "thousand")
+    weight.CopyFrom(numpy_helper.from_array(np.float32(900), "thousand"))
+    rows, _ = table(PLANTED, spoiled, X)
+    assert [row["node"] for row in rows if row["own_error"] > 0] == ["node_b"]
+    assert [row["error_out"] for row in rows] == pytest.approx([0.1, 0, 0.1, 0.1])
+
+
+def test_tensors_beyond_the_stated_memory_stop_it():
+    with pytest.raises(Failure, match=r"node node_a: the tensors at hand take .* more than layers.memory_gb"):
+        table(PLANTED, PLANTED, X, limit=100)
+
+
+def test_boxes_and_scores_of_one_tensor_count_alike():
+    expected = np.concatenate([np.full((1, 4, 50), 200.0), np.full((1, 4, 50), 0.3)], axis=1)
+    lost = expected.copy()
+    lost[:, 4:] = 0
+    assert layers.error(lost, expected) == pytest.approx(math.sqrt(0.5))
+    assert layers.error(expected, expected) == 0
+
+
+@pytest.fixture(scope="module")
+def yolo() -> tuple[onnx.ModelProto, list[dict]]:
+    """The demo's graph, and what it is fed of a few images."""
+    model = canvases.select(config.load(DEMO / "config" / "models" / "yolo.yaml", "model"), None)
+    paths = sorted((DEMO / "data" / "images").iterdir())[:4]
+    fed = [{"images": tensors.preprocess(path, model)[0][None]} for path in paths]
+    return contract.read(DEMO / "weights" / "yolo.onnx"), fed
+
+
+class Images(CalibrationDataReader):
+    """What ONNX Runtime's quantiser asks for its images."""
+
+    def __init__(self, feeds: list[dict]) -> None:
+        self.rest = iter(feeds)
+
+    def get_next(self) -> dict | None:
+        return next(self.rest, None)
+
+
+def test_of_a_yolo_in_int8_it_is_the_head(yolo, tmp_path):
+    """Boxes up to 256 and scores up to 1 in one quantised tensor: the scores are gone."""
+    graph, feeds = yolo
+    quantize_static(
+        DEMO / "weights" / "yolo.onnx", tmp_path / "int8.onnx", Images(feeds[1:]), QuantFormat.QDQ, per_channel=True
+    )
+    rows, _ = table(graph, contract.read(tmp_path / "int8.onnx"), feeds[0])
+    assert (rows[0]["node"], rows[0]["operator"]) == ("/Concat_7", "Concat")
+    assert rows[0]["own_error"] > 10 * rows[1]["own_error"]
+    assert rows[0]["error_in"] < 0.2 < 0.7 < rows[0]["error_out"]
+
+
+def test_a_table_is_read_as_it_was_written(tmp_path):
+    rows, _ = table(PLANTED, in_float16(PLANTED), X)
+    path = tmp_path / "layers.tsv"
+    path.write_text(layers.text(rows, ["two against one", "and so on"]))
+    found = layers.read(path)
+    assert [row["node"] for row in found] == [row["node"] for row in rows]
+    assert found[0]["own_error"] == math.inf
+    assert found[0]["saturated_int8"] is None
