@@ -30,21 +30,24 @@ def search(measure: Measure, ranking: list[str], proposals: Sequence[list[str]],
             done.append(known)
         return known["inside"]
 
+    def more() -> bool:
+        return len(done) < steps
+
     if inside([]):
         return done
-    found = next((kept for kept in proposals if kept and inside(kept)), None)
+    found = next((kept for kept in proposals if kept and more() and inside(kept)), None)
     if found is None and ranking:
-        found = first_of(ranking, inside, lambda: len(done) < steps)
+        found = first_of(ranking, inside, more)
     if found is not None:
-        smaller(found, inside, lambda: len(done) < steps)
+        smaller(found, inside, more)
     return done
 
 
 def first_of(ranking: list[str], inside: Callable[[list[str]], bool], more: Callable[[], bool]) -> list[str] | None:
     """The least first part of a ranking that is inside; None if none is, as far as it was measured."""
     low, high = 0, 1
-    while not inside(ranking[:high]):
-        if high >= len(ranking) or not more():
+    while more() and not inside(ranking[:high]):
+        if high == len(ranking):
             return None
         low, high = high, min(2 * high, len(ranking))
     while high - low > 1 and more():

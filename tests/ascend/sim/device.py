@@ -8,6 +8,7 @@ sessions, they themselves in numpy.
 """
 
 import json
+from collections.abc import Container
 from pathlib import Path
 
 import numpy as np
@@ -57,8 +58,9 @@ def load(path: Path, device: int) -> "Model":
     return Model(path, meta, model)
 
 
-def lower(model: onnx.ModelProto, precision: str) -> onnx.ModelProto:
-    """The graph as the device would compute it."""
+def lower(model: onnx.ModelProto, precision: str, kept: Container[str] = ()) -> onnx.ModelProto:
+    """The graph as the device would compute it; the nodes that are kept stay float32."""
+    halved = {node.output[0] for node in model.graph.node if node.op_type in MATRIX_OPERATORS and node.name not in kept}
     nodes = []
     for i, node in enumerate(model.graph.node):
         for position in INTEGERS.get(node.op_type, ()):
@@ -66,12 +68,12 @@ def lower(model: onnx.ModelProto, precision: str) -> onnx.ModelProto:
         for position in FLOATS.get(node.op_type, ()):
             nodes += retype(node, position, TensorProto.FLOAT, f"sim_{i}_{position}")
         nodes.append(node)
-        if node.op_type in MATRIX_OPERATORS and precision not in EXACT:
+        if node.output[0] in halved and precision not in EXACT:
             result, wide, half = node.output[0], f"sim_{i}_wide", f"sim_{i}_half"
             node.output[0] = wide
             nodes.append(helper.make_node("Cast", [wide], [half], to=TensorProto.FLOAT16))
             nodes.append(helper.make_node("Cast", [half], [result], to=TensorProto.FLOAT))
-    weights = {name for node in nodes if node.op_type in MATRIX_OPERATORS for name in node.input}
+    weights = {name for node in nodes if node.op_type in MATRIX_OPERATORS and node.name not in kept for name in node.input}
     if precision not in EXACT:
         for tensor in model.graph.initializer:
             if tensor.name in weights and tensor.data_type == TensorProto.FLOAT:
