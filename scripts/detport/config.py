@@ -41,6 +41,7 @@ class Stage(NamedTuple):
 
 # Where a stage finds the module of a family of backends.
 FAMILY_ROOMS = {"compile": "compilers", "infer": "backends", "benchmark": "backends"}
+FLOAT32 = "float32"  # the precision that no module makes
 RUNNING = ("family", "flavour", "runs")  # keys of every backend that decide what a model computes
 
 
@@ -312,6 +313,8 @@ def plugins(sections: dict, backend: dict | None, stage: str) -> list[str]:
     if backend is not None:
         if stage in FAMILY_ROOMS:
             names.append(schemas.module(FAMILY_ROOMS[stage], backend["family"]))
+        if stage == "compile" and backend.get("precision", FLOAT32) != FLOAT32:
+            names.append(schemas.module("precisions", backend["precision"]))
         names += dict.fromkeys(schemas.module(PATCHES, patch["name"]) for patch in sections.get("patches", []))
     return names
 

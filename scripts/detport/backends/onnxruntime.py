@@ -20,6 +20,7 @@ REFUSALS = (
     RuntimeError,
     ValueError,
 )
+CPU = "CPUExecutionProvider"
 LEVELS = {
     "disabled": onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL,
     "basic": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC,
@@ -63,7 +64,7 @@ def open_session(path: Path, backend: dict, threads: int) -> onnxruntime.Inferen
     options.log_severity_level = 3  # errors only
     options.graph_optimization_level = LEVELS[backend["session"]["graph_optimization"]]
     try:
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(str(path), options, providers=[CPU])
     except REFUSALS as error:
         graph = contract.read(path, external=False)
         if problem := foreign.without_kernel(graph, kernels()):

@@ -1,11 +1,11 @@
-"""ONNX Runtime: nothing to compile, but a proof that it loads the graph."""
+"""ONNX Runtime: nothing to compile but the precision, and a proof that it loads the graph."""
 
 import shutil
 from pathlib import Path
 
-from onnx import save
+from onnx import ModelProto, save
 
-from detport import inputs
+from detport import cli, config, inputs, precisions
 from detport.backends.onnxruntime import open_session
 from detport.errors import Failure
 from detport.files import atomic
@@ -15,19 +15,36 @@ FLOATS = {"float32": "float", "float64": "double"}  # what ONNX Runtime calls ot
 
 
 def compile_model(onnx: Path, model: dict, backend: dict, output: Path) -> None:
-    """Prove that ONNX Runtime loads the graph with the model's contract, and take it as it is.
+    """Prove that ONNX Runtime loads the graph with the model's contract, and take it as it is, or in the backend's
+    precision.
 
     ONNX Runtime optimises at load, for the processor it is on; a stored optimised graph would be tied to this one.
     """
+    on_device, lower = model["input"].get("on_device"), backend["precision"] != config.FLOAT32
     with atomic(output) as partial:
-        if model["input"].get("on_device"):
-            graph = contract.read(onnx)
-            normalise.fold(graph, model["input"], model["preprocess"])
-            save(graph, partial)
-            require_contract(partial, model, backend)
-        else:
+        if not on_device and not lower:
             require_contract(onnx, model, backend)
             shutil.copyfile(onnx, partial)
+            return
+        graph = contract.read(onnx)
+        if on_device:
+            normalise.fold(graph, model["input"], model["preprocess"])
+        if lower:
+            graph = in_precision(graph, onnx, model, backend)
+        save(graph, partial)
+        require_contract(partial, model, backend)
+
+
+def in_precision(graph: ModelProto, source: Path, model: dict, backend: dict) -> ModelProto:
+    """The graph in the backend's precision, but for the nodes that its yaml or the model's keeps in float32."""
+    precision = backend["precision"]
+    precisions.name_all(graph.graph)
+    names = [*backend["keep_fp32"], *model["compile"].get("keep_fp32", {}).get(precision, [])]
+    kept = precisions.to_keep(graph.graph, names, source)
+    count = len(graph.graph.node)
+    graph = precisions.load(precision).lowered(graph, kept, backend)
+    cli.log.info("in %s, of %d nodes %d kept in float32", precision, count, len(kept))
+    return graph
 
 
 def require_contract(onnx: Path, model: dict, backend: dict) -> None:
