@@ -97,12 +97,13 @@ def doctor_recipe(model: dict, dataset: dict, pinned: bool = False) -> dict:
 MIXED = ("preprocess", "compile", "infer", "decode")  # what the search for a mixed precision does again and again
 
 
-def mixed_recipe(model: dict, backend: dict, pinned: bool = False, **more: object) -> dict:
+def mixed_recipe(model: dict, backend: dict, pinned: bool = False, **limits: float) -> dict:
     """The recipe of that search: what all of these stages read, and their plugins."""
     seen = {stage: config.visible(model, stage, backend) for stage in MIXED}
     settings = {stage: config.settings(each, backend, stage) for stage, each in seen.items()}
     plugins = [name for stage, each in seen.items() for name in config.plugins(each, backend, stage)]
-    return made.recipe("mixed", settings | more, dict.fromkeys(plugins), pinned)
+    numbers = {key: float(value) for key, value in limits.items()}  # 4 in a yaml, 4.0 from a command line
+    return made.recipe("mixed", settings | numbers, dict.fromkeys(plugins), pinned)
 
 
 class Plan(NamedTuple):

@@ -145,6 +145,7 @@ def build(options: dict[str, str]) -> None:
         "cann": machine.cann(),
         "precision_mode": precision,
         "aipp": aipp,
+        "nodes": [[node.op_type, node.name, list(node.output)] for node in model.graph.node],
         "inputs": [
             {"name": value.name, "shape": shapes[value.name], "dtype": types[value.type.tensor_type.elem_type]}
             for value in inputs_of(model)

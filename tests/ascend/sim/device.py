@@ -99,7 +99,10 @@ def rounded(array: np.ndarray) -> np.ndarray:
 
 
 class Model:
-    """A loaded .om: `run` takes one array per input and gives one per output, in the order of the .om."""
+    """A loaded .om: `run` takes one array per input and gives one per output, in the order of the .om. With `dump` set,
+    `dumped` are the tensors of the last run."""
+
+    dump = False
 
     def __init__(self, path: Path, meta: dict, model: onnx.ModelProto) -> None:
         self.path, self.meta, self.model = path, meta, model
@@ -124,6 +127,7 @@ class Model:
                 self.run_operator(step[0], values)
             else:
                 self.run_segment(i, step, values)
+        self.dumped = values if self.dump else {}
         return [self.output(entry, values[entry["name"]]) for entry in self.meta["outputs"]]
 
     def run_operator(self, node: onnx.NodeProto, values: dict[str, np.ndarray]) -> None:
@@ -154,6 +158,8 @@ class Model:
 
     def needed(self, i: int, made: set[str]) -> list[str]:
         """What later steps, or the host, read of a segment."""
+        if self.dump:
+            return sorted(made - {""})
         later = {name for step in self.steps[i + 1 :] for node in step for name in node.input}
         later |= {entry["name"] for entry in self.meta["outputs"]}
         return sorted(made & later)
