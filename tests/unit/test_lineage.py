@@ -18,6 +18,7 @@ VOC = {
     "shards": 2,
 }
 SETTINGS = {"on_bad_image": "fail", "cross_check": False, "brought": {}, "sample": None}
+SETTINGS |= {"layers": {"images": 2, "memory_gb": 6}, "mixed": {"images": 8, "steps": 24, "score_shift": 0.1}}
 
 
 @pytest.fixture(autouse=True)
@@ -54,6 +55,7 @@ RUN = {
     *(f"results/m/onnxruntime/{name}/000{k}" for name in ("scratch", "outputs") for k in range(2)),
     *(f"results/m/onnxruntime/detections/000{k}.json.gz" for k in range(2)),
     *(f"results/m/onnxruntime/{name}" for name in ("accuracy.json", "comp4", "performance.json")),
+    *(f"results/m/onnxruntime/{name}" for name in ("layers.tsv", "mixed.yaml")),
     *("reports/m.txt", "reports/m.json", "shards/m/0000", "shards/m/0001"),
 }
 
@@ -140,14 +142,16 @@ def changed(change: Callable[[dict], object], **given) -> set[str]:
 
 
 REPORT = {"reports/m.txt", "reports/m.json"}
+MIXED = {"onnxruntime/mixed.yaml"}
+LAYERS = MIXED | {"onnxruntime/layers.tsv"}
 EVALUATE = REPORT | {"onnxruntime/accuracy.json", "onnxruntime/comp4"}
 DOCTOR = {"m/doctor.txt"}
 METRIC = EVALUATE | DOCTOR | {"m/checked.json"}
 DECODE = EVALUATE | {"detections/0000.json.gz"}
 INFER = DECODE | {"outputs/0000"}
-PREPROCESS = INFER | {"scratch/0000", "m/0000"}
+PREPROCESS = INFER | LAYERS | {"scratch/0000", "m/0000"}
 SPEED = REPORT | {"onnxruntime/performance.json"}
-COMPILE = INFER | SPEED | {"onnxruntime/model.onnx"}
+COMPILE = INFER | SPEED | LAYERS | {"onnxruntime/model.onnx"}
 PATCH = COMPILE | {"onnxruntime/patched.onnx", "onnxruntime/patches.json"}
 SIMPLIFY = PATCH | DOCTOR | {"standard/simplified.onnx"}
 EXPORT = SIMPLIFY | {"standard/exported.onnx"}
@@ -160,7 +164,7 @@ EXPORT = SIMPLIFY | {"standard/exported.onnx"}
         (lambda model: model.update(gates=[]), REPORT),
         (lambda model: model["benchmark"].update(min_runs=7), SPEED),
         (lambda model: model["metric"].update(iou_types=["bbox"]), METRIC),
-        (lambda model: model["decode"].update(nms_iou=0.1), DECODE | DOCTOR),
+        (lambda model: model["decode"].update(nms_iou=0.1), DECODE | DOCTOR | MIXED),
         (lambda model: model["preprocess"].update(mean=[1, 2, 3]), PREPROCESS | DOCTOR),
         (lambda model: model.update(patches={"onnxruntime": [{"name": "int64_to_int32"}]}), PATCH),
         (lambda model: model.update(patches={"ascend": []}), set()),
@@ -186,6 +190,25 @@ def test_a_ground_truth_that_cannot_be_read_is_what_no_record_has(image_set):
     assert truth.names == []
     assert image_set in truth.signature()
     assert found["results/m/onnxruntime/accuracy.json"].sources["annotations"].names == []
+
+
+def test_tensors_of_a_device_take_the_place_of_its_graph():
+    """Without them there is nothing to look into; with them the search may follow, on the device."""
+    names = ("ascend310",)
+    assert "results/m/ascend310/layers.tsv" not in paths(names=names)
+    brought = {"ascend310": {"m": {"dump": "elsewhere/dump"}}}
+    found = {product.path: product for product in products(names=names, brought=brought)}
+    table, mixed = (found[f"results/m/ascend310/{name}"] for name in ("layers.tsv", "mixed.yaml"))
+    assert table.sources == {"dump": lineage.Source(Path("elsewhere/dump"), None)}
+    assert table.inputs["onnx"] == ["results/m/onnx/ascend/simplified.onnx"]
+    assert "compiled" not in table.inputs
+    assert mixed.inputs["reference"] == ["results/m/onnx/standard/simplified.onnx"]
+
+
+def test_numbers_of_a_yaml_and_of_a_command_line_are_the_same():
+    backend = backends("onnxruntime")["onnxruntime"]
+    one, other = (lineage.mixed_recipe(model(), backend, box_shift=shift) for shift in (4, 4.0))
+    assert one == other != lineage.mixed_recipe(model(), backend, box_shift=5)
 
 
 def test_every_shard_is_its_own():

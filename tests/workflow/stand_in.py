@@ -25,6 +25,8 @@ INPUTS = {
     "decode": ["outputs"],
     "evaluate": ["index", "checked", "detections"],
     "benchmark": ["compiled"],
+    "layers": ["index", "onnx", "compiled"],
+    "mixed": ["index", "reference", "onnx", "layers"],
     "report": ["accuracy", "performance", "patches"],
     "summary": ["reports"],
 }

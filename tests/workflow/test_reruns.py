@@ -398,6 +398,25 @@ def tools_without(name: str, folder: Path) -> str:
     return str(folder / "bin")
 
 
+def test_layers_and_what_to_keep_in_float32_follow_their_graph(copied):
+    """On request alone; another threshold asks for a new search, not for new layers."""
+    target = f"{OWN}/mixed.yaml"
+    assert set(made_by(copied.again("--cores", str(CORES), target))) == {"layers", "mixed"}
+
+    def plan() -> dict[str, int]:
+        return planned(copied.folder, target, repository=copied.repository)
+
+    assert plan() == {}
+    THRESHOLD(copied)
+    assert plan() == {"mixed": 1}
+    MEAN(copied)
+    assert plan() == {"layers": 1, "mixed": 1}
+    configure(layers={"memory_gb": 1})(copied)
+    assert plan() == {"layers": 1, "mixed": 1}
+    WEIGHTS(copied)
+    assert plan() == {rule: 1 for rule in (*STEPS, "layers", "mixed")}
+
+
 def test_shards_that_are_kept_are_nobodys_to_remove(copied):
     """Neither a change nor another run takes them away; a run that needs tensors makes its own in scratch folders."""
     copied.again("--cores", "2", "shards/retinamask")
