@@ -94,6 +94,15 @@ def doctor_recipe(model: dict, dataset: dict, pinned: bool = False) -> dict:
     return made.recipe("doctor", settings, plugins, pinned)
 
 
+def parity_recipe(model: dict, backend: dict, pinned: bool = False, **more: object) -> dict:
+    """The recipe of the ladder, which runs the network itself too."""
+    settings = config.settings(model, backend, "parity") | more
+    plugins = config.plugins(model, backend, "parity")
+    if "network" in model:
+        plugins.append("detport.backends.pytorch")
+    return made.recipe("parity", settings, dict.fromkeys(plugins), pinned)
+
+
 class Plan(NamedTuple):
     """What is to be made of a model."""
 
@@ -213,9 +222,31 @@ def measured(plan: Plan, key: str, prepare: list[dict], runnable: list[str]) -> 
     found.append(Product(f"{own}/accuracy.json", accuracy, scored, plan.truth()))
     results = evaluated(image_set=Path(plan.dataset.get("image_set", "test")).stem)
     found.append(Product(f"{own}/comp4", results, scored | {"checked": []}, plan.truth()))
+    found += parity(plan, key, runnable)
     timed = ({}, {"log": file(brought["log"])}) if "log" in brought else ({"compiled": runnable}, {})
     found.append(Product(f"{own}/performance.json", plan.recipe("benchmark", backend), *timed))
     return found
+
+
+def parity(plan: Plan, key: str, runnable: list[str]) -> list[Product]:
+    """What every step does to a few images; of what was brought, only how they were preprocessed."""
+    asked, backend = plan.settings["parity"], plan.backends[key]
+    if not asked["images"]:
+        return []
+    inputs, brought = {"index": plan.index}, "outputs" in plan.brought(key)
+    if not brought:
+        if "network" in plan.model:
+            inputs["weights"] = plan.weights
+        if backend["runs"] == "compiled":
+            suffixes = canvases.suffixes(plan.model["input"]).values()
+            for step in ("exported", "simplified"):
+                inputs[step] = [f"{plan.top}/onnx/{backend['flavour']}/{step}{suffix}.onnx" for suffix in suffixes]
+            inputs["patched"] = [f"{plan.top}/{key}/patched{suffix}.onnx" for suffix in suffixes]
+            inputs["compiled"] = runnable
+    drawn = {"count": asked["images"], "seed": asked["seed"], "score": asked["score"], "brought": brought}
+    sections = config.visible(plan.model, "parity", backend)
+    recipe = parity_recipe(sections, backend, plan.pinned, **drawn)
+    return [Product(f"{plan.top}/{key}/parity.json", recipe, inputs, {})]
 
 
 def reports(plan: Plan, found: list[Product]) -> list[Product]:
@@ -225,6 +256,7 @@ def reports(plan: Plan, found: list[Product]) -> list[Product]:
         "accuracy": [f"{plan.top}/{key}/accuracy.json" for key in plan.backends],
         "performance": [f"{plan.top}/{key}/performance.json" for key in plan.backends],
         "patches": [path for path in told if "outputs" not in plan.brought(Path(path).parent.name)],
+        "parity": [product.path for product in found if Path(product.path).name == "parity.json"],
     }
     recipe = plan.recipe("report", backends={key: backend["title"] for key, backend in plan.backends.items()})
     return [Product(f"reports/{plan.name}.{form}", recipe, read, {}) for form in ("txt", "json")]
