@@ -54,6 +54,41 @@ rule comp4:
         " --image-set={params.image_set:q} --comp4 {output:q} 2> {log:q}"
 
 
+rule parity:
+    """Run a few images through every form of the model and compare each with the one before."""
+    input:
+        index=index_of,
+        weights=rung("weights"),
+        exported=rung("exported"),
+        simplified=rung("simplified"),
+        patched=rung("patched"),
+        compiled=rung("compiled"),
+    output:
+        "results/{model}/{backend}/parity.json",
+    log:
+        "logs/parity/{model}/{backend}.log",
+    benchmark:
+        "benchmarks/parity/{model}/{backend}.tsv"
+    conda:
+        "../envs/export.yaml"
+    threads: 2
+    resources:
+        scratch_mb=parity_mb,
+    params:
+        scripts=SCRIPTS,
+        model=model_yaml,
+        backend=backend_yaml,
+        images=lambda wildcards: dataset_of(wildcards)["images"],
+        drawn="--count {images} --seed={seed} --score {score}".format(**SETTINGS["parity"]),
+        brought=lambda wildcards: "--brought" if brought(wildcards.model, wildcards.backend, "outputs") else "",
+        expect=expect,
+    shell:
+        "python {params.scripts:q}/parity.py --expect {params.expect} --model {params.model:q} --backend {params.backend:q}"
+        " --index {input.index:q} --images {params.images:q} {params.drawn} {params.brought} --threads {threads}"
+        " --weights {input.weights:q} --exported {input.exported:q} --simplified {input.simplified:q}"
+        " --patched {input.patched:q} --compiled {input.compiled:q} --output {output:q} 2> {log:q}"
+
+
 rule doctor:
     """Try the usual mistakes in a model's yaml on a few images; only on request."""
     input:
@@ -100,12 +135,12 @@ rule layers:
         model=model_yaml,
         images=lambda wildcards: dataset_of(wildcards)["images"],
         flag=source_flag("dump"),
-        number=SETTINGS["layers"]["images"],
+        drawn=f"--count {SETTINGS['layers']['images']} --seed={SETTINGS['parity']['seed']}",
         memory=SETTINGS["layers"]["memory_gb"],
         expect=expect,
     shell:
         "python {params.scripts:q}/layers.py --expect {params.expect} --model {params.model:q} --index {input.index:q}"
-        " --images {params.images:q} --onnx {input.onnx:q} {params.flag} {input.second:q} --count {params.number}"
+        " --images {params.images:q} --onnx {input.onnx:q} {params.flag} {input.second:q} {params.drawn}"
         " --memory-gb {params.memory} --threads {threads} --output {output:q} 2> {log:q}"
 
 
@@ -130,10 +165,10 @@ rule mixed:
         model=model_yaml,
         backend=backend_yaml,
         images=lambda wildcards: dataset_of(wildcards)["images"],
-        search=[f"--{key.replace('_', '-')}={value}" for key, value in SETTINGS["mixed"].items() if key != "images"],
-        number=SETTINGS["mixed"]["images"],
+        drawn="--count {images} --seed={seed} --score {score}".format(**SETTINGS["parity"]),
+        steps=SETTINGS["mixed"]["steps"],
         expect=expect,
     shell:
         "python {params.scripts:q}/mixed.py --expect {params.expect} --model {params.model:q} --backend {params.backend:q}"
         " --index {input.index:q} --images {params.images:q} --reference {input.reference:q} --onnx {input.onnx:q}"
-        " --layers {input.layers:q} {params.search} --count {params.number} --threads {threads} --output {output:q} 2> {log:q}"
+        " --layers {input.layers:q} {params.drawn} --steps {params.steps} --threads {threads} --output {output:q} 2> {log:q}"

@@ -170,9 +170,10 @@ def layers_source(wildcards) -> list[str]:
     """The compiled graph whose nodes are looked into, that of the default canvas, or the tensors of a device."""
     if brought(wildcards.model, wildcards.backend, "dump"):
         return source_of("dump")(wildcards)
-    if BACKENDS[wildcards.backend]["runs"] != "compiled" or detport_compilers.suffix(
-        BACKENDS[wildcards.backend]["family"]
-    ) != "onnx":
+    if (
+        BACKENDS[wildcards.backend]["runs"] != "compiled"
+        or detport_compilers.suffix(BACKENDS[wildcards.backend]["family"]) != "onnx"
+    ):
         give_up(
             f"layers of {wildcards.backend}: its tensors can only be looked into where it runs; bring them, and name"
             f" their folder under brought.{wildcards.backend}.{wildcards.model}.dump"
@@ -229,6 +230,34 @@ def patch_files(wildcards) -> list[str]:
     return [
         f"results/{wildcards.model}/{name}/patches{suffix}.json" for name in run_here(wildcards) for suffix in suffixes
     ]
+
+
+def parity_files(wildcards) -> list[str]:
+    """What every step changes on each backend, if the configuration asks for it."""
+    asked = SETTINGS["parity"]["images"] > 0
+    return [f"results/{wildcards.model}/{name}/parity.json" for name in BACKENDS if asked]
+
+
+def rung(step: str):
+    """Input of parity: the files of a form of the model, if there is such a one on this machine."""
+
+    def files(wildcards) -> list[str]:
+        begin()
+        model, backend = MODELS[wildcards.model], BACKENDS[wildcards.backend]
+        if brought(wildcards.model, wildcards.backend, "outputs") is not None:
+            return []
+        if step == "weights":
+            return [f"results/{wildcards.model}/weights.safetensors"] if "network" in model else []
+        if backend["runs"] != "compiled":
+            return []
+        if step == "compiled":
+            return compiled_models(wildcards.model, wildcards.backend)
+        folder = wildcards.backend if step == "patched" else f"onnx/{backend['flavour']}"
+        return [
+            f"results/{wildcards.model}/{folder}/{step}{suffix}.onnx" for suffix in canvas_suffixes(wildcards.model)
+        ]
+
+    return files
 
 
 def provenance_files(wildcards) -> list[str]:

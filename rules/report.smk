@@ -8,6 +8,7 @@ rule report:
         performance=expand("results/{{model}}/{backend}/performance.json", backend=BACKENDS),
         files=provenance_files,
         patches=patch_files,
+        parity=parity_files,
         result_files=result_files,
     output:
         text="reports/{model}.txt",
@@ -26,7 +27,7 @@ rule report:
     shell:
         "python {params.scripts:q}/report.py --expect {params.expect} --model {params.model:q} --backend {params.backends:q}"
         " --accuracy {input.accuracy:q} --performance {input.performance:q} --files {input.files:q}"
-        " --patches {input.patches:q}"
+        " --patches {input.patches:q} --parity {input.parity:q}"
         ' --command "$DETPORT_COMMAND" --output-text {output.text:q} --output-json {output.json:q} 2> {log:q}'
 
 

@@ -4,8 +4,8 @@ Every node of the simplified graph runs by itself, on a few images, once on what
 what the compiled one has: the difference between that and what the compiled one makes is the node's own error. Tensors
 are paired by name; what has no partner is counted. No graph is optimised, so that nothing is fused and no name lost.
 
---from-dump DIR takes the place of the compiled graph: tensors that a device has written, in DIR/STEM for the image whose
-.bin is STEM.bin, one file for each tensor, named and formed as docs/layers.md says.
+--from-dump DIR takes the place of the compiled graph: tensors that a device has written, in DIR/STEM for the image
+whose .bin is STEM.bin, one file for each tensor, named and formed as docs/layers.md says.
 
 Example: python scripts/layers.py --model config/models/MODEL.yaml \\
              --index results/datasets/coco_val2017/index.tsv --images data/coco/val2017 \\
@@ -22,6 +22,7 @@ from detport.backends import onnxruntime
 from detport.disk import GB
 from detport.files import atomic
 from detport.graph import contract, foreign, partners, stepping, view
+from detport.parity import chosen
 
 SHOWN = 5  # names of a list
 
@@ -36,6 +37,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     source.add_argument("--compiled", type=Path, help="the graph that the backend opens")
     source.add_argument("--from-dump", type=Path, metavar="DIR", help="folder of tensors brought from another machine")
     parser.add_argument("--count", type=cli.positive, default=2, help="images, if there is no dump (%(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="which ones (%(default)s)")
     parser.add_argument("--memory-gb", type=float, default=8, help="most that tensors at hand may take (%(default)s)")
     parser.add_argument("--threads", type=cli.positive, default=1)
     parser.add_argument("--output", type=Path, required=True, help="the table, .tsv")
@@ -47,29 +49,32 @@ def main(argv: Sequence[str] | None = None) -> None:
         read["compiled"] = args.compiled
     else:
         sources["dump"] = dumps.source(args.from_dump)
-    recipe = lineage.stage_recipe("layers", model, count=args.count)
+    recipe = lineage.stage_recipe("layers", model, count=args.count, seed=args.seed)
     record = made.begin(recipe, read, sources, args.expect, args.threads)
     whole = contract.read(args.onnx)
     graph, _ = foreign.cut_before(whole, onnxruntime.kernels())
     rows = shards.read_index(args.index)
-    chosen = dumps.images(args.from_dump, rows) if args.from_dump else layers.few(rows, args.count)
+    if args.from_dump:
+        images = [chosen.preprocess(row, args.images, model)[0] for row in dumps.images(args.from_dump, rows)]
+    else:
+        images, _, _ = chosen.prepare(rows, args.images, model, args.count, args.seed)
     second = contract.read(args.compiled) if args.compiled else None
     shapes = view.static_shapes(graph) if second is None else {}
     pairs, limits = (partners.partners(graph, second), partners.limits(second)) if second else ({}, {})
     tables, alone, strange = [], [], []
-    for row in chosen:
-        feeds = layers.feeds(args.images, row, model | {"input": model["input"] | {"on_device": False}})
+    for image in images:
+        exact, compiled = layers.feeds(image, model)
         if second:
-            give, held = stepping.stepper(second, layers.feeds(args.images, row, model), args.threads, pairs.values())
+            give, held = stepping.stepper(second, compiled, args.threads, pairs.values())
         else:
-            pairs, give, strange = dumps.open_folder(args.from_dump / dumps.stem(row), graph, shapes)
+            pairs, give, strange = dumps.open_folder(args.from_dump / Path(image.entry["bin"]).stem, graph, shapes)
             held = {}
-        found, alone = layers.measure(graph, feeds, pairs, limits, give, held, args.threads, args.memory_gb * GB)
+        found, alone = layers.measure(graph, exact, pairs, limits, give, held, args.threads, args.memory_gb * GB)
         tables.append(found)
-        cli.log.info("%r: %d tensors", row["file"], len(found))
+        cli.log.info("%r: %d tensors", image.entry["file"], len(found))
     rows = layers.ranked(tables)
     left_out = len(whole.graph.node) - len(graph.graph.node)
-    lines = head(args, [row["file"] for row in chosen], rows, alone, strange, left_out)
+    lines = head(args, [image.entry["file"] for image in images], rows, alone, strange, left_out)
     with atomic(args.output) as partial:
         partial.write_text(layers.text(rows, lines), encoding="utf-8")
     made.put(record, args.output)

@@ -19,7 +19,7 @@ from pathlib import Path
 from detport import cli, config, lineage, made, provenance, results
 from detport.errors import UsageError
 from detport.files import atomic, write_json
-from detport.report import gates, text, warnings
+from detport.report import gates, ladder, text, warnings
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -30,6 +30,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--performance", type=Path, nargs="+", required=True, help="performance.json of every backend")
     parser.add_argument("--files", type=Path, nargs="*", default=[], help="files for the provenance")
     parser.add_argument("--patches", type=Path, nargs="*", default=[], help="patches.json of every compiled graph")
+    parser.add_argument("--parity", type=Path, nargs="*", default=[], help="parity.json of every backend")
     parser.add_argument("--command", default="", help="command line of the run, for the provenance")
     parser.add_argument("--output-text", type=Path, required=True)
     parser.add_argument("--output-json", type=Path, required=True)
@@ -42,7 +43,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     if problem:
         raise UsageError(problem)
     backends = {path.stem: config.load_backend(path)["title"] for path in args.backend}
-    inputs = {"accuracy": args.accuracy, "performance": args.performance, "patches": args.patches}
+    inputs = {
+        "accuracy": args.accuracy,
+        "performance": args.performance,
+        "patches": args.patches,
+        "parity": args.parity,
+    }
     record = made.begin(lineage.stage_recipe("report", model, backends=backends), inputs, expect=args.expect)
     report = assemble(model, backends, record, args)
     write_json(args.output_json, report)
@@ -57,6 +63,7 @@ def assemble(model: dict, titles: dict[str, str], record: dict, args: argparse.N
     """The report as plain data."""
     backends, trusted, annotations = {}, {}, {}
     patches = [results.read(path, "patches") for path in args.patches]
+    parities = [results.read(path, "parity") for path in args.parity]
     for name, accuracy_file, performance_file in zip(titles, args.accuracy, args.performance, strict=True):
         accuracy, performance = results.read(accuracy_file, "accuracy"), results.read(performance_file, "performance")
         backends[name] = {
@@ -73,13 +80,14 @@ def assemble(model: dict, titles: dict[str, str], record: dict, args: argparse.N
             "simulator": {"accuracy": accuracy["simulator"], "performance": performance.get("simulator", False)},
             "performance": performance,
             "patches": [each for each in patches if each["backend"] == name],
-            "parity": [],
+            "parity": next((each for each in parities if each["backend"] == name), None),
             "figures": gates.figures(accuracy, performance),
         }
         if accuracy["annotations"]:
             annotations[accuracy["annotations"]["file"]] = accuracy["annotations"]["sha256"]
         trusted[name] = accuracy["sample"] is None and len(accuracy["images"]["skipped"]) <= model["allowed_skips"]
     judgement = judged(model, {name: backend["figures"] for name, backend in backends.items()}, trusted)
+    rungs = [row for parity in parities for row in ladder.judged(parity, model["parity"])]
     return {
         "schema": 1,
         "model": model["name"],
@@ -88,9 +96,10 @@ def assemble(model: dict, titles: dict[str, str], record: dict, args: argparse.N
         "warnings": [
             line for name in backends for line in warnings.lines(model["name"], name, backends[name], model["metric"])
         ],
-        "verdict": judgement["verdict"],
         "backends": backends,
         **judgement,
+        "verdict": gates.FAIL if any(row["verdict"] == gates.FAIL for row in rungs) else judgement["verdict"],
+        "parity": rungs,
         "provenance": {
             "sha256": provenance.digests(args.files) | annotations,
             "brought": provenance.brought([*args.accuracy, *args.performance]),

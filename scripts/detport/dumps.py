@@ -7,8 +7,8 @@ character but letters, digits, _ and - has become _, and which output it is:
     NODE.INDEX.TIMESTAMP.npy                        as tools for ONNX write it
     TYPE.NODE.TASK.STREAM.TIMESTAMP.output.INDEX.SHAPE.npy    as msaccucmp.py convert does, with or without the shape
 
-.bin in place of .npy needs the SHAPE (1x64x56x56) at the end, or beside it a NAME.json with "shape" and "dtype"; else two
-bytes of a number are float16, four float32. Files of inputs are passed over.
+.bin in place of .npy needs the SHAPE (1x64x56x56) at the end, or beside it a NAME.json with "shape" and "dtype"; else
+numbers of two bytes are float16, of four float32. Files of inputs are passed over.
 """
 
 import json

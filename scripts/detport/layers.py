@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from detport import images, inputs, sampling, tensors
+from detport import inputs
 from detport.disk import GB
 from detport.errors import Failure
-from detport.files import sha256
 from detport.graph.stepping import Arrays, Give, let_go, name_of, reads, runner
+from detport.parity.rungs import Image
 
 COLUMNS = (
     *("rank", "node", "operator", "tensor", "own_error", "error_in", "error_out", "least", "largest"),
@@ -43,8 +43,8 @@ def measure(
     """A row for each tensor of floats that both rungs have, in the order of the graph, on one image; and those that the
     second one lacks.
 
-    `second` gives tensors of the second rung and `held` is what it keeps meanwhile; `limit` is how many bytes the tensors
-    of both may take.
+    `second` gives tensors of the second rung and `held` is what it keeps meanwhile; `limit` is how many bytes the
+    tensors of both may take.
     """
     run = runner(model, threads)
     left = Counter(name for node in model.graph.node for name in reads(node))
@@ -93,8 +93,8 @@ def keep(made: Arrays, left: Counter, values: Arrays) -> None:
 def error(found: np.ndarray, expected: np.ndarray) -> float:
     """How much of a tensor is wrong: 0 nothing, 1 all of it, infinite where it overflowed or is no number any more.
 
-    Of floats it is sqrt(mean over channels of min(1, sum of squared differences / sum of squares)): every channel counts
-    alike, because boxes and scores may stand beside each other. Of other types it is the share that differs.
+    Of floats it is sqrt(mean over channels of min(1, sum of squared differences / sum of squares)): every channel
+    counts alike, because boxes and scores may stand beside each other. Of other types it is the share that differs.
     """
     if found.shape != expected.shape:
         return 1.0
@@ -171,27 +171,11 @@ def larger(a: float | None, b: float | None) -> float | None:
     return a if b is None else b if a is None else max(a, b)
 
 
-def few(rows: list[dict], count: int) -> list[dict]:
-    """Some images of an index, always the same ones."""
-    return sampling.choose(rows, None, count)
-
-
-def tensor(folder: Path, row: dict, model: dict) -> tuple[np.ndarray, dict]:
-    """The network's input of an image of the index, which must be the one that was indexed, and its place on it."""
-    path = folder / row["file"]
-    try:
-        found = tensors.preprocess(path, model, (row["width"], row["height"]))
-    except images.BadImage as error:
-        raise Failure(f"bad image {row['file']!r}: {error}; replace it, or list it no more") from error
-    if row.get("sha256") and row["sha256"] != sha256(path):
-        raise Failure(f"{path}: has changed since it was indexed; run the same command again")
-    return found
-
-
-def feeds(folder: Path, row: dict, model: dict) -> Arrays:
-    """What a graph is fed of an image of the index."""
-    array, placement = tensor(folder, row, model)
-    return inputs.feeds(model["input"], inputs.batched(array, model["input"], placement), placement)
+def feeds(image: Image, model: dict) -> tuple[Arrays, Arrays]:
+    """What the float32 graph is fed of an image, and what the compiled one, which may normalise by itself."""
+    size, tensor = model["input"], image.tensor
+    exact = inputs.normalised(tensor, model["preprocess"]) if size.get("on_device") else tensor
+    return inputs.feeds(size, exact, image.entry), inputs.feeds(size, tensor, image.entry)
 
 
 def text(rows: list[dict], head: list[str]) -> str:
@@ -217,7 +201,9 @@ def read(path: Path) -> list[dict]:
     try:
         return [{key: parsed(key, value) for key, value in row.items()} for row in rows]
     except (TypeError, ValueError) as error:
-        raise Failure(f"{path}: a line has no number where one belongs ({error}); delete it and run its stage again")  from error
+        raise Failure(
+            f"{path}: a line has no number where one belongs ({error}); delete it and run its stage again"
+        ) from error
 
 
 def parsed(key: str, value: str) -> object:

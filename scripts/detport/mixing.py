@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 
 from detport.parity import pairs
+from detport.report import ladder
 
 Measure = Callable[[list[str]], dict]
 
@@ -93,14 +94,14 @@ def proposals(rows: list[dict], known: set[str]) -> list[list[str]]:
     return [[name for name in ranking if name in each] for each in (over, large)]
 
 
-def judged(before: list[list[dict]], after: list[list[dict]], tolerance: Mapping[str, float]) -> dict:
-    """A measurement of detections beside float32's, image by image."""
-    found = pairs.changes(before, after, tolerance["score"])
-    most = tolerance["unmatched"] * found["before"]
-    shifts = {key: (found[key] or {"p99": 0.0})["p99"] for key in ("score_shift", "box_shift")}
-    inside = max(found["lost"], found["new"]) <= most and all(shifts[key] <= tolerance[key] for key in shifts)
-    text = (
-        f"{found['before'] - found['lost']} of {found['before']} matched, {found['lost']} lost, {found['new']} new;"
-        f" score shift {shifts['score_shift']:.3f}, box shift {shifts['box_shift']:.2f} px"
-    )
-    return {"inside": inside, "found": text}
+def judged(before: list[list[dict]], after: list[list[dict]], score: float, tolerance: Mapping[str, float]) -> dict:
+    """A measurement of detections beside float32's, image by image, by the tolerance of the ladder."""
+    changes = pairs.changes(before, after, score)
+    found = "; ".join(ladder.beyond({"tensors": {}, "detections": changes}, tolerance))
+    counts = f"{changes['before']} detections, {changes['lost']} lost, {changes['new']} new, {changes['flips']} flips"
+    shifts = [
+        f"{words} {changes[key]['largest']:.3g}{unit}"
+        for key, words, unit in (("score_shift", "score", ""), ("box_shift", "box", " px"))
+        if changes[key]
+    ]
+    return {"inside": not found, "found": ", ".join([counts, *shifts])}

@@ -23,7 +23,7 @@ def dump(tools, graph, model, backend, tmp_path):
     ascend.compile_model(graph, model, backend(), tmp_path / "tiny.om")
     x = np.random.default_rng(0).standard_normal((1, 3, SIDE, SIDE)).astype(np.float32)
     (tmp_path / "two.bin").write_bytes(x.tobytes())
-    options = "--model tiny.om --input two.bin --output out --dump true --dump_npy true".split()
+    options = ["--model", "tiny.om", "--input", "two.bin", "--output", "out", "--dump", "true", "--dump_npy", "true"]
     command = [sys.executable, "-m", "ais_bench", *options]
     done = subprocess.run(command, cwd=tmp_path, env=simulated(era="2024"), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

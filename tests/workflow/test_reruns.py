@@ -414,7 +414,7 @@ def test_layers_and_what_to_keep_in_float32_follow_their_graph(copied):
     configure(layers={"memory_gb": 1})(copied)
     assert plan() == {"layers": 1, "mixed": 1}
     WEIGHTS(copied)
-    assert plan() == {rule: 1 for rule in (*STEPS, "layers", "mixed")}
+    assert plan() == dict.fromkeys((*STEPS, "layers", "mixed"), 1)
 
 
 def test_shards_that_are_kept_are_nobodys_to_remove(copied):

@@ -149,7 +149,8 @@ def run(
 ) -> str:
     """Run atc on a copy of the graph in a scratch folder, keep all it says in `log`, move the .om to `output`.
 
-    `files` are the texts of what its options name in that folder. Returns what it said. kernel_meta, fusion_result.json and other litter go away with the folder.
+    `files` are the texts of what its options name in that folder. Returns what it said. kernel_meta, fusion_result.json
+    and other litter go away with the folder.
     """
     with scratch(output) as folder:
         shutil.copyfile(graph, folder / f"{name}.onnx")

@@ -8,6 +8,7 @@ import torch
 from detport import checkpoints, networks
 from detport.ascend import logs
 from detport.backends import local
+from detport.inputs import normalised
 
 
 def infer(
@@ -37,14 +38,6 @@ def open_model(weights: Path, model: dict, backend: dict, threads: int) -> local
             return [output.numpy() for output in network(torch.from_numpy(image))]
 
     return run
-
-
-def normalised(pixels: np.ndarray, settings: dict) -> np.ndarray:
-    """The tensor [1, 3, H, W] of pixels [1, H, W, 3]."""
-    if settings["channels"] == "BGR":
-        pixels = pixels[..., ::-1]
-    mean, std = (np.array(settings[key], np.float32) for key in ("mean", "std"))
-    return np.ascontiguousarray(((pixels - mean) / std).transpose(0, 3, 1, 2))
 
 
 def read_log(text: str, backend: dict) -> dict | None:

@@ -12,9 +12,9 @@ NARROW = {"int8": (-128, 127), "uint8": (0, 255), "int16": (-32768, 32767), "uin
 def partners(first: onnx.ModelProto, second: onnx.ModelProto) -> dict[str, str]:
     """For tensors that nodes of the first graph make: the name in the second, if it has one.
 
-    A tensor that the second quantises is what comes out of its DequantizeLinear. Where a quantiser has left an activation
-    out, what it gave is what the tensor before becomes by being quantised, and that tensor's partner is the one that is
-    not quantised yet.
+    A tensor that the second quantises is what comes out of its DequantizeLinear. Where a quantiser has left an
+    activation out, what it gave is what the tensor before becomes by being quantised, and that tensor's partner is the
+    one that is not quantised yet.
     """
     made = {name for node in second.graph.node for name in node.output}
     quantised = {before: after for before, after in quantisations(second).items() if before in made}

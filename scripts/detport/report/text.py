@@ -4,6 +4,7 @@ import pandas as pd
 
 from detport import metrics
 from detport.graph import compare
+from detport.report import ladder
 
 WIDTH = 110
 LISTED = 20  # files in one list; the report's JSON has all
@@ -15,6 +16,7 @@ def render(report: dict, metric: dict) -> str:
     for name, backend in report["backends"].items():
         blocks.append(accuracy_lines(name, backend, metric))
         blocks.append(patch_lines(name, backend["patches"]))
+        blocks.append(parity_lines(name, backend["parity"], report["parity"]))
         blocks.append(performance_lines(name, backend["title"], backend["performance"]))
         blocks.append(skipped_lines(backend["images"]))
         blocks.append(too_large_lines(backend["too_large"], backend["images"]["indexed"]))
@@ -49,6 +51,7 @@ def gate_lines(report: dict) -> list[str]:
             f"  {gate['verdict']:<13}{gate['name']:<24}{gate['backend']:<14} {gate['measure']:<10}"
             f"{measured:>9} >= {required}  from {gate['against'] or gate['reference']}{ratio}"
         )
+    lines += ladder.gate_lines(report["parity"])
     for gate in report["gates_not_asked"]:
         against = f" against {gate['against']}" if gate["against"] else ""
         lines.append(f"  not asked    {gate['name']}: for {', '.join(gate['backends'])}{against}, not in this run")
@@ -110,6 +113,14 @@ def patch_lines(name: str, graphs: list[dict]) -> list[str]:
                     f"    lossy: {compare.described(output, change)} (random image, ONNX Runtime, optimisations off)"
                 )
     return [f"PATCHES of the graph for {name}", *lines] if lines else []
+
+
+def parity_lines(name: str, parity: dict | None, rows: list[dict]) -> list[str]:
+    """What every step from the image to the compiled model changes, where that was asked for."""
+    if parity is None:
+        return []
+    found = ladder.table(parity, [row for row in rows if row["backend"] == name])
+    return [f"PARITY on {name}, each rung beside the one before", *(f"  {line}" for line in table_lines(found))]
 
 
 def performance_lines(name: str, title: str, performance: dict) -> list[str]:

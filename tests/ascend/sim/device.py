@@ -73,7 +73,9 @@ def lower(model: onnx.ModelProto, precision: str, kept: Container[str] = ()) -> 
             node.output[0] = wide
             nodes.append(helper.make_node("Cast", [wide], [half], to=TensorProto.FLOAT16))
             nodes.append(helper.make_node("Cast", [half], [result], to=TensorProto.FLOAT))
-    weights = {name for node in nodes if node.op_type in MATRIX_OPERATORS and node.name not in kept for name in node.input}
+    weights = {
+        name for node in nodes if node.op_type in MATRIX_OPERATORS and node.name not in kept for name in node.input
+    }
     if precision not in EXACT:
         for tensor in model.graph.initializer:
             if tensor.name in weights and tensor.data_type == TensorProto.FLOAT:

@@ -1,0 +1,89 @@
+"""How far the outputs of two rungs are apart, tensor by tensor."""
+
+from collections.abc import Container, Mapping, Sequence
+
+import numpy as np
+
+from detport.graph import compare
+
+Outputs = Mapping[str, np.ndarray]
+
+
+def strange(arrays: Sequence[np.ndarray]) -> dict[str, int]:
+    """How many numbers of an output, over all images, are none."""
+    floats = [array for array in arrays if array.dtype.kind == "f"]
+    return {
+        "nan": int(sum(np.isnan(array).sum() for array in floats)),
+        "inf": int(sum(np.isinf(array).sum() for array in floats)),
+    }
+
+
+def tensors(before: Sequence[Outputs], after: Sequence[Outputs], varying: Container[str] = ()) -> dict[str, dict]:
+    """Of every output the figures of `one`, over all images, and `apart`: the largest difference relative to its scale
+    where rows that change places because their scores nearly tie are no difference.
+
+    An output of another form is told as `other`; of those that are `varying`, images with other numbers of rows are
+    left out instead.
+    """
+    kept = [
+        i
+        for i, (a, b) in enumerate(zip(before, after, strict=True))
+        if all(name not in b or alike(a[name], b[name]) for name in a if name in varying)
+    ]
+    before, after = ([runs[i] for i in kept] for runs in (before, after))
+    found = {}
+    for name in before[0] if kept else ():
+        pairs = [(a[name], b.get(name)) for a, b in zip(before, after, strict=True)]
+        other = next((pair for pair in pairs if not alike(*pair)), None)
+        found[name] = {"other": form(*other)} if other else one(pairs)
+    if found and all("other" not in each for each in found.values()):
+        for name, difference in apart(before, after).items():
+            found[name]["apart"] = difference
+    return found
+
+
+def alike(own: np.ndarray, other: np.ndarray | None) -> bool:
+    return other is not None and (own.shape, own.dtype) == (other.shape, other.dtype)
+
+
+def form(own: np.ndarray, other: np.ndarray | None) -> str:
+    """In words, that an output has another form."""
+    if other is None:
+        return "is missing"
+    return f"is {other.dtype} {list(other.shape)}, was {own.dtype} {list(own.shape)}"
+
+
+def one(pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> dict:
+    """`largest` |difference|, and relative to the largest |number| before; `cosine` of the angle between both; the
+    share of `signs` that changed, where there are negative numbers. What is not finite is left out."""
+    if pairs[0][0].dtype.kind != "f":
+        differ = sum(int((before != after).sum()) for before, after in pairs)
+        return {"differ": differ, "of": sum(before.size for before, _ in pairs)}
+    largest = scale = product = length = other_length = 0.0
+    changed = negative = count = 0
+    for before, after in pairs:
+        whole = np.isfinite(before) & np.isfinite(after)
+        a, b = (array[whole].astype(np.float64) for array in (before, after))
+        largest, scale = (
+            max(so_far, float(np.abs(x).max(initial=0))) for so_far, x in ((largest, a - b), (scale, a))
+        )
+        product, length, other_length = product + float(a @ b), length + float(a @ a), other_length + float(b @ b)
+        changed, negative = changed + int((np.sign(a) != np.sign(b)).sum()), negative + int((a < 0).sum())
+        count += a.size
+    lengths = (length * other_length) ** 0.5
+    return {
+        "largest": largest,
+        "relative": largest / scale if scale else (0.0 if largest == 0 else None),
+        "cosine": product / lengths if lengths else None,
+        "signs": changed / count if negative else None,
+    }
+
+
+def apart(before: Sequence[Outputs], after: Sequence[Outputs]) -> dict[str, float | None]:
+    """The difference of the group that belongs together, by the name of the tensor that differs most in it; of several
+    images the largest. None where it is not finite."""
+    found: dict[str, float] = {}
+    for a, b in zip(before, after, strict=True):
+        name, difference = compare.largest_difference(dict(a), dict(b))
+        found[name] = max(found.get(name, 0.0), difference)
+    return {name: value if np.isfinite(value) else None for name, value in found.items()}
