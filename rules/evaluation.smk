@@ -151,6 +151,7 @@ rule mixed:
         reference="results/{model}/onnx/standard/simplified.onnx",
         onnx="results/{model}/{backend}/patched.onnx",
         layers="results/{model}/{backend}/layers.tsv",
+        calibration=mixed_calibration,
     output:
         "results/{model}/{backend}/mixed.yaml",
     log:
@@ -167,8 +168,10 @@ rule mixed:
         images=lambda wildcards: dataset_of(wildcards)["images"],
         drawn="--count {images} --seed={seed} --score {score}".format(**SETTINGS["parity"]),
         steps=SETTINGS["mixed"]["steps"],
+        calibration=lambda wildcards, input: "--calibration" * bool(input.calibration),
         expect=expect,
     shell:
         "python {params.scripts:q}/mixed.py --expect {params.expect} --model {params.model:q} --backend {params.backend:q}"
         " --index {input.index:q} --images {params.images:q} --reference {input.reference:q} --onnx {input.onnx:q}"
-        " --layers {input.layers:q} {params.drawn} --steps {params.steps} --threads {threads} --output {output:q} 2> {log:q}"
+        " --layers {input.layers:q} {params.calibration} {input.calibration:q} {params.drawn}"
+        " --steps {params.steps} --threads {threads} --output {output:q} 2> {log:q}"

@@ -130,6 +130,18 @@ def simplified_graph(wildcards) -> str:
     return f"results/{wildcards.model}/onnx/{flavour}/simplified{wildcards.canvas}.onnx"
 
 
+def calibration(wildcards) -> list[str]:
+    """The ranges of tensors that a graph is quantised by, where its backend wants them."""
+    calibrates = detport_compilers.calibrates(BACKENDS[wildcards.backend])
+    return ["results/{model}/{backend}/calibration{canvas}.json".format(**wildcards)] * calibrates
+
+
+def mixed_calibration(wildcards) -> list[str]:
+    """The same for the graph of the default canvas, which is the one that is searched in."""
+    calibrates = detport_compilers.calibrates(BACKENDS[wildcards.backend])
+    return [f"results/{wildcards.model}/{wildcards.backend}/calibration.json"] * calibrates
+
+
 def compiled_models(model: str, backend: str) -> list[str]:
     """Of every canvas model.onnx or, for Ascend, model.om."""
     kind = detport_compilers.suffix(BACKENDS[backend]["family"])
@@ -258,6 +270,17 @@ def rung(step: str):
         ]
 
     return files
+
+
+def calibration_files(wildcards) -> list[str]:
+    """What the graphs of a report were quantised by."""
+    begin()
+    return [
+        f"results/{wildcards.model}/{name}/calibration{suffix}.json"
+        for name in run_here(wildcards)
+        if detport_compilers.calibrates(BACKENDS[name])
+        for suffix in canvas_suffixes(wildcards.model)
+    ]
 
 
 def provenance_files(wildcards) -> list[str]:

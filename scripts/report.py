@@ -31,6 +31,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--files", type=Path, nargs="*", default=[], help="files for the provenance")
     parser.add_argument("--patches", type=Path, nargs="*", default=[], help="patches.json of every compiled graph")
     parser.add_argument("--parity", type=Path, nargs="*", default=[], help="parity.json of every backend")
+    parser.add_argument("--calibration", type=Path, nargs="*", default=[], help="calibration.json of every int8 graph")
     parser.add_argument("--command", default="", help="command line of the run, for the provenance")
     parser.add_argument("--output-text", type=Path, required=True)
     parser.add_argument("--output-json", type=Path, required=True)
@@ -47,6 +48,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "accuracy": args.accuracy,
         "performance": args.performance,
         "patches": args.patches,
+        "calibration": args.calibration,
         "parity": args.parity,
     }
     record = made.begin(lineage.stage_recipe("report", model, backends=backends), inputs, expect=args.expect)
@@ -64,6 +66,7 @@ def assemble(model: dict, titles: dict[str, str], record: dict, args: argparse.N
     backends, trusted, annotations = {}, {}, {}
     patches = [results.read(path, "patches") for path in args.patches]
     parities = [results.read(path, "parity") for path in args.parity]
+    calibrations = [calibrated(results.read(path, "calibration")) for path in args.calibration]
     for name, accuracy_file, performance_file in zip(titles, args.accuracy, args.performance, strict=True):
         accuracy, performance = results.read(accuracy_file, "accuracy"), results.read(performance_file, "performance")
         backends[name] = {
@@ -80,6 +83,7 @@ def assemble(model: dict, titles: dict[str, str], record: dict, args: argparse.N
             "simulator": {"accuracy": accuracy["simulator"], "performance": performance.get("simulator", False)},
             "performance": performance,
             "patches": [each for each in patches if each["backend"] == name],
+            "calibration": [each for each in calibrations if each["backend"] == name],
             "parity": next((each for each in parities if each["backend"] == name), None),
             "figures": gates.figures(accuracy, performance),
         }
@@ -108,6 +112,11 @@ def assemble(model: dict, titles: dict[str, str], record: dict, args: argparse.N
             "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         },
     }
+
+
+def calibrated(calibration: dict) -> dict:
+    """What a report keeps of a calibration: all but the ranges."""
+    return {key: value for key, value in calibration.items() if key not in ("ranges", "schema")}
 
 
 def judged(model: dict, measured: dict[str, dict], trusted: dict[str, bool]) -> dict:

@@ -41,6 +41,7 @@ class Stage(NamedTuple):
     sections: tuple[str, ...]
     backend: tuple[str, ...] = ()
     every_step: bool = False
+    pixels: bool = False  # it prepares images itself, although it is of a backend
 
 
 # Where a stage finds the module of a family of backends.
@@ -56,6 +57,7 @@ STAGES = {
     "export": Stage(("onnx", "network", "input", "outputs", "export")),
     "simplify": Stage(("input", "outputs", "simplify")),
     "patch": Stage(("patches", "input", "outputs", "simplify"), backend=("family",)),
+    "calibrate": Stage(("input", "preprocess"), ("family",), pixels=True),
     "compile": Stage(("input", "preprocess", "outputs", "compile"), ("family", "flavour")),
     "infer": Stage(("network", "input", "preprocess", "outputs"), RUNNING),
     "decode": Stage(("outputs", "decode")),
@@ -77,13 +79,13 @@ def visible(model: dict, stage: str, backend: dict | None) -> dict:
     """The sections of a model that a stage reads, for this backend.
 
     Only a backend that runs the checkpoint itself reads the network, and only a model that normalises on the device
-    tells stages behind preprocess how, but for a stage that takes every step. Of the patches, only the backend's own
-    are there, or else its family's; of compiler options, its family's.
+    tells stages behind preprocess how, but for those that take every step or prepare images. Of the patches, only the
+    backend's own are there, or else its family's; of compiler options, its family's.
     """
     sections = {key: model[key] for key in STAGES[stage].sections if key in model}
     if STAGES[stage].backend:
-        every_step = STAGES[stage].every_step
-        if not every_step and not sections.get("input", {}).get("on_device"):
+        every_step, pixels = STAGES[stage].every_step, STAGES[stage].pixels
+        if not every_step and not pixels and not sections.get("input", {}).get("on_device"):
             sections.pop("preprocess", None)
         if backend is not None:
             if backend["runs"] == "compiled" and not every_step:

@@ -214,8 +214,12 @@ def compiled_graphs(plan: Plan, key: str) -> list[Product]:
         inputs = {"onnx": [f"{plan.top}/onnx/{backend['flavour']}/simplified{suffix}.onnx"]}
         graph, told = f"{plan.top}/{key}/patched{suffix}.onnx", f"{plan.top}/{key}/patches{suffix}.json"
         found += [Product(path, plan.recipe("patch", backend, canvas), inputs, {}) for path in (graph, told)]
-        model = f"{plan.top}/{key}/model{suffix}.{compilers.suffix(backend['family'])}"
-        found.append(Product(model, plan.recipe("compile", backend, canvas), {"onnx": [graph]}, {}))
+        model, made_from = f"{plan.top}/{key}/model{suffix}.{compilers.suffix(backend['family'])}", {"onnx": [graph]}
+        if compilers.calibrates(backend):
+            made_from["calibration"] = [f"{plan.top}/{key}/calibration{suffix}.json"]
+            images = {"index": plan.index, "onnx": [graph]}
+            found.append(Product(*made_from["calibration"], plan.recipe("calibrate", backend, canvas), images, {}))
+        found.append(Product(model, plan.recipe("compile", backend, canvas), made_from, {}))
     return found
 
 
@@ -263,6 +267,8 @@ def explained(plan: Plan, key: str) -> list[Product]:
     found = [Product(table, recipe, examined, sources)]
     if "keep_fp32" in backend and images["images"]:
         read = {"onnx": [f"{plan.top}/{key}/patched.onnx"], "layers": [table]}
+        if compilers.calibrates(backend):
+            read["calibration"] = [f"{plan.top}/{key}/calibration.json"]
         read |= {"index": plan.index, "reference": [f"{plan.top}/onnx/standard/simplified.onnx"]}
         drawn = {"count": images["images"], "seed": images["seed"], "score": images["score"]}
         tolerance = allowed(plan.model, backend)
@@ -294,11 +300,12 @@ def parity(plan: Plan, key: str, runnable: list[str]) -> list[Product]:
 
 def reports(plan: Plan, found: list[Product]) -> list[Product]:
     """The report over all backends."""
-    told = [product.path for product in found if Path(product.path).name.startswith("patches")]
+    own = [product.path for product in found if "outputs" not in plan.brought(Path(product.path).parent.name)]
     read = {
         "accuracy": [f"{plan.top}/{key}/accuracy.json" for key in plan.backends],
         "performance": [f"{plan.top}/{key}/performance.json" for key in plan.backends],
-        "patches": [path for path in told if "outputs" not in plan.brought(Path(path).parent.name)],
+        "patches": [path for path in own if Path(path).name.startswith("patches")],
+        "calibration": [path for path in own if Path(path).name.startswith("calibration")],
         "parity": [product.path for product in found if Path(product.path).name == "parity.json"],
     }
     recipe = plan.recipe("report", backends={key: backend["title"] for key, backend in plan.backends.items()})

@@ -20,8 +20,7 @@ def graph(body: str, rank: int = 2, **weights: object) -> onnx.ModelProto:
     text = f'<ir_version: 7, opset_import: ["" : 13]> g (float[1,4] x) => (float[{shape}] y) {{ {body} }}'
     model = parser.parse_model(text)
     model.graph.initializer.extend(numpy_helper.from_array(np.array(w), name) for name, w in weights.items())
-    precisions.name_all(model.graph)
-    return model
+    return precisions.plain(model)
 
 
 def run(model: onnx.ModelProto, x: list[float], level: str = "all") -> np.ndarray:
@@ -33,7 +32,7 @@ def run(model: onnx.ModelProto, x: list[float], level: str = "all") -> np.ndarra
 
 
 def lowered(model: onnx.ModelProto, *kept: str) -> onnx.ModelProto:
-    found = float16.lowered(model, set(kept), CONFIG)
+    found = float16.lowered(precisions.plain(model), set(kept), CONFIG)
     onnx.checker.check_model(found, full_check=True)
     return found
 
@@ -119,9 +118,9 @@ def test_bodies_of_branches_are_rounded_too():
     model = graph("yes = Constant <value = bool {1}> ()  p = Mul (x, a)  y = Identity (r)", **FACTORS)
     model.graph.node.insert(2, helper.make_node("If", ["yes"], ["r"], name="if", then_branch=inner, else_branch=inner))
     assert np.isfinite(run(model, [3] * 4)).all()
-    assert not np.isfinite(run(float16.lowered(model, set(), CONFIG), [3] * 4)).any()
-    assert not np.isfinite(run(float16.lowered(model, {"p"}, CONFIG), [3] * 4)).any()
-    assert np.isfinite(run(float16.lowered(model, {"p", "if"}, CONFIG), [3] * 4)).all()
+    assert not np.isfinite(run(float16.lowered(precisions.plain(model), set(), CONFIG), [3] * 4)).any()
+    assert not np.isfinite(run(float16.lowered(precisions.plain(model), {"p"}, CONFIG), [3] * 4)).any()
+    assert np.isfinite(run(float16.lowered(precisions.plain(model), {"p", "if"}, CONFIG), [3] * 4)).all()
 
 
 def test_a_node_is_kept_by_its_name_or_that_of_its_output():
@@ -136,5 +135,4 @@ def test_every_node_has_a_name_of_its_own():
     model = graph("p = Relu (x)  q = Relu (p)  y = Relu (q)")
     for node, name in zip(model.graph.node, ("same", "same", ""), strict=True):
         node.name = name
-    precisions.name_all(model.graph)
-    assert [node.name for node in model.graph.node] == ["same", "q", "y"]
+    assert [node.name for node in precisions.plain(model).graph.node] == ["same", "q", "y"]

@@ -20,14 +20,15 @@ INPUTS = {
     "export": ["weights"],
     "simplify": ["onnx"],
     "patch": ["onnx"],
-    "compile": ["onnx"],
+    "calibrate": ["index", "onnx"],
+    "compile": ["onnx", "calibration"],
     "infer": ["shard", "compiled"],
     "decode": ["outputs"],
     "evaluate": ["index", "checked", "detections"],
     "benchmark": ["compiled"],
     "layers": ["index", "onnx", "compiled"],
-    "mixed": ["index", "reference", "onnx", "layers"],
-    "report": ["accuracy", "performance", "patches"],
+    "mixed": ["index", "reference", "onnx", "layers", "calibration"],
+    "report": ["accuracy", "performance", "patches", "calibration"],
     "summary": ["reports"],
 }
 

@@ -13,7 +13,7 @@ from onnxruntime.transformers import float16 as converter
 
 from detport import cli
 from detport.backends.onnxruntime import CPU
-from detport.graph.view import INNER_GRAPHS, attribute, without_weights
+from detport.graph.view import INNER_GRAPHS, without_weights
 
 # What they give are values that they are given, or these with another sign: of rounded ones there is nothing to round.
 HAND_ON = {
@@ -30,16 +30,18 @@ SHOWN = 5  # names in a line of the log
 Types = dict[str, int]
 
 
-def lowered(model: onnx.ModelProto, kept: set[str], backend: dict) -> onnx.ModelProto:
+def prepared(model: onnx.ModelProto, source: object) -> onnx.ModelProto:
+    """Any graph will do."""
+    return model
+
+
+def lowered(model: onnx.ModelProto, kept: set[str], backend: dict, ranges: None = None) -> onnx.ModelProto:
     """The graph in float16, but for the nodes that are kept."""
-    result = onnx.ModelProto()
-    result.CopyFrom(model)
     if backend["providers"] != [CPU]:
-        return converter.convert_float_to_float16(result, keep_io_types=True, node_block_list=sorted(kept))
-    constants_to_initializers(result.graph)
-    types = element_types(onnx.shape_inference.infer_shapes(without_weights(result)).graph)
-    round_graph(result.graph, kept, types | element_types(result.graph), set())
-    return result
+        return converter.convert_float_to_float16(model, keep_io_types=True, node_block_list=sorted(kept))
+    types = element_types(onnx.shape_inference.infer_shapes(without_weights(model)).graph)
+    round_graph(model.graph, kept, types | element_types(model.graph), set())
+    return model
 
 
 def element_types(graph: onnx.GraphProto) -> Types:
@@ -58,18 +60,6 @@ def bodies(node: onnx.NodeProto) -> list[onnx.GraphProto]:
     """The graphs inside a node."""
     entries = [entry for entry in node.attribute if entry.type in INNER_GRAPHS]
     return [body for entry in entries for body in (entry.graphs or [entry.g])]
-
-
-def constants_to_initializers(graph: onnx.GraphProto) -> None:
-    """Constants of floats as weights, which are rounded where they lie."""
-    for node in [node for node in graph.node if node.op_type == "Constant"]:
-        tensor = attribute(node, "value")
-        value = attribute(node, "value_float", attribute(node, "value_floats"))
-        if tensor is not None and tensor.data_type == TensorProto.FLOAT:
-            value = numpy_helper.to_array(tensor)
-        if value is not None:
-            graph.initializer.append(numpy_helper.from_array(np.array(value, np.float32), node.output[0]))
-            graph.node.remove(node)
 
 
 def round_graph(graph: onnx.GraphProto, kept: set[str], types: Types, outside: set[str]) -> None:

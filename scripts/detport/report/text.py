@@ -17,6 +17,7 @@ def render(report: dict, metric: dict) -> str:
         blocks.append(accuracy_lines(name, backend, metric))
         blocks.append(patch_lines(name, backend["patches"]))
         blocks.append(parity_lines(name, backend["parity"], report["parity"]))
+        blocks.append(calibration_lines(name, backend["calibration"], backend["images"]["scored"]))
         blocks.append(performance_lines(name, backend["title"], backend["performance"]))
         blocks.append(skipped_lines(backend["images"]))
         blocks.append(too_large_lines(backend["too_large"], backend["images"]["indexed"]))
@@ -121,6 +122,21 @@ def parity_lines(name: str, parity: dict | None, rows: list[dict]) -> list[str]:
         return []
     found = ladder.table(parity, [row for row in rows if row["backend"] == name])
     return [f"PARITY on {name}, each rung beside the one before", *(f"  {line}" for line in table_lines(found))]
+
+
+def calibration_lines(name: str, graphs: list[dict], scored: int) -> list[str]:
+    """What the graphs of a backend were quantised by, and how many of these images the accuracy is measured on."""
+    lines = []
+    for graph in graphs:
+        settings, files = graph["settings"], [image["file"] for image in graph["images"]]
+        how = f"{settings['percentile']:g} {settings['method']}" * (settings["method"] == "percentile")
+        more = f", … (+{len(files) - LISTED})" if len(files) > LISTED else ""
+        lines += [
+            f"  {how or settings['method']} of {len(files)} of {graph['of']} images by seed {settings['seed']}"
+            f" (canvas {graph['canvas']}); {len(graph['excluded'])} nodes kept in float32 by pattern",
+            f"  the images, which are scored too: {', '.join(map(repr, files[:LISTED]))}{more}",
+        ]
+    return [f"CALIBRATION of {name}; {scored} images are scored", *lines] if lines else []
 
 
 def performance_lines(name: str, title: str, performance: dict) -> list[str]:
