@@ -44,11 +44,11 @@ def runner(model: onnx.ModelProto, threads: int) -> Callable[[onnx.NodeProto, li
     def run(node: onnx.NodeProto, values: list[Arrays]) -> list[Arrays]:
         needed = reads(node)
         made = [name for name in node.output if name]
-        fed = [[name for name in needed if name in each] for each in values]
+        fed = [name for name in needed if name in values[0]]
         part = helper.make_graph(
             [node],
             "node",
-            [described(name, values[0][name]) for name in fed[0]],
+            [described(name, [each[name] for each in values]) for name in fed],
             [onnx.ValueInfoProto(name=name) for name in made],  # ONNX Runtime infers their types
             [weights[name] for name in needed if name in weights and name not in values[0]],
         )
@@ -58,7 +58,7 @@ def runner(model: onnx.ModelProto, threads: int) -> Callable[[onnx.NodeProto, li
             session = onnxruntime.InferenceSession(
                 whole.SerializeToString(), options, providers=["CPUExecutionProvider"]
             )
-            runs = [session.run(made, {name: each[name] for name in fed[0]}) for each in values]
+            runs = [session.run(made, {name: each[name] for name in fed}) for each in values]
         except REFUSALS as error:
             raise Failure(
                 f"node {name_of(node)} ({node.op_type}): ONNX Runtime does not run it: {str(error).splitlines()[0]}"
@@ -68,9 +68,10 @@ def runner(model: onnx.ModelProto, threads: int) -> Callable[[onnx.NodeProto, li
     return run
 
 
-def described(name: str, array: np.ndarray) -> onnx.ValueInfoProto:
-    """A tensor of an array's type, and of any lengths: two runs may have another number of boxes."""
-    return helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(array.dtype), [None] * array.ndim)
+def described(name: str, arrays: list[np.ndarray]) -> onnx.ValueInfoProto:
+    """A tensor of the arrays' type and lengths, open where they differ: two runs may have another number of boxes."""
+    lengths = [sides[0] if len(set(sides)) == 1 else None for sides in zip(*(x.shape for x in arrays), strict=True)]
+    return helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(arrays[0].dtype), lengths)
 
 
 def stepper(model: onnx.ModelProto, feeds: Arrays, threads: int, asked: Iterable[str]) -> tuple[Give, Arrays]:
