@@ -61,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     second = contract.read(args.compiled) if args.compiled else None
     shapes = view.static_shapes(graph) if second is None else {}
     pairs, limits = (partners.partners(graph, second), partners.limits(second)) if second else ({}, {})
-    tables, alone, strange = [], [], []
+    tables, strange = [], []
     for image in images:
         exact, compiled = layers.feeds(image, model)
         if second:
@@ -69,12 +69,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         else:
             pairs, give, strange = dumps.open_folder(args.from_dump / Path(image.entry["bin"]).stem, graph, shapes)
             held = {}
-        found, alone = layers.measure(graph, exact, pairs, limits, give, held, args.threads, args.memory_gb * GB)
+        found = layers.measure(graph, exact, pairs, limits, give, held, args.threads, args.memory_gb * GB)
         tables.append(found)
-        cli.log.info("%r: %d tensors", image.entry["file"], len(found))
+        cli.log.info("%r: %d tensors", image.entry["file"], len(found.rows))
     rows = layers.ranked(tables)
     left_out = len(whole.graph.node) - len(graph.graph.node)
-    lines = head(args, [image.entry["file"] for image in images], rows, alone, strange, left_out)
+    lines = head(args, [image.entry["file"] for image in images], rows, tables[-1].alone, strange, left_out)
     with atomic(args.output) as partial:
         partial.write_text(layers.text(rows, lines), encoding="utf-8")
     made.put(record, args.output)

@@ -1,9 +1,9 @@
 """Find the nodes that a backend of low precision has to keep in float32, by measuring detections.
 
 The graph is compiled with more and with fewer nodes in float32 and run on the images of parity; its detections are
-compared with those of the float32 graph, until a small list is found with which they are within the tolerance. The table
-of layers says where to begin. What is written is yaml, the key `keep_fp32` of the backend, behind comments that say what
-every step has measured.
+compared with those of the float32 graph, until a small list is found with which they are within the tolerance. The
+table of layers says where to begin. What is written is yaml, the key `keep_fp32` of the backend, behind comments that
+say what every step has measured.
 
 Example: python scripts/mixed.py --model config/models/MODEL.yaml --backend config/backends/onnxruntime_int8.yaml \\
              --index results/datasets/coco_val2017/index.tsv --images data/coco/val2017 \\
@@ -22,7 +22,7 @@ from detport.errors import Failure
 from detport.files import atomic, scratch
 from detport.graph import contract
 from detport.graph.stepping import name_of
-from detport.parity import chosen, rungs
+from detport.parity import chosen, precisions, rungs
 from detport.parity.rungs import Image, Rung
 
 
@@ -58,7 +58,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     exact, problem = rungs.decoded(baseline(args, model, images, canvas), images, model["decode"])
     if exact is None:
         raise Failure(f"{args.reference}: {problem}; no precision is to blame for that")
-    known = {name_of(node) for node in contract.read(args.onnx).graph.node}
+    graph = contract.read(args.onnx).graph
+    known = {name_of(node) for node in graph.node}
     table = layers.read(args.layers)
     with scratch(args.output) as folder:
         compiled = folder / f"model.{compilers.suffix(backend['family'])}"
@@ -74,7 +75,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             cli.log.info("%d nodes in float32: %s", len(kept), told["found"])
             return told
 
-        done = mixing.search(measure, mixing.ranked_nodes(table, known), mixing.proposals(table, known), args.steps)
+        first = mixing.proposals(table, graph) if precisions.of(model["compile"], backend) == "float16" else []
+        done = mixing.search(measure, mixing.ranked_nodes(table, known), first, args.steps)
     best = mixing.best(done)
     if best is None:
         most = max(done, key=lambda each: len(each["kept"]))

@@ -8,8 +8,10 @@ told by the next node that has one.
 import csv
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import reduce
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import onnx
@@ -29,6 +31,17 @@ FLOAT16 = np.finfo(np.float16)
 SILENT = 1e-5
 PIECE = 4_000_000  # numbers that are compared at once
 
+Wrong = np.ndarray | float  # of a tensor on one image, see wrong
+
+
+class Found(NamedTuple):
+    """Of one image: a row for each tensor of floats that both rungs have, in the order of the graph; how wrong each
+    tensor is that depends on the input; and the tensors of floats that the second rung lacks."""
+
+    rows: list[dict]
+    wrong: dict[str, Wrong]
+    alone: list[str]
+
 
 def measure(
     model: onnx.ModelProto,
@@ -39,20 +52,19 @@ def measure(
     held: Arrays,
     threads: int,
     limit: float,
-) -> tuple[list[dict], list[str]]:
-    """A row for each tensor of floats that both rungs have, in the order of the graph, on one image; and those that the
-    second one lacks.
+) -> Found:
+    """Both rungs beside each other on one image.
 
     `second` gives tensors of the second rung and `held` is what it keeps meanwhile; `limit` is how many bytes the
     tensors of both may take.
     """
     run = runner(model, threads)
     left = Counter(name for node in model.graph.node for name in reads(node))
-    own, other, errors = dict(feeds), dict(feeds), dict.fromkeys(feeds, 0.0)
-    rows, alone = [], []
+    own, other = dict(feeds), dict(feeds)
+    found = Found([], dict.fromkeys(feeds, 0.0), [])
     for node in model.graph.node:
         needed = reads(node)
-        entering = [errors[name] for name in needed if name in errors]
+        entering = [name for name in needed if name in found.wrong]
         if not entering:  # a constant
             [made] = run(node, [own])
             keep(made, left, own)
@@ -63,16 +75,13 @@ def measure(
             given = second([pairs[name] for name in paired])
             seen = {name: given[pairs[name]].astype(made[name].dtype, copy=False) for name in paired}
             for name in made:
-                errors[name] = error(seen.get(name, expected[name]), made[name])
+                found.wrong[name] = wrong(seen.get(name, expected[name]), made[name])
                 if made[name].dtype.kind == "f" and name not in seen:
-                    alone.append(name)
+                    found.alone.append(name)
                 elif made[name].dtype.kind == "f":
-                    rows.append(
-                        {"node": name_of(node), "operator": node.op_type, "tensor": name}
-                        | {"own_error": error(seen[name], expected[name])}
-                        | {"error_in": max(entering), "error_out": errors[name]}
-                        | spread(made[name], expected[name], limits.get(pairs[name]))
-                    )
+                    row = {"node": name_of(node), "operator": node.op_type, "tensor": name, "entering": entering}
+                    row |= spread(made[name], expected[name], limits.get(pairs[name]))
+                    found.rows.append(row | {"own": wrong(seen[name], expected[name])})
             keep(made, left, own)
             keep(expected | seen, left, other)
         taken = sum(array.nbytes for each in (own, other, held, made) for array in each.values())
@@ -82,7 +91,7 @@ def measure(
                 f" {limit / GB:g}; raise it"
             )
         let_go(needed, left, own, other)
-    return rows, alone
+    return found
 
 
 def keep(made: Arrays, left: Counter, values: Arrays) -> None:
@@ -90,22 +99,45 @@ def keep(made: Arrays, left: Counter, values: Arrays) -> None:
     values.update({name: array for name, array in made.items() if left[name] > 0})
 
 
-def error(found: np.ndarray, expected: np.ndarray) -> float:
-    """How much of a tensor is wrong: 0 nothing, 1 all of it, infinite where it overflowed or is no number any more.
+def error(images: Sequence[Wrong]) -> float:
+    """How much of a tensor is wrong over some images: 0 nothing, 1 all of it, infinite where it overflowed or is no
+    number any more.
 
-    Of floats it is sqrt(mean over channels of min(1, sum of squared differences / sum of squares)): every channel
-    counts alike, because boxes and scores may stand beside each other. Of other types it is the share that differs.
+    Of floats it is sqrt(mean over channels of min(1, squared differences / squares)): every channel counts alike,
+    because boxes and scores may stand beside each other. Squares are added up over the images, since what is next to
+    nothing on one, as the scores of a class that is not there, says little.
     """
+    sums: dict[int, np.ndarray] = {}
+    for each in images:
+        if not isinstance(each, float):
+            sums[each.shape[1]] = sums.get(each.shape[1], 0) + each
+    shares = [apart(*each) for each in sums.values()]
+    return max([*shares, *(each for each in images if isinstance(each, float))])
+
+
+def apart(difference: np.ndarray, power: np.ndarray) -> float:
+    """The error from the mean squares of every channel."""
+    floor = SILENT**2 * power.mean()
+    with np.errstate(divide="ignore", invalid="ignore"):
+        shares = np.where(difference > 0, difference / np.maximum(power, floor), 0.0)
+    return float(np.sqrt(np.minimum(shares, 1).mean()))
+
+
+def wrong(found: np.ndarray, expected: np.ndarray) -> Wrong:
+    """How wrong a tensor is on an image: of floats the mean squares [2, channels] of the differences and of what is
+    expected, of other types the share that differs, of another shape all of it."""
     if found.shape != expected.shape:
         return 1.0
     if not found.size:
         return 0.0
     if expected.dtype.kind != "f":
         return float((found != expected).mean())
-    finite = np.isfinite(expected)
-    if not np.isfinite(found[finite]).all():
+    if not np.isfinite(found[np.isfinite(expected)]).all():
         return math.inf
-    return apart(found, expected, channels(expected.shape))
+    axis = channels(expected.shape)
+    a, b = (array.reshape(1, -1) if axis is None else np.moveaxis(array, axis, 0) for array in (found, expected))
+    some = max(1, PIECE * len(b) // b.size)
+    return np.concatenate([squares(a[i : i + some], b[i : i + some]) for i in range(0, len(b), some)], axis=1)
 
 
 def channels(shape: tuple[int, ...]) -> int | None:
@@ -115,24 +147,12 @@ def channels(shape: tuple[int, ...]) -> int | None:
     return min(range(1, len(shape)), key=lambda axis: shape[axis], default=None)
 
 
-def apart(found: np.ndarray, expected: np.ndarray, axis: int | None) -> float:
-    """The error of floats, as far as they are finite, each channel of an axis counting alike."""
-    a, b = (array.reshape(1, -1) if axis is None else np.moveaxis(array, axis, 0) for array in (found, expected))
-    some = max(1, PIECE * len(b) // b.size)
-    sums = [squares(a[i : i + some], b[i : i + some]) for i in range(0, len(b), some)]
-    difference, power = (np.concatenate(each) for each in zip(*sums, strict=True))
-    floor = SILENT**2 * power.mean()
-    with np.errstate(divide="ignore", invalid="ignore"):
-        share = np.where(difference > 0, difference / np.maximum(power, floor), 0.0)
-    return float(np.sqrt(np.minimum(share, 1).mean()))
-
-
-def squares(found: np.ndarray, expected: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Of each channel, the mean squares of the differences and of the values that are finite."""
+def squares(found: np.ndarray, expected: np.ndarray) -> np.ndarray:
+    """Of each channel, the mean squares of the differences and of the values, as far as they are finite."""
     rows = (len(expected), -1)
     finite = np.isfinite(expected).reshape(rows)
     a, b = (np.where(finite, array.reshape(rows), 0).astype(np.float64) for array in (found, expected))
-    return np.square(a - b).mean(axis=1), np.square(b).mean(axis=1)
+    return np.stack([np.square(a - b).mean(axis=1), np.square(b).mean(axis=1)])
 
 
 def spread(array: np.ndarray, before: np.ndarray, limits: tuple[float, float] | None) -> dict:
@@ -156,14 +176,23 @@ def share(found: np.ndarray) -> float:
     return float(found.mean()) if found.size else 0.0
 
 
-def ranked(tables: list[list[dict]]) -> list[dict]:
-    """The worst that a tensor was on any image, the largest own error first."""
-    found: dict[str, dict] = {}
-    for row in (row for rows in tables for row in rows):
-        known = found.setdefault(row["tensor"], row)
-        worst = {key: larger(known[key], row[key]) for key in COLUMNS[4:] if key in row}
-        found[row["tensor"]] = known | worst | {"least": min(known["least"], row["least"])}
-    rows = sorted(found.values(), key=lambda row: -row["own_error"])  # equal ones stay in the order of the graph
+def ranked(images: Sequence[Found]) -> list[dict]:
+    """The table over all images, the largest own error first."""
+    tensors: dict[str, list[dict]] = {}
+    for row in (row for each in images for row in each.rows):
+        tensors.setdefault(row["tensor"], []).append(row)
+
+    def out(name: str) -> float:
+        return error([each.wrong[name] for each in images if name in each.wrong])
+
+    rows = []
+    for name, own in tensors.items():
+        worst = {key: reduce(larger, (row[key] for row in own)) for key in COLUMNS[8:]}
+        errors = {"own_error": error([row["own"] for row in own]), "error_out": out(name)}
+        errors["error_in"] = max(map(out, own[0]["entering"]))
+        errors["least"] = min(row["least"] for row in own)
+        rows.append({key: own[0][key] for key in COLUMNS[1:4]} | errors | worst)
+    rows.sort(key=lambda row: -row["own_error"])  # equal ones stay in the order of the graph
     return [{"rank": i} | row for i, row in enumerate(rows, start=1)]
 
 

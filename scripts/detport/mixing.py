@@ -7,6 +7,11 @@ what they are.
 import math
 from collections.abc import Callable, Mapping, Sequence
 
+import numpy as np
+import onnx
+from onnx import numpy_helper
+
+from detport.graph.stepping import name_of
 from detport.parity import pairs
 from detport.report import ladder
 
@@ -86,12 +91,24 @@ def ranked_nodes(rows: list[dict], known: set[str]) -> list[str]:
     return list(dict.fromkeys(row["node"] for row in rows if row["node"] in known and row["own_error"] > 0))
 
 
-def proposals(rows: list[dict], known: set[str]) -> list[list[str]]:
-    """Lists to try before the ranking: the nodes that overflowed, and those whose values are large."""
-    large = {row["node"] for row in rows if max(abs(row["least"]), abs(row["largest"])) > ACTIVATION}
+def proposals(rows: list[dict], graph: onnx.GraphProto) -> list[list[str]]:
+    """Lists to try before the ranking, for float16: the nodes that overflowed, and those whose values or constants are
+    too large for it to be safe."""
+    beyond = {tensor.name for tensor in graph.initializer if largest(tensor) > CONSTANT}
+    large = {name_of(node) for node in graph.node if beyond.intersection(node.input)}
+    large |= {row["node"] for row in rows if max(abs(row["least"]), abs(row["largest"])) > ACTIVATION}
     over = {row["node"] for row in rows if row["own_error"] == math.inf}
-    ranking = ranked_nodes(rows, known)
+    ranking = ranked_nodes(rows, {name_of(node) for node in graph.node})
     return [[name for name in ranking if name in each] for each in (over, large)]
+
+
+def largest(tensor: onnx.TensorProto) -> float:
+    """The largest size of a constant's numbers, infinity left out, which float16 has too; 0 of those that are no
+    floats."""
+    if tensor.data_type != onnx.TensorProto.FLOAT:
+        return 0.0
+    sizes = np.abs(numpy_helper.to_array(tensor))
+    return float(sizes[np.isfinite(sizes)].max(initial=0))
 
 
 def judged(before: list[list[dict]], after: list[list[dict]], score: float, tolerance: Mapping[str, float]) -> dict:

@@ -36,8 +36,8 @@ def dump(tools, graph, model, backend, tmp_path):
 def table(folder, feeds: dict) -> tuple[list[dict], list[str], list[str]]:
     graph = tiny_graph()
     pairs, give, strange = dumps.open_folder(folder, graph, view.static_shapes(graph))
-    rows, alone = layers.measure(graph, feeds, pairs, {}, give, {}, 1, 1e9)
-    return layers.ranked([rows]), alone, strange
+    found = layers.measure(graph, feeds, pairs, {}, give, {}, 1, 1e9)
+    return layers.ranked([found]), found.alone, strange
 
 
 def test_the_device_rounds_its_convolution_and_nothing_else(dump):

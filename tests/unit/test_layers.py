@@ -6,13 +6,10 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
-from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_static
 
-from detport import canvases, config, layers, tensors
+from detport import layers
 from detport.errors import Failure
-from detport.graph import contract, partners, stepping
-
-DEMO = config.ROOT / "demo"
+from detport.graph import partners, stepping
 
 
 def chain(*nodes: tuple, **constants: float | list) -> onnx.ModelProto:
@@ -41,8 +38,8 @@ def in_float16(model: onnx.ModelProto) -> onnx.ModelProto:
 def table(first: onnx.ModelProto, second: onnx.ModelProto, feeds: dict, limit: float = 1e9) -> tuple[list, list]:
     pairs = partners.partners(first, second)
     give, held = stepping.stepper(second, feeds, 1, pairs.values())
-    rows, alone = layers.measure(first, feeds, pairs, partners.limits(second), give, held, 1, limit)
-    return layers.ranked([rows]), alone
+    found = layers.measure(first, feeds, pairs, partners.limits(second), give, held, 1, limit)
+    return layers.ranked([found]), found.alone
 
 
 X = {"x": np.array([[[1, 2, 3, 4], [5, 6, 7, 100]]], np.float32)}
@@ -98,39 +95,17 @@ def test_boxes_and_scores_of_one_tensor_count_alike():
     expected = np.concatenate([np.full((1, 4, 50), 200.0), np.full((1, 4, 50), 0.3)], axis=1)
     lost = expected.copy()
     lost[:, 4:] = 0
-    assert layers.error(lost, expected) == pytest.approx(math.sqrt(0.5))
-    assert layers.error(expected, expected) == 0
+    assert layers.error([layers.wrong(lost, expected)]) == pytest.approx(math.sqrt(0.5))
+    assert layers.error([layers.wrong(expected, expected)]) == 0
 
 
-@pytest.fixture(scope="module")
-def yolo() -> tuple[onnx.ModelProto, list[dict]]:
-    """The demo's graph, and what it is fed of a few images."""
-    model = canvases.select(config.load(DEMO / "config" / "models" / "yolo.yaml", "model"), None)
-    paths = sorted((DEMO / "data" / "images").iterdir())[:4]
-    fed = [{"images": tensors.preprocess(path, model)[0][None]} for path in paths]
-    return contract.read(DEMO / "weights" / "yolo.onnx"), fed
-
-
-class Images(CalibrationDataReader):
-    """What ONNX Runtime's quantiser asks for its images."""
-
-    def __init__(self, feeds: list[dict]) -> None:
-        self.rest = iter(feeds)
-
-    def get_next(self) -> dict | None:
-        return next(self.rest, None)
-
-
-def test_of_a_yolo_in_int8_it_is_the_head(yolo, tmp_path):
-    """Boxes up to 256 and scores up to 1 in one quantised tensor: the scores are gone."""
-    graph, feeds = yolo
-    quantize_static(
-        DEMO / "weights" / "yolo.onnx", tmp_path / "int8.onnx", Images(feeds[1:]), QuantFormat.QDQ, per_channel=True
-    )
-    rows, _ = table(graph, contract.read(tmp_path / "int8.onnx"), feeds[0])
-    assert (rows[0]["node"], rows[0]["operator"]) == ("/Concat_7", "Concat")
-    assert rows[0]["own_error"] > 10 * rows[1]["own_error"]
-    assert rows[0]["error_in"] < 0.2 < 0.7 < rows[0]["error_out"]
+def test_what_is_next_to_nothing_on_one_image_says_little():
+    """The scores of a class that is not there."""
+    there, none = np.full((1, 2, 9), 0.9), np.full((1, 2, 9), 1e-4)
+    gone = np.zeros((1, 2, 9))
+    assert layers.error([layers.wrong(gone, none)]) == 1
+    assert layers.error([layers.wrong(there, there), layers.wrong(gone, none)]) < 1e-3
+    assert layers.error([layers.wrong(there[:, :, :3], there), layers.wrong(there, there)]) == 1, "another shape"
 
 
 def test_a_table_is_read_as_it_was_written(tmp_path):

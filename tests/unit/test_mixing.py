@@ -1,6 +1,11 @@
 """The search for nodes to keep in float32, with a measurement that is known."""
 
+import math
+
+import numpy as np
+import onnx
 import pytest
+from onnx import helper, numpy_helper
 
 from detport import mixing
 
@@ -60,18 +65,18 @@ def row(node: str, own_error: float, largest: float = 1.0) -> dict:
     return {"node": node, "own_error": own_error, "least": -1.0, "largest": largest}
 
 
+def graph() -> onnx.GraphProto:
+    """Nodes a to e, of which e has a constant that float16 does not hold."""
+    nodes = [helper.make_node("Relu", ["x"], [name], name=name) for name in "abcd"]
+    nodes.append(helper.make_node("Add", ["x", "huge"], ["e"], name="e"))
+    return helper.make_graph(nodes, "graph", [], [], [numpy_helper.from_array(np.float32(1e6), "huge")])
+
+
 def test_the_ranking_has_each_node_once_and_proposals_are_of_what_float16_does_not_hold():
-    rows = [
-        row("a", float("inf"), 1e5),
-        row("b", 0.3),
-        row("b", 0.2),
-        row("c", 0.1, 600),
-        row("gone", 0.1),
-        row("d", 0),
-    ]
-    known = {"a", "b", "c", "d"}
-    assert mixing.ranked_nodes(rows, known) == ["a", "b", "c"]
-    assert mixing.proposals(rows, known) == [["a"], ["a", "c"]]
+    rows = [row("a", math.inf, 1e5), row("b", 0.3), row("b", 0.2), row("c", 0.1, 600), row("gone", 0.1), row("d", 0)]
+    rows.append(row("e", 0.01))
+    assert mixing.ranked_nodes(rows, set("abcde")) == ["a", "b", "c", "e"]
+    assert mixing.proposals(rows, graph()) == [["a"], ["a", "c", "e"]]
 
 
 TOLERANCE = {"lost": 0.1, "new": 0.1, "flips": 0, "score_shift": 0.1, "box_shift": 4, "iou": 0.5, "mask_iou": 0.5}
