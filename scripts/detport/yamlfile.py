@@ -68,6 +68,14 @@ def read_with_base(path: Path, above: tuple[Path, ...] = ()) -> tuple[object, Pl
     return over(base_value, base_places, value, places)
 
 
+def with_bases(path: Path) -> list[Path]:
+    """A model's yaml and all that it is based on."""
+    value, places = read_yaml(path)
+    if not isinstance(value, dict) or "base" not in value:
+        return [path]
+    return [path, *with_bases(base_file(path, value["base"], position(str(path), places, ("base",)), (path,)))]
+
+
 def read_overlaid(paths: list[Path]) -> tuple[object, Places]:
     """The first of some yaml files with the others over it, as Snakemake puts those of --configfile over its own."""
     value, places = read_yaml(paths[0])

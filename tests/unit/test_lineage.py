@@ -56,7 +56,7 @@ RUN = {
     *(f"results/m/onnxruntime/detections/000{k}.json.gz" for k in range(2)),
     *(f"results/m/onnxruntime/{name}" for name in ("accuracy.json", "comp4", "performance.json")),
     *(f"results/m/onnxruntime/{name}" for name in ("layers.tsv", "mixed.yaml")),
-    *("reports/m.txt", "reports/m.json", "shards/m/0000", "shards/m/0001"),
+    *("reports/m.txt", "reports/m.json", "reports/m.zip", "shards/m/0000", "shards/m/0001"),
 }
 
 
@@ -141,7 +141,7 @@ def changed(change: Callable[[dict], object], **given) -> set[str]:
     return {"/".join(Path(path).parts[-2:]) for path in old if old[path] != new[path] and "0001" not in path}
 
 
-REPORT = {"reports/m.txt", "reports/m.json"}
+REPORT = {"reports/m.txt", "reports/m.json", "reports/m.zip"}
 MIXED = {"onnxruntime/mixed.yaml"}
 LAYERS = MIXED | {"onnxruntime/layers.tsv"}
 EVALUATE = REPORT | {"onnxruntime/accuracy.json", "onnxruntime/comp4"}
