@@ -18,7 +18,7 @@ VOC = {
     "shards": 2,
 }
 SETTINGS = {"on_bad_image": "fail", "cross_check": False, "brought": {}, "sample": None}
-SETTINGS |= {"layers": {"images": 2, "memory_gb": 6}, "mixed": {"images": 8, "steps": 24, "score_shift": 0.1}}
+SETTINGS |= {"layers": {"images": 2, "memory_gb": 6}, "mixed": {"steps": 24}}
 
 
 @pytest.fixture(autouse=True)
