@@ -18,6 +18,7 @@ VOC = {
     "shards": 2,
 }
 SETTINGS = {"on_bad_image": "fail", "cross_check": False, "brought": {}, "sample": None}
+SETTINGS["parity"] = {"images": 8, "seed": 0, "score": 0.3}
 
 
 @pytest.fixture(autouse=True)
@@ -53,7 +54,7 @@ RUN = {
     *(f"results/m/onnxruntime/{name}" for name in ("patched.onnx", "patches.json", "model.onnx")),
     *(f"results/m/onnxruntime/{name}/000{k}" for name in ("scratch", "outputs") for k in range(2)),
     *(f"results/m/onnxruntime/detections/000{k}.json.gz" for k in range(2)),
-    *(f"results/m/onnxruntime/{name}" for name in ("accuracy.json", "comp4", "performance.json")),
+    *(f"results/m/onnxruntime/{name}" for name in ("accuracy.json", "comp4", "performance.json", "parity.json")),
     *("reports/m.txt", "reports/m.json", "shards/m/0000", "shards/m/0001"),
 }
 
@@ -141,13 +142,14 @@ def changed(change: Callable[[dict], object], **given) -> set[str]:
 
 REPORT = {"reports/m.txt", "reports/m.json"}
 EVALUATE = REPORT | {"onnxruntime/accuracy.json", "onnxruntime/comp4"}
+PARITY = REPORT | {"onnxruntime/parity.json"}
 DOCTOR = {"m/doctor.txt"}
 METRIC = EVALUATE | DOCTOR | {"m/checked.json"}
 DECODE = EVALUATE | {"detections/0000.json.gz"}
 INFER = DECODE | {"outputs/0000"}
-PREPROCESS = INFER | {"scratch/0000", "m/0000"}
+PREPROCESS = INFER | PARITY | {"scratch/0000", "m/0000"}
 SPEED = REPORT | {"onnxruntime/performance.json"}
-COMPILE = INFER | SPEED | {"onnxruntime/model.onnx"}
+COMPILE = INFER | SPEED | PARITY | {"onnxruntime/model.onnx"}
 PATCH = COMPILE | {"onnxruntime/patched.onnx", "onnxruntime/patches.json"}
 SIMPLIFY = PATCH | DOCTOR | {"standard/simplified.onnx"}
 EXPORT = SIMPLIFY | {"standard/exported.onnx"}
@@ -158,9 +160,10 @@ EXPORT = SIMPLIFY | {"standard/exported.onnx"}
     [
         (lambda model: None, set()),
         (lambda model: model.update(gates=[]), REPORT),
+        (lambda model: model["parity"]["levels"].update(largest=9), REPORT),
         (lambda model: model["benchmark"].update(min_runs=7), SPEED),
         (lambda model: model["metric"].update(iou_types=["bbox"]), METRIC),
-        (lambda model: model["decode"].update(nms_iou=0.1), DECODE | DOCTOR),
+        (lambda model: model["decode"].update(nms_iou=0.1), DECODE | DOCTOR | PARITY),
         (lambda model: model["preprocess"].update(mean=[1, 2, 3]), PREPROCESS | DOCTOR),
         (lambda model: model.update(patches={"onnxruntime": [{"name": "int64_to_int32"}]}), PATCH),
         (lambda model: model.update(patches={"ascend": []}), set()),
@@ -169,7 +172,7 @@ EXPORT = SIMPLIFY | {"standard/exported.onnx"}
         (lambda model: model["checkpoint"].update(prefix="x."), EXPORT | {"m/weights.safetensors"}),
     ],
     ids=[
-        *("nothing", "gates", "benchmark", "metric", "decode", "preprocess", "patches", "patches of others"),
+        *("nothing", "gates", "tolerances", "benchmark", "metric", "decode", "preprocess", "patches", "patches of others"),
         *("simplify", "export", "checkpoint"),
     ],
 )

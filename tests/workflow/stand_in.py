@@ -25,7 +25,8 @@ INPUTS = {
     "decode": ["outputs"],
     "evaluate": ["index", "checked", "detections"],
     "benchmark": ["compiled"],
-    "report": ["accuracy", "performance", "patches"],
+    "parity": ["index", "weights", "exported", "simplified", "patched", "compiled"],
+    "report": ["accuracy", "performance", "patches", "parity"],
     "summary": ["reports"],
 }
 
@@ -39,6 +40,8 @@ def run() -> None:
     time.sleep(float(os.environ.get("STAND_IN_SECONDS", "0")) * (stage == "infer"))
     sizes = dict(entry.split("=") for entry in os.environ.get("STAND_IN_BYTES", "preprocess=10,infer=10").split(","))
     inputs = {role: list(map(Path, flags[role])) for role in INPUTS.get(stage, ()) if role in flags}
+    if stage == "parity":  # forms that the model does not have
+        inputs = {role: found for role, found in inputs.items() if found}
     recipe = {"stage": stage, "settings": {}, "code": "stand-in", "versions": {}}
     record = made.begin(recipe, inputs, brought(stage, flags), threads=int(*flags.get("threads", ["1"])))
     record["identity"], *_ = flags.get("expect", [record["identity"]])
