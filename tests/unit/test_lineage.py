@@ -172,7 +172,17 @@ EXPORT = SIMPLIFY | {"standard/exported.onnx"}
         (lambda model: model["checkpoint"].update(prefix="x."), EXPORT | {"m/weights.safetensors"}),
     ],
     ids=[
-        *("nothing", "gates", "tolerances", "benchmark", "metric", "decode", "preprocess", "patches", "patches of others"),
+        *(
+            "nothing",
+            "gates",
+            "tolerances",
+            "benchmark",
+            "metric",
+            "decode",
+            "preprocess",
+            "patches",
+            "patches of others",
+        ),
         *("simplify", "export", "checkpoint"),
     ],
 )
