@@ -28,6 +28,7 @@ INPUTS = {
     "parity": ["index", "weights", "exported", "simplified", "patched", "compiled"],
     "report": ["accuracy", "performance", "patches", "parity"],
     "summary": ["reports"],
+    "bundle": ["files"],
 }
 
 
@@ -60,7 +61,7 @@ def brought(stage: str, flags: dict[str, list[str]]) -> dict[str, dict]:
     if stage == "convert_checkpoint":
         path = Path(flags["weights"][0])
         return {"checkpoint": made.source(path.parent, [path.name])}
-    if stage in ("check", "evaluate"):
+    if stage in ("check", "evaluate", "bundle"):
         from detport import config, datasets  # most stages are faster without
 
         dataset = config.load_dataset(list(map(Path, flags["dataset-config"])), flags["dataset"][0])
