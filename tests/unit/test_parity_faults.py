@@ -67,7 +67,7 @@ class Case:
         files = {name: [self.graph if names.index(name) < names.index(rung) else broken] for name in names}
         climbed = [*self.begun, *(each for each in self.climb(files) if each.name != "eager")]
         found = list(rungs.compared(climbed, self.images, self.model, SCORE))
-        parity = {"backend": "onnxruntime", "precision": precision, "rungs": found}
+        parity = {"backend": "onnxruntime", "rungs": found, "precisions": {"compiled": precision}}
         return {row["rung"]: row for row in told.judged(parity, self.settings["parity"])}
 
 

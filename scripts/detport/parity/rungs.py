@@ -15,7 +15,14 @@ from detport.graph import contract, foreign, running
 from detport.parity import differences, pairs
 
 Outputs = dict[str, np.ndarray]
-CPU = {"flavour": "standard", "session": running.UNOPTIMISED}  # how the checkpoint and the graphs are run here
+# How the checkpoint and the graphs are run here.
+CPU = {
+    "flavour": "standard",
+    "device": "cpu",
+    "tf32": False,
+    "session": running.UNOPTIMISED,
+    "providers": ["CPUExecutionProvider"],
+}
 
 
 class Image(NamedTuple):
