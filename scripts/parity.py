@@ -22,6 +22,7 @@ from detport import cli, config, inputs, lineage, made, shards
 from detport.files import write_json
 from detport.parity import GRAPHS, chosen, ladder, precisions, rungs
 
+OWN_SECTIONS = (("patch", "patches"), ("compile", "compile"))  # they are in what patch and compile have made
 ROLES = ("weights", *GRAPHS, "compiled")
 
 
@@ -54,8 +55,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         expect=args.expect,
         threads=args.threads,
     )
-    options = config.load_model(args.model, "compile", backend)["compile"]
-    write_json(args.output, measured(model, backend, files, args) | {"precision": precisions.of(options, backend)})
+    found = measured(model, backend, files, args)
+    own = [config.load_model(args.model, stage, backend)[section] for stage, section in OWN_SECTIONS]
+    write_json(args.output, found | {"precisions": precisions.by_rung(*own, backend)})
     made.put(record, args.output)
 
 

@@ -18,6 +18,7 @@ VOC = {
     "shards": 2,
 }
 SETTINGS = {"on_bad_image": "fail", "cross_check": False, "brought": {}, "sample": None}
+SETTINGS["parity"] = {"images": 8, "seed": 0, "score": 0.3}
 SETTINGS |= {"layers": {"images": 2, "memory_gb": 6}, "mixed": {"steps": 24}}
 
 
@@ -54,7 +55,7 @@ RUN = {
     *(f"results/m/onnxruntime/{name}" for name in ("patched.onnx", "patches.json", "model.onnx")),
     *(f"results/m/onnxruntime/{name}/000{k}" for name in ("scratch", "outputs") for k in range(2)),
     *(f"results/m/onnxruntime/detections/000{k}.json.gz" for k in range(2)),
-    *(f"results/m/onnxruntime/{name}" for name in ("accuracy.json", "comp4", "performance.json")),
+    *(f"results/m/onnxruntime/{name}" for name in ("accuracy.json", "comp4", "performance.json", "parity.json")),
     *(f"results/m/onnxruntime/{name}" for name in ("layers.tsv", "mixed.yaml")),
     *("reports/m.txt", "reports/m.json", "reports/m.zip", "shards/m/0000", "shards/m/0001"),
 }
@@ -145,13 +146,14 @@ REPORT = {"reports/m.txt", "reports/m.json", "reports/m.zip"}
 MIXED = {"onnxruntime/mixed.yaml"}
 LAYERS = MIXED | {"onnxruntime/layers.tsv"}
 EVALUATE = REPORT | {"onnxruntime/accuracy.json", "onnxruntime/comp4"}
+PARITY = REPORT | {"onnxruntime/parity.json"}
 DOCTOR = {"m/doctor.txt"}
 METRIC = EVALUATE | DOCTOR | {"m/checked.json"}
 DECODE = EVALUATE | {"detections/0000.json.gz"}
 INFER = DECODE | {"outputs/0000"}
-PREPROCESS = INFER | LAYERS | {"scratch/0000", "m/0000"}
+PREPROCESS = INFER | PARITY | LAYERS | {"scratch/0000", "m/0000"}
 SPEED = REPORT | {"onnxruntime/performance.json"}
-COMPILE = INFER | SPEED | LAYERS | {"onnxruntime/model.onnx"}
+COMPILE = INFER | SPEED | PARITY | LAYERS | {"onnxruntime/model.onnx"}
 PATCH = COMPILE | {"onnxruntime/patched.onnx", "onnxruntime/patches.json"}
 SIMPLIFY = PATCH | DOCTOR | {"standard/simplified.onnx"}
 EXPORT = SIMPLIFY | {"standard/exported.onnx"}
@@ -162,9 +164,10 @@ EXPORT = SIMPLIFY | {"standard/exported.onnx"}
     [
         (lambda model: None, set()),
         (lambda model: model.update(gates=[]), REPORT),
+        (lambda model: model["parity"]["levels"].update(largest=9), REPORT),
         (lambda model: model["benchmark"].update(min_runs=7), SPEED),
         (lambda model: model["metric"].update(iou_types=["bbox"]), METRIC),
-        (lambda model: model["decode"].update(nms_iou=0.1), DECODE | DOCTOR | MIXED),
+        (lambda model: model["decode"].update(nms_iou=0.1), DECODE | DOCTOR | PARITY | MIXED),
         (lambda model: model["preprocess"].update(mean=[1, 2, 3]), PREPROCESS | DOCTOR),
         (lambda model: model.update(patches={"onnxruntime": [{"name": "int64_to_int32"}]}), PATCH),
         (lambda model: model.update(patches={"ascend": []}), set()),
@@ -173,7 +176,17 @@ EXPORT = SIMPLIFY | {"standard/exported.onnx"}
         (lambda model: model["checkpoint"].update(prefix="x."), EXPORT | {"m/weights.safetensors"}),
     ],
     ids=[
-        *("nothing", "gates", "benchmark", "metric", "decode", "preprocess", "patches", "patches of others"),
+        *(
+            "nothing",
+            "gates",
+            "tolerances",
+            "benchmark",
+            "metric",
+            "decode",
+            "preprocess",
+            "patches",
+            "patches of others",
+        ),
         *("simplify", "export", "checkpoint"),
     ],
 )
@@ -207,8 +220,21 @@ def test_tensors_of_a_device_take_the_place_of_its_graph():
 
 def test_numbers_of_a_yaml_and_of_a_command_line_are_the_same():
     backend = backends("onnxruntime")["onnxruntime"]
-    one, other = (lineage.mixed_recipe(model(), backend, box_shift=shift) for shift in (4, 4.0))
-    assert one == other != lineage.mixed_recipe(model(), backend, box_shift=5)
+    allowed = lineage.allowed(model(), backend)
+    one, other = (lineage.mixed_recipe(model(), backend, allowed, score=score) for score in (1, 1.0))
+    assert one == other != lineage.mixed_recipe(model(), backend, allowed, score=0.5)
+
+
+def test_the_tolerance_of_the_search_is_that_of_the_backends_precision():
+    own = model() | {"parity": {"tolerances": {"float32": 1, "float16": 2, "int8": 3}}}
+    asked = ("onnxruntime", "onnxruntime_fp16", "onnxruntime_int8", "ascend310p")
+    assert [lineage.allowed(own, backend) for backend in backends(*asked).values()] == [1, 2, 3, 2]
+
+
+def test_an_int8_search_takes_the_ranges_that_were_measured():
+    found = {product.path: product for product in products(names=("onnxruntime_int8",))}
+    ranges = "results/m/onnxruntime_int8/calibration.json"
+    assert found["results/m/onnxruntime_int8/mixed.yaml"].inputs["calibration"] == [ranges]
 
 
 def test_every_shard_is_its_own():

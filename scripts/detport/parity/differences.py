@@ -6,6 +6,7 @@ import numpy as np
 
 from detport.graph import compare
 
+MOST_ROWS = 300
 Outputs = Mapping[str, np.ndarray]
 
 
@@ -64,9 +65,7 @@ def one(pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> dict:
     for before, after in pairs:
         whole = np.isfinite(before) & np.isfinite(after)
         a, b = (array[whole].astype(np.float64) for array in (before, after))
-        largest, scale = (
-            max(so_far, float(np.abs(x).max(initial=0))) for so_far, x in ((largest, a - b), (scale, a))
-        )
+        largest, scale = (max(so_far, float(np.abs(x).max(initial=0))) for so_far, x in ((largest, a - b), (scale, a)))
         product, length, other_length = product + float(a @ b), length + float(a @ a), other_length + float(b @ b)
         changed, negative = changed + int((np.sign(a) != np.sign(b)).sum()), negative + int((a < 0).sum())
         count += a.size
@@ -80,10 +79,33 @@ def one(pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> dict:
 
 
 def apart(before: Sequence[Outputs], after: Sequence[Outputs]) -> dict[str, float | None]:
-    """The difference of the group that belongs together, by the name of the tensor that differs most in it; of several
-    images the largest. None where it is not finite."""
+    """Of every group that belongs together (see graph.compare), by the name of the tensor that differs most in it, the
+    largest difference over all images. None where it is not finite."""
     found: dict[str, float] = {}
     for a, b in zip(before, after, strict=True):
-        name, difference = compare.largest_difference(dict(a), dict(b))
-        found[name] = max(found.get(name, 0.0), difference)
+        for own, other in compare.groups(dict(a), dict(b)):
+            name, difference = group_difference(own, other)
+            found[name] = max(found.get(name, 0.0), difference)
     return {name: value if np.isfinite(value) else None for name, value in found.items()}
+
+
+def group_difference(before: Outputs, after: Outputs) -> tuple[str, float]:
+    """The tensor that differs most, by how much of its scale; of parallel lists of boxes, where each row is compared
+    with the nearest one. Of a long list that is done for some rows, evenly spread, because it takes rows times rows."""
+    name, difference = max(
+        ((name, compare.relative(before[name], after[name])) for name in before), key=lambda each: each[1]
+    )
+    if not np.isfinite(difference) or difference == 0 or not compare.parallel_rows(dict(before)):
+        return name, difference
+    pairs = [(compare.rows(before[each]), compare.rows(after[each]), compare.scale(before[each])) for each in before]
+    count = len(pairs[0][0])
+    looked_at = np.unique(np.linspace(0, count - 1, min(count, MOST_ROWS)).astype(int))
+    first = looked_at < max(1, compare.FIRST_ROWS * count)
+    lost = int(compare.LOST_ROWS * len(looked_at))
+    return name, min(
+        difference,
+        max(
+            compare.largest_to_nearest(pairs, looked_at[first], lost=0),
+            compare.largest_to_nearest(pairs, looked_at[~first], lost=lost),
+        ),
+    )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from detport import canvases
 from detport.errors import UsageError
-from detport.parity import GRAPHS, rungs
+from detport.parity import rungs, steps
 from detport.parity.rungs import Image, Ran, Rung
 
 BROUGHT = "what this backend makes was brought from another machine, with whatever graph that had"
@@ -34,22 +34,20 @@ def climb(
             return Rung(name, runner, None, BROUGHT if brought else NOT_GIVEN)
         return rungs.measured(name, runner, partial(run, found))
 
-    if "network" in model:
-        run = partial(rungs.eager, model=model, images=images, threads=threads)
-        yield rung("eager", "PyTorch on the CPU", run, "weights")
+    common = {"model": model, "images": images, "threads": threads}
     last: Rung | None = None
-    for name in GRAPHS if backend["runs"] == "compiled" else ():
-        if last and not brought and same(named.get(last.name), named.get(name)):
+    for name in steps(model, backend):
+        if name == "eager":
+            yield rung(name, "PyTorch on the CPU", partial(rungs.eager, **common), "weights")
+        elif name == "compiled":
+            run = partial(rungs.compiled, backend=backend, place=place, **common)
+            yield rung(name, backend["title"], run, None if backend["runs"] == "compiled" else "weights")
+        elif last and not brought and same(named.get(last.name), named.get(name)):
             last = last._replace(name=name, runner=f"the file is that of {last.name}")
+            yield last
         else:
-            run = partial(rungs.graph, model=model, images=images, threads=threads)
-            last = rung(name, "ONNX Runtime on the CPU, optimisations off", run)
-        yield last
-    run = partial(rungs.compiled, model=model, backend=backend, images=images, place=place, threads=threads)
-    if backend["runs"] == "compiled":
-        yield rung("compiled", backend["title"], run)
-    elif backend.get("device", "cpu") != "cpu":
-        yield rung("compiled", backend["title"], run, "weights")
+            last = rung(name, "ONNX Runtime on the CPU, optimisations off", partial(rungs.graph, **common))
+            yield last
 
 
 def of_canvases(role: str, paths: Sequence[Path], model: dict) -> Files:

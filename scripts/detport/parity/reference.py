@@ -45,8 +45,8 @@ def unknown(model: dict) -> str | None:
 
 
 def canvases(pixels: np.ndarray, model: dict) -> list[Canvas]:
-    """The input of a decoded image as the yaml describes it, for either order of the two axes where that matters: Pillow
-    begins with the one that it finds cheaper, and cuts off what overshoots in between."""
+    """The input of a decoded image as the yaml describes it, for either order of the two axes where that matters:
+    Pillow begins with the one that it finds cheaper, and cuts off what overshoots in between."""
     resize = model["preprocess"]["resize"]
     overshoots = resize["library"] == "pillow" and resize["interpolation"] in ("cubic", "lanczos")
     return [canvas(pixels, model, order) for order in (ORDERS if overshoots else ORDERS[:1])]

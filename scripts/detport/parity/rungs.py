@@ -1,4 +1,4 @@
-"""The rungs of the ladder: the same preprocessed images through every form that a model takes on its way to a device."""
+"""The rungs of the ladder: the same preprocessed images through every form of a model on its way to a device."""
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -15,7 +15,14 @@ from detport.graph import contract, foreign, running
 from detport.parity import differences, pairs
 
 Outputs = dict[str, np.ndarray]
-CPU = {"flavour": "standard", "session": running.UNOPTIMISED}  # how the checkpoint and the graphs are run here
+# How the checkpoint and the graphs are run here.
+CPU = {
+    "flavour": "standard",
+    "device": "cpu",
+    "tf32": False,
+    "session": running.UNOPTIMISED,
+    "providers": ["CPUExecutionProvider"],
+}
 
 
 class Image(NamedTuple):
@@ -52,9 +59,7 @@ def measured(name: str, runner: str, run: Callable[[], Ran]) -> Rung:
 def eager(files: Mapping[str, Path], model: dict, images: Sequence[Image], threads: int) -> Ran:
     """The network itself with the weights of the checkpoint."""
     family = backends.load("pytorch")
-    return each_canvas(
-        images, model, lambda own, name: family.open_model(files[name], own, CPU, threads), pixels=True
-    )
+    return each_canvas(images, model, lambda own, name: family.open_model(files[name], own, CPU, threads), pixels=True)
 
 
 def graph(files: Mapping[str, Path], model: dict, images: Sequence[Image], threads: int) -> Ran:
@@ -67,9 +72,7 @@ def graph(files: Mapping[str, Path], model: dict, images: Sequence[Image], threa
     )
 
 
-def each_canvas(
-    images: Sequence[Image], model: dict, open_one: Callable[[dict, str], local.Run], pixels: bool
-) -> Ran:
+def each_canvas(images: Sequence[Image], model: dict, open_one: Callable[[dict, str], local.Run], pixels: bool) -> Ran:
     """Run the images of every canvas by what opens for it; `pixels` says that it normalises by itself where the model
     is to do that on its device."""
     made: dict[int, Outputs] = {}
@@ -164,9 +167,7 @@ def decoded(rung: Rung, images: Sequence[Image], settings: dict) -> tuple[list[l
     return found, None
 
 
-def beside(
-    first: Rung, before: list | None, second: Rung, after: list | None, varying: set[str], score: float
-) -> dict:
+def beside(first: Rung, before: list | None, second: Rung, after: list | None, varying: set[str], score: float) -> dict:
     """What changed from one rung to another."""
     known = before is not None and after is not None
     return {

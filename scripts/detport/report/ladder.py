@@ -4,8 +4,7 @@ from collections.abc import Iterator
 
 from detport.report.gates import FAIL, NOT_MEASURED, PASS
 
-OWN_PRECISION = ("patched", "compiled")  # rungs that are made for a backend; those before are float32
-FULL = "float32"
+FULL = "float32"  # what all rungs are that are not made for a backend
 WORDS = {"nan": "NaN", "inf": "infinite"}
 
 
@@ -14,7 +13,8 @@ def judged(parity: dict, settings: dict) -> list[dict]:
     section parity."""
     rows, before = [], None
     for entry in parity["rungs"]:
-        row = {"backend": parity["backend"], "rung": entry["rung"], "precision": precision(entry["rung"], parity)}
+        row = {"backend": parity["backend"], "rung": entry["rung"]}
+        row["precision"] = parity["precisions"].get(entry["rung"], FULL)
         if entry["reason"] is not None:
             rows.append(row | {"verdict": NOT_MEASURED, "told": entry["reason"]})
             continue
@@ -25,11 +25,6 @@ def judged(parity: dict, settings: dict) -> list[dict]:
             before = entry
         rows.append(row | {"verdict": FAIL if found else PASS, "told": "; ".join(found)})
     return rows
-
-
-def precision(rung: str, parity: dict) -> str:
-    """Whose tolerances hold for a rung."""
-    return parity["precision"] if rung in OWN_PRECISION else FULL
 
 
 def levels_beyond(entry: dict, allowed: dict) -> Iterator[str]:
@@ -107,11 +102,30 @@ def table(parity: dict, rows: list[dict]) -> dict:
     columns = ["rung", "", "of", "lost", "new", "flips", "score", "box px", "IoU", *["mask IoU"] * masks]
     return {
         "title": f"{len(parity['images'])} images, seed {parity['seed']}; detections from score {parity['score']:g} on;"
-        f" input {parity['input']}; the compiled model is {parity['precision']}",
+        f" input {parity['input']}; the compiled model is {parity['precisions']['compiled']}",
         "columns": [*columns, "outputs", "cosine"],
-        "rows": [[entry["rung"], verdicts[entry["rung"]], *cells(entry, entry["previous"], masks)] for entry in steps],
-        "notes": [*first_and_last(steps, masks), *level_lines(measured, verdicts), *reasons(rows)],
+        "rows": [[named(entry), verdicts[entry["rung"]], *cells(entry, entry["previous"], masks)] for entry in steps],
+        "notes": [
+            *first_and_last(steps, masks),
+            *level_lines(measured, verdicts),
+            *reasons(rows),
+            *nothing_found(parity["score"], steps),
+            *(f"skipped {image['file']!r}: {image['reason']}" for image in parity["skipped"]),
+        ],
     }
+
+
+def named(entry: dict) -> str:
+    return entry["rung"] + " (SIMULATOR)" * entry["simulator"]
+
+
+def nothing_found(score: float, steps: list[dict]) -> list[str]:
+    """That there was nothing to lose, where it is so."""
+    if not steps or any(entry["detections"] for entry in steps):
+        return []
+    return [
+        f"no detection from score {score:g} on, so that only outputs were compared; lower parity.score in config.yaml"
+    ]
 
 
 def befores(steps: list[dict]) -> list[dict | None]:
