@@ -9,6 +9,7 @@ from detport import code, config
 
 MODEL = config.load(config.ROOT / "config" / "models" / "retinamask.yaml", "model")
 BACKEND = config.load_backend(config.ROOT / "config" / "backends" / "onnxruntime.yaml")
+IMAGES = {"preprocess", "calibrate", "infer", "parity", "doctor", "layers"}  # stages that read images or shards
 
 
 def plugins(stage: str, backend: dict = BACKEND) -> list[str]:
@@ -46,10 +47,10 @@ def own_scripts(tmp_path, monkeypatch) -> Path:
         ("detport/networks/gfocalv2.py", set()),
         ("detport/decoders/after_nms.py", {"decode", "parity", "doctor"}),
         ("detport/masks.py", {"decode", "parity", "doctor"}),
-        ("detport/images.py", {"preprocess", "parity", "doctor", "layers"}),
-        ("detport/shards.py", {"check", "preprocess", "infer", "decode", "evaluate", "parity", "report", "doctor", "layers"}),
+        ("detport/images.py", IMAGES - {"infer"}),
+        ("detport/shards.py", {"check", "decode", "evaluate", "report", *IMAGES}),
         ("detport/metrics/coco.py", {"check", "evaluate", "report", "doctor"}),
-        ("detport/backends/onnxruntime.py", {"compile", "infer", "benchmark", "simplify", "patch", "parity", "doctor", "layers"}),
+        ("detport/backends/onnxruntime.py", {"compile", "benchmark", "simplify", "patch", *IMAGES} - {"preprocess"}),
         ("detport/graph/patches/__init__.py", {"patch"}),
         ("detport/graph/patches/cast_roi_concat_to_float16.py", set()),
         ("detport/efficientdet.py", set()),
