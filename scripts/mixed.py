@@ -107,7 +107,7 @@ def text(
     ]
     lines = [
         f"# {args.output}: {len(kept)} of {nodes} nodes stay in float32.",
-        f"# Paste it into {args.backend}, or what belongs to one model into its yaml.",
+        f"# Paste it into {args.backend}, or add it to keep_fp32 under compile in the model's yaml.",
         f"# Measured on {images} images: detections from score {args.score:g} on, beside those of {args.reference}.",
         f"# Tolerance, that of parity: {limits}.",
         *steps,

@@ -88,7 +88,7 @@ def test_a_spoiled_weight_is_found_and_what_follows_is_only_carried():
 
 def test_tensors_beyond_the_stated_memory_stop_it():
     with pytest.raises(Failure, match=r"node node_a: the tensors at hand take .* more than layers.memory_gb"):
-        table(PLANTED, PLANTED, X, limit=100)
+        table(PLANTED, PLANTED, X, limit=60)
 
 
 def test_boxes_and_scores_of_one_tensor_count_alike():
