@@ -86,20 +86,22 @@ def best(done: list[dict]) -> dict | None:
 
 
 def ranked_nodes(rows: list[dict], known: set[str]) -> list[str]:
-    """The nodes of a table of layers that are in a graph too, each once, that with the largest own error first. Nodes
-    that add nothing are none to keep."""
-    return list(dict.fromkeys(row["node"] for row in rows if row["node"] in known and row["own_error"] > 0))
+    """The nodes of a table of layers that are in a graph too, each once, that with the largest own error first."""
+    return list(dict.fromkeys(row["node"] for row in rows if row["node"] in known))
 
 
 def proposals(rows: list[dict], graph: onnx.GraphProto) -> list[list[str]]:
-    """Lists to try before the ranking, for float16: the nodes that overflowed, and those whose values or constants are
-    too large for it to be safe."""
-    beyond = {tensor.name for tensor in graph.initializer if largest(tensor) > CONSTANT}
-    large = {name_of(node) for node in graph.node if beyond.intersection(node.input)}
-    large |= {row["node"] for row in rows if max(abs(row["least"]), abs(row["largest"])) > ACTIVATION}
-    over = {row["node"] for row in rows if row["own_error"] == math.inf}
+    """Lists to try before the ranking, for float16: the nodes that make or read what overflows, and those that make or
+    read what is too large to be safe, constants included."""
+    over = {row["tensor"] for row in rows if row["overflow_fp16"]}
+    large = {row["tensor"] for row in rows if max(abs(row["least"]), abs(row["largest"])) > ACTIVATION}
+    large |= {tensor.name for tensor in graph.initializer if largest(tensor) > CONSTANT}
     ranking = ranked_nodes(rows, {name_of(node) for node in graph.node})
-    return [[name for name in ranking if name in each] for each in (over, large)]
+    found = []
+    for tensors in (over, large):
+        near = {name_of(node) for node in graph.node if tensors.intersection((*node.input, *node.output))}
+        found.append([name for name in ranking if name in near])
+    return found
 
 
 def largest(tensor: onnx.TensorProto) -> float:

@@ -7,9 +7,10 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from detport import layers
+from detport import layers, mixing
 from detport.errors import Failure
 from detport.graph import partners, stepping
+from detport.precisions import float16
 
 
 def chain(*nodes: tuple, **constants: float | list) -> onnx.ModelProto:
@@ -63,6 +64,24 @@ def test_an_overflow_of_float16_is_the_node_that_makes_it_and_no_other():
     assert after["node_c"]["own_error"] == 0, "it was given infinity"
     assert after["node_c"]["error_in"] == after["node_c"]["error_out"] == math.inf
     assert not alone
+
+
+def test_what_the_table_proposes_to_keep_takes_the_overflow_away():
+    """On the float16 that a backend computes with: the node that makes it, and those that read it."""
+
+    def lowered(kept: set[str]) -> onnx.ModelProto:
+        graph = onnx.shape_inference.infer_shapes(PLANTED)
+        return float16.lowered(graph, kept, {"providers": ["CPUExecutionProvider"]}, None)
+
+    rows, _ = table(PLANTED, lowered(set()), X)
+    assert (rows[0]["node"], rows[0]["own_error"]) == ("node_b", math.inf)
+    kept, *_ = mixing.proposals(rows, PLANTED.graph)
+    assert kept == ["node_b", "node_y", "node_c"]
+    rows, _ = table(PLANTED, lowered(set(kept)), X)
+    assert max(row["error_out"] for row in rows) < 1e-3
+    for name in kept:
+        rows, _ = table(PLANTED, lowered({*kept} - {name}), X)
+        assert max(row["error_out"] for row in rows) == math.inf, f"without {name}"
 
 
 def test_what_has_no_partner_is_said_and_its_error_is_the_next_ones():

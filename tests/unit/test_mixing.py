@@ -62,21 +62,25 @@ def test_it_ends_after_so_many_measurements(steps):
 
 
 def row(node: str, own_error: float, largest: float = 1.0) -> dict:
-    return {"node": node, "own_error": own_error, "least": -1.0, "largest": largest}
+    found = {"node": node, "tensor": node, "own_error": own_error, "least": -1.0, "largest": largest}
+    return found | {"overflow_fp16": float(largest > 65504)}
 
 
 def graph() -> onnx.GraphProto:
-    """Nodes a to e, of which e has a constant that float16 does not hold."""
-    nodes = [helper.make_node("Relu", ["x"], [name], name=name) for name in "abcd"]
-    nodes.append(helper.make_node("Add", ["x", "huge"], ["e"], name="e"))
+    """x -> a -> b -> c -> d -> e; e has a constant that float16 does not hold."""
+    nodes = [helper.make_node("Relu", [read], [name], name=name) for read, name in zip("xabc", "abcd", strict=True)]
+    nodes.append(helper.make_node("Add", ["d", "huge"], ["e"], name="e"))
     return helper.make_graph(nodes, "graph", [], [], [numpy_helper.from_array(np.float32(1e6), "huge")])
 
 
 def test_the_ranking_has_each_node_once_and_proposals_are_of_what_float16_does_not_hold():
-    rows = [row("a", math.inf, 1e5), row("b", 0.3), row("b", 0.2), row("c", 0.1, 600), row("gone", 0.1), row("d", 0)]
+    """Who reads infinity makes no better of it in float32, unless it is no infinity that it is given."""
+    rows = [row("b", math.inf, 1e5), row("a", 0.3), row("a", 0.2), row("gone", 0.1), row("c", 0), row("d", 0)]
     rows.append(row("e", 0.01))
-    assert mixing.ranked_nodes(rows, set("abcde")) == ["a", "b", "c", "e"]
-    assert mixing.proposals(rows, graph()) == [["a"], ["a", "c", "e"]]
+    assert mixing.ranked_nodes(rows, set("abcde")) == ["b", "a", "c", "d", "e"]
+    assert mixing.proposals(rows, graph()) == [["b", "c"], ["b", "c", "e"]]
+    rows[0]["largest"], rows[0]["overflow_fp16"] = 600, 0
+    assert mixing.proposals(rows, graph()) == [[], ["b", "c", "e"]]
 
 
 TOLERANCE = {"lost": 0.1, "new": 0.1, "flips": 0, "score_shift": 0.1, "box_shift": 4, "iou": 0.5, "mask_iou": 0.5}
