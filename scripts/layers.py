@@ -36,9 +36,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--compiled", type=Path, help="the graph that the backend opens")
     source.add_argument("--from-dump", type=Path, metavar="DIR", help="folder of tensors brought from another machine")
-    parser.add_argument("--count", type=cli.positive, default=2, help="images, if there is no dump (%(default)s)")
+    parser.add_argument("--count", type=cli.positive, default=1, help="images, if there is no dump (%(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="which ones (%(default)s)")
-    parser.add_argument("--memory-gb", type=float, default=8, help="most that tensors at hand may take (%(default)s)")
+    parser.add_argument(
+        "--memory-gb", type=float, required=True, help="most that tensors may take which wait for a node"
+    )
     parser.add_argument("--threads", type=cli.positive, default=1)
     parser.add_argument("--output", type=Path, required=True, help="the table, .tsv")
     args = parser.parse_args(argv)

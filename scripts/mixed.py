@@ -9,6 +9,7 @@ Example: python scripts/mixed.py --model config/models/MODEL.yaml --backend conf
              --index results/datasets/coco_val2017/index.tsv --images data/coco/val2017 \\
              --reference results/MODEL/onnx/standard/simplified.onnx \\
              --onnx results/MODEL/onnxruntime_int8/patched.onnx --layers results/MODEL/onnxruntime_int8/layers.tsv \\
+             --calibration results/MODEL/onnxruntime_int8/calibration.json --count 8 --steps 24 \\
              --output results/MODEL/onnxruntime_int8/mixed.yaml
 """
 
@@ -36,10 +37,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--onnx", type=Path, required=True, help="the patched graph, which is compiled")
     parser.add_argument("--layers", type=Path, required=True, help="what layers.py wrote for the backend")
     parser.add_argument("--calibration", type=Path, help="calibration.json, if the backend is compiled with one")
-    parser.add_argument("--count", type=cli.positive, default=8, help="how many images (%(default)s)")
+    parser.add_argument("--count", type=cli.positive, required=True, help="how many images")
     parser.add_argument("--seed", type=int, default=0, help="which ones (%(default)s)")
     parser.add_argument("--score", type=float, default=0.3, help="detections from this score on count (%(default)s)")
-    parser.add_argument("--steps", type=cli.positive, default=24, help="most measurements (%(default)s)")
+    parser.add_argument("--steps", type=cli.positive, required=True, help="most measurements")
     parser.add_argument("--threads", type=cli.positive, default=1)
     parser.add_argument("--output", type=Path, required=True, help="the list, .yaml")
     args = parser.parse_args(argv)
@@ -73,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             if found is not None:
                 told = mixing.judged(exact, found, args.score, tolerance)
             cli.log.info("%d nodes in float32: %s", len(kept), told["found"])
-            return told
+            return told | {"simulator": ran.simulator}
 
         first = mixing.proposals(table, graph) if precisions.of(model["compile"], backend) == "float16" else []
         done = mixing.search(measure, mixing.ranked_nodes(table, known), first, args.steps)
@@ -86,7 +87,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         )
     kept = [*backend["keep_fp32"], *best["kept"]]
     with atomic(args.output) as partial:
-        partial.write_text(text(kept, done, len(known), args, len(images), tolerance), encoding="utf-8")
+        partial.write_text(text(kept, done, len(known), len(images), backend, tolerance, args), encoding="utf-8")
     made.put(record, args.output)
     cli.log.info("%d of %d nodes stay in float32: %s", len(kept), len(known), ", ".join(kept) or "none")
 
@@ -97,7 +98,13 @@ def baseline(args: argparse.Namespace, model: dict, images: Sequence[Image], can
 
 
 def text(
-    kept: list[str], done: list[dict], nodes: int, args: argparse.Namespace, images: int, tolerance: dict[str, float]
+    kept: list[str],
+    done: list[dict],
+    nodes: int,
+    images: int,
+    backend: dict,
+    tolerance: dict[str, float],
+    args: argparse.Namespace,
 ) -> str:
     """The yaml, behind what was measured."""
     limits = ", ".join(f"{key} {value:g}" for key, value in tolerance.items() if value is not None)
@@ -107,8 +114,9 @@ def text(
     ]
     lines = [
         f"# {args.output}: {len(kept)} of {nodes} nodes stay in float32.",
-        f"# Paste it into {args.backend}, or add it to keep_fp32 under compile in the model's yaml.",
+        f"# Paste it into config/backends/{backend['name']}.yaml, or add it to keep_fp32 under compile in the model's yaml.",
         f"# Measured on {images} images: detections from score {args.score:g} on, beside those of {args.reference}.",
+        *["# A simulator ran them, no device."] * any(each["simulator"] for each in done),
         f"# Tolerance, that of parity: {limits}.",
         *steps,
         "keep_fp32:" if kept else "keep_fp32: []",

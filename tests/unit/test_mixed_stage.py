@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 import yaml
 from PIL import Image
@@ -38,9 +39,14 @@ def made(tmp_path_factory):
     run(calibrate, given, output=folder / "calibration.json")
     ranges = {"calibration": folder / "calibration.json"}
     run(compile_stage, without(given, "index", "images"), **ranges, output=folder / "model.onnx")
-    own = without(given, "backend") | {"compiled": folder / "model.onnx", "count": 2}
+    own = without(given, "backend") | {"compiled": folder / "model.onnx", "count": 2, "memory-gb": 1}
     run(layers_stage, own, output=folder / "layers.tsv")
-    return folder, given | ranges | {"reference": given["onnx"], "layers": folder / "layers.tsv", "count": 2}
+    return folder, given | ranges | {
+        "reference": given["onnx"],
+        "layers": folder / "layers.tsv",
+        "count": 2,
+        "steps": 4,
+    }
 
 
 def without(flags: dict, *names: str) -> dict:
@@ -48,6 +54,7 @@ def without(flags: dict, *names: str) -> dict:
 
 
 def run(stage, flags: dict, **more: object) -> None:
+    """Run a stage in this process; what is given last counts."""
     stage.main([word for key, value in (flags | more).items() for word in (f"--{key}", str(value))])
 
 
@@ -59,7 +66,7 @@ def test_the_head_is_named_and_its_detections_are_won_back(made):
     assert (first["node"], first["operator"]) == ("/Concat_7", "Concat")
     assert first["own_error"] > 5 * second["own_error"], "boxes up to 256 and scores up to 1: the scores are gone"
     assert first["error_in"] < 0.2 < 0.7 < first["error_out"]
-    run(mixed, flags, steps=4, output=folder / "mixed.yaml")
+    run(mixed, flags, output=folder / "mixed.yaml")
     text = (folder / "mixed.yaml").read_text()
     assert yaml.safe_load(text) == {"keep_fp32": ["/Concat_7"]}
     steps = [line.split()[1:3] for line in text.splitlines() if line.startswith("#   ")]
@@ -74,3 +81,21 @@ def test_a_search_that_ends_without_a_list_fails_and_writes_nothing(made):
     with pytest.raises(Failure, match=r"no list of nodes that was tried .* with 0 of 386 nodes .* mixed.steps"):
         run(mixed, flags, steps=1, output=folder / "none.yaml")
     assert not (folder / "none.yaml").exists()
+
+
+def test_tensors_of_a_device_are_taken_from_the_folder_of_their_image(made):
+    folder, flags = made
+    dump = folder / "dump" / "000000000025"
+    dump.mkdir(parents=True)
+    np.save(dump / "_Concat_7.npy", np.zeros((1, 11, 1344), np.float16))
+    np.save(dump / "Nobody.npy", np.zeros(1))
+    own = without(flags, "backend", "calibration", "reference", "layers", "count", "steps")
+    run(layers_stage, own | {"from-dump": dump.parent, "memory-gb": 1}, output=folder / "dumped.tsv")
+    [row] = layers.read(folder / "dumped.tsv")
+    assert (row["node"], row["own_error"], row["error_in"]) == ("/Concat_7", 1, 0)
+    text = (folder / "dumped.tsv").read_text()
+    assert "on '000000000025.jpg'" in text
+    assert "1 tensors of floats compared; without a partner there: 26" in text
+    assert "no tensor of the graph, or of another form: 1 (Nobody.npy)" in text
+    record = json.loads((folder / "dumped.tsv.made").read_text())
+    assert record["sources"]["dump"]["files"].keys() == {"000000000025/_Concat_7.npy", "000000000025/Nobody.npy"}
