@@ -9,6 +9,7 @@ import pytest
 import yaml
 from tiny import simulated
 
+from detport.parity import GRAPHS
 from runs import IMAGES, ROOT, planned, reduced_demo, snakemake
 
 REPORT = "reports/retinamask.txt"
@@ -65,6 +66,20 @@ def test_the_report_of_a_simulated_server(server):
     assert any(name.endswith("ascend310/model.om") for name in report["provenance"]["sha256"])
 
 
+def test_the_ladder_reaches_the_simulated_chip(server):
+    """The graphs have Ascend's NMS, which nothing here can run; detections of the chip are compared with the network's."""
+    report = json.loads((server / "reports" / "retinamask.json").read_text())
+    for name in DEVICES:
+        rungs = {row["rung"]: row for row in report["parity"] if row["backend"] == name}
+        assert [rung for rung, row in rungs.items() if row["verdict"] == "NOT MEASURED"] == [*GRAPHS]
+        assert "no kernel for :BatchMultiClassNMS" in rungs["patched"]["told"]
+        assert rungs["compiled"]["precision"] == "float16"
+        compiled = report["backends"][name]["parity"]["rungs"][-1]
+        assert (compiled["simulator"], compiled["previous"]["rung"]) == (True, "eager")
+        assert compiled["previous"]["detections"]["before"] > 0
+    assert "  exported, simplified, patched NOT MEASURED: ONNX Runtime has no kernel" in (server / REPORT).read_text()
+
+
 def test_nothing_is_left_but_results(server):
     own = server / "results" / "retinamask" / "ascend310"
     names = {path.name.removesuffix(".made") for path in own.iterdir()}
@@ -76,6 +91,7 @@ def test_nothing_is_left_but_results(server):
         "model.atc.log",
         "accuracy.json",
         "performance.json",
+        "parity.json",
         "detections",
     }
     assert names <= expected | {"patches.json", "outputs", "scratch"}
