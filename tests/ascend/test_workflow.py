@@ -9,7 +9,6 @@ import pytest
 import yaml
 from tiny import simulated
 
-from detport.parity import GRAPHS
 from runs import IMAGES, ROOT, planned, reduced_demo, snakemake
 
 REPORT = "reports/retinamask.txt"
@@ -67,17 +66,19 @@ def test_the_report_of_a_simulated_server(server):
 
 
 def test_the_ladder_reaches_the_simulated_chip(server):
-    """The graphs have Ascend's NMS, which nothing here can run; detections of the chip are compared with the network's."""
+    """ONNX Runtime refuses the patch's cast to float16; the chip's detections are compared with the graph before it."""
     report = json.loads((server / "reports" / "retinamask.json").read_text())
     for name in DEVICES:
         rungs = {row["rung"]: row for row in report["parity"] if row["backend"] == name}
-        assert [rung for rung, row in rungs.items() if row["verdict"] == "NOT MEASURED"] == [*GRAPHS]
-        assert "no kernel for :BatchMultiClassNMS" in rungs["patched"]["told"]
+        verdicts = {"preprocess": "PASS", "eager": "PASS", "exported": "PASS", "simplified": "PASS"}
+        verdicts |= {"patched": "NOT MEASURED", "compiled": "PASS"}
+        assert {rung: row["verdict"] for rung, row in rungs.items()} == verdicts
+        assert "does not match expected type (tensor(float16))" in rungs["patched"]["told"]
         assert rungs["compiled"]["precision"] == "float16"
         compiled = report["backends"][name]["parity"]["rungs"][-1]
-        assert (compiled["simulator"], compiled["previous"]["rung"]) == (True, "eager")
+        assert (compiled["simulator"], compiled["previous"]["rung"]) == (True, "simplified")
         assert compiled["previous"]["detections"]["before"] > 0
-    assert "  exported, simplified, patched NOT MEASURED: ONNX Runtime has no kernel" in (server / REPORT).read_text()
+    assert "  patched NOT MEASURED: " in (server / REPORT).read_text()
 
 
 def test_nothing_is_left_but_results(server):

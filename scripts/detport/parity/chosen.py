@@ -48,6 +48,7 @@ def preprocess(row: dict, folder: Path, model: dict) -> tuple[Image, dict | None
         raise Failure(f"{path}: has changed since it was indexed; run the same command again")
     entry = {"image_id": row["image_id"], "file": row["file"], "sha256": digest} | placement
     entry["bin"] = f"{shards.bin_stem(row['file'])}.bin"
+    entry["bytes"] = tensor.nbytes
     tensor, levels = inputs.batched(tensor, model["input"], entry), None
     if reference.unknown(model) is None:
         levels = preprocessed.difference(tensor, reference.decoded(path, model["preprocess"]["decoder"]), model)

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from detport.report.gates import FAIL, NOT_MEASURED, PASS
 
 FULL = "float32"  # what all rungs are that are not made for a backend
+SHOWN = 160  # characters of a reason, which may quote a foreign program
 WORDS = {"nan": "NaN", "inf": "infinite"}
 
 
@@ -176,4 +177,8 @@ def reasons(rows: list[dict]) -> list[str]:
     for row in rows:
         if row["verdict"] == NOT_MEASURED:
             told.setdefault(row["told"], []).append(row["rung"])
-    return [f"{', '.join(names)} {NOT_MEASURED}: {reason}" for reason, names in told.items()]
+    return [f"{', '.join(names)} {NOT_MEASURED}: {shortened(reason)}" for reason, names in told.items()]
+
+
+def shortened(text: str) -> str:
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
