@@ -148,7 +148,10 @@ def cells(entry: dict, found: dict | None, masks: bool) -> list[str]:
         counts += ["-" if value is None else f"{value:.4f}" for value in least]
     tensors = found["tensors"].values() if found else ()
     apart = max((each["apart"] for each in tensors if each.get("apart") is not None), default=None)
-    cosine = min((each["cosine"] for each in tensors if each.get("cosine") is not None), default=None)
+    cosine = min(
+        (each["cosine"] for each in tensors if each.get("cosine") is not None and each.get("rows") != "in place"),
+        default=None,
+    )
     return [*counts, "-" if apart is None else f"{apart:.1e}", "-" if cosine is None else f"{cosine:.6f}"]
 
 
