@@ -44,7 +44,7 @@ def preprocess(row: dict, folder: Path, model: dict) -> tuple[Image, dict | None
     path = folder / row["file"]
     tensor, placement = tensors.preprocess(path, model, (row["width"], row["height"]))
     digest = sha256(path)
-    if row.get("sha256", digest) != digest:
+    if row.get("sha256") and row["sha256"] != digest:
         raise Failure(f"{path}: has changed since it was indexed; run the same command again")
     entry = {"image_id": row["image_id"], "file": row["file"], "sha256": digest} | placement
     entry["bin"] = f"{shards.bin_stem(row['file'])}.bin"

@@ -6,7 +6,7 @@ import numpy as np
 
 from detport.graph import compare
 
-MOST_ROWS = 300
+MOST_ROWS = 300  # of a list of boxes, whose nearest rows are looked for
 Outputs = Mapping[str, np.ndarray]
 
 

@@ -111,9 +111,18 @@ def table(parity: dict, rows: list[dict]) -> dict:
             *level_lines(measured, verdicts),
             *reasons(rows),
             *nothing_found(parity["score"], steps),
-            *(f"skipped {image['file']!r}: {image['reason']}" for image in parity["skipped"]),
+            *unusable_images(parity["skipped"]),
         ],
     }
+
+
+def unusable_images(images: list[dict]) -> list[str]:
+    """Images in whose place others were taken; parity.json lists all of them."""
+    if not images:
+        return []
+    count, first = len(images), images[0]
+    what = "1 image" if count == 1 else f"the first of {count} images"
+    return [f"{what} that cannot be used: {first['file']!r} {first['reason']}"]
 
 
 def named(entry: dict) -> str:
@@ -159,8 +168,8 @@ def first_and_last(steps: list[dict], masks: bool) -> list[str]:
     """The whole way: what changed between the first and the last rung, where there are rungs between them."""
     if len(steps) < 3 or steps[-1]["first"] is None or steps[-1]["first"]["detections"] is None:
         return []
-    names = ("of", "lost", "new", "flips", "score", "box px", "IoU", *["mask IoU"] * masks, "outputs", "cosine")
-    found = zip(names, cells(steps[-1], steps[-1]["first"], masks), strict=True)
+    names = ("of", "lost", "new", "flips", "score", "box px", "IoU", *["mask IoU"] * masks, "outputs")
+    found = zip(names, cells(steps[-1], steps[-1]["first"], masks), strict=False)
     return [f"{steps[-1]['rung']} beside {steps[0]['rung']}: " + ", ".join(f"{name} {value}" for name, value in found)]
 
 
