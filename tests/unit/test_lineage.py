@@ -54,7 +54,8 @@ RUN = {
     *(f"results/m/onnxruntime/{name}" for name in ("patched.onnx", "patches.json", "model.onnx")),
     *(f"results/m/onnxruntime/{name}/000{k}" for name in ("scratch", "outputs") for k in range(2)),
     *(f"results/m/onnxruntime/detections/000{k}.json.gz" for k in range(2)),
-    *(f"results/m/onnxruntime/{name}" for name in ("accuracy.json", "comp4", "performance.json", "parity.json")),
+    *(f"results/m/onnxruntime/{name}" for name in ("accuracy.json", "comp4", "coco_results.json")),
+    *(f"results/m/onnxruntime/{name}" for name in ("performance.json", "parity.json")),
     *("reports/m.txt", "reports/m.json", "reports/m.zip", "shards/m/0000", "shards/m/0001"),
 }
 
@@ -141,7 +142,7 @@ def changed(change: Callable[[dict], object], **given) -> set[str]:
 
 
 REPORT = {"reports/m.txt", "reports/m.json", "reports/m.zip"}
-EVALUATE = REPORT | {"onnxruntime/accuracy.json", "onnxruntime/comp4"}
+EVALUATE = REPORT | {f"onnxruntime/{name}" for name in ("accuracy.json", "comp4", "coco_results.json")}
 PARITY = REPORT | {"onnxruntime/parity.json"}
 DOCTOR = {"m/doctor.txt"}
 METRIC = EVALUATE | DOCTOR | {"m/checked.json"}
