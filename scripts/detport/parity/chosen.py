@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from detport import images, inputs, shards, tensors
+from detport import canvases, images, inputs, shards, tensors
 from detport.errors import Failure
 from detport.files import sha256
 from detport.parity import preprocessed, reference
@@ -49,7 +49,8 @@ def preprocess(row: dict, folder: Path, model: dict) -> tuple[Image, dict | None
     entry = {"image_id": row["image_id"], "file": row["file"], "sha256": digest} | placement
     entry["bin"] = f"{shards.bin_stem(row['file'])}.bin"
     entry["bytes"] = tensor.nbytes
-    tensor, levels = inputs.batched(tensor, model["input"], entry), None
+    size = canvases.select(model, entry["canvas"])["input"]
+    tensor, levels = inputs.batched(tensor, size, entry), None
     if reference.unknown(model) is None:
         levels = preprocessed.difference(tensor, reference.decoded(path, model["preprocess"]["decoder"]), model)
     return Image(entry, tensor), levels

@@ -32,7 +32,7 @@ def climb(
         found = named.get(role or name)
         if brought or found is None:
             return Rung(name, runner, None, BROUGHT if brought else NOT_GIVEN)
-        return rungs.measured(name, runner, partial(run, found))
+        return rungs.measured(name, runner, run, found)
 
     common = {"model": model, "images": images, "threads": threads}
     last: Rung | None = None

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from detport.report.gates import FAIL, NOT_MEASURED, PASS
 
 FULL = "float32"  # what all rungs are that are not made for a backend
-SHOWN = 160  # characters of a reason, which may quote a foreign program
+SHOWN = 240  # characters of a reason, which may quote a foreign program
 WORDS = {"nan": "NaN", "inf": "infinite"}
 
 
