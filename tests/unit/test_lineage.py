@@ -202,6 +202,23 @@ def test_a_ground_truth_that_cannot_be_read_is_what_no_record_has(image_set):
     assert found["results/m/onnxruntime/accuracy.json"].sources["annotations"].names == []
 
 
+def test_what_parity_is_made_from():
+    """Of a ready graph no weights, of a checkpoint's backend no graphs, of what was brought the images alone."""
+    backends = ("onnxruntime", "pytorch")
+    found = {product.path: product for product in products(names=backends)}
+    graphs = {"exported", "simplified", "patched", "compiled"}
+    assert found["results/m/onnxruntime/parity.json"].inputs.keys() == {"index", "weights", *graphs}
+    assert found["results/m/pytorch/parity.json"].inputs.keys() == {"index", "weights"}
+    (ready_one,) = (product for product in products(ready()) if product.path.endswith("parity.json"))
+    assert ready_one.inputs.keys() == {"index", *graphs}
+    brought = {"onnxruntime": {"m": {"outputs": "elsewhere"}}}
+    (alone,) = (product for product in products(brought=brought) if product.path.endswith("parity.json"))
+    assert alone.inputs == {"index": ["results/datasets/shapes/index.tsv"]}
+    assert alone.recipe["settings"]["brought"] is True
+    none = products(parity={"images": 0, "seed": 0, "score": 0})
+    assert not [product for product in none if product.path.endswith("parity.json")]
+
+
 def test_every_shard_is_its_own():
     found = lineage.identities(products())
     assert found["results/m/onnxruntime/outputs/0000"] != found["results/m/onnxruntime/outputs/0001"]
