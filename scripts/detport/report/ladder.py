@@ -100,10 +100,11 @@ def table(parity: dict, rows: list[dict]) -> dict:
     masks = any(
         each and each["detections"] and each["detections"]["least_mask_iou"] is not None for each in befores(steps)
     )
+    compiles = any(entry["rung"] == "compiled" for entry in parity["rungs"])
     columns = ["rung", "", "of", "lost", "new", "flips", "score", "box px", "IoU", *["mask IoU"] * masks]
     return {
         "title": f"{len(parity['images'])} images, seed {parity['seed']}; detections from score {parity['score']:g} on;"
-        f" input {parity['input']}; the compiled model is {parity['precisions']['compiled']}",
+        f" input {parity['input']}" + f"; the compiled model is {parity['precisions']['compiled']}" * compiles,
         "columns": [*columns, "outputs", "cosine"],
         "rows": [[named(entry), verdicts[entry["rung"]], *cells(entry, entry["previous"], masks)] for entry in steps],
         "notes": [
