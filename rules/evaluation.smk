@@ -54,31 +54,6 @@ rule comp4:
         " --image-set={params.image_set:q} --comp4 {output:q} 2> {log:q}"
 
 
-rule coco_results:
-    """Write the detections as one list of COCO results; only on request."""
-    input:
-        index=index_of,
-        detections=shards_of("results/{model}/{backend}/detections/{shard}.json.gz"),
-    output:
-        "results/{model}/{backend}/coco_results.json",
-    log:
-        "logs/coco_results/{model}/{backend}.log",
-    benchmark:
-        "benchmarks/coco_results/{model}/{backend}.tsv"
-    conda:
-        "../envs/run.yaml"
-    params:
-        scripts=SCRIPTS,
-        model=model_yaml,
-        config=lambda wildcards: DATASET_FILES[MODELS[wildcards.model]["dataset"]],
-        dataset=lambda wildcards: MODELS[wildcards.model]["dataset"],
-        expect=expect,
-    shell:
-        "python {params.scripts:q}/evaluate.py --expect {params.expect} --model {params.model:q} --index {input.index:q}"
-        " --dataset-config {params.config:q} --dataset {params.dataset:q} --detections {input.detections:q}"
-        " --coco-results {output:q} 2> {log:q}"
-
-
 rule parity:
     """Run a few images through every form of the model and compare each with the one before."""
     input:
@@ -112,6 +87,31 @@ rule parity:
         " --index {input.index:q} --images {params.images:q} {params.drawn} {params.brought} --threads {threads}"
         " --weights {input.weights:q} --exported {input.exported:q} --simplified {input.simplified:q}"
         " --patched {input.patched:q} --compiled {input.compiled:q} --output {output:q} 2> {log:q}"
+
+
+rule coco_results:
+    """Write the detections as one list of COCO results; only on request."""
+    input:
+        index=index_of,
+        detections=shards_of("results/{model}/{backend}/detections/{shard}.json.gz"),
+    output:
+        "results/{model}/{backend}/coco_results.json",
+    log:
+        "logs/coco_results/{model}/{backend}.log",
+    benchmark:
+        "benchmarks/coco_results/{model}/{backend}.tsv"
+    conda:
+        "../envs/run.yaml"
+    params:
+        scripts=SCRIPTS,
+        model=model_yaml,
+        config=lambda wildcards: DATASET_FILES[MODELS[wildcards.model]["dataset"]],
+        dataset=lambda wildcards: MODELS[wildcards.model]["dataset"],
+        expect=expect,
+    shell:
+        "python {params.scripts:q}/evaluate.py --expect {params.expect} --model {params.model:q} --index {input.index:q}"
+        " --dataset-config {params.config:q} --dataset {params.dataset:q} --detections {input.detections:q}"
+        " --coco-results {output:q} 2> {log:q}"
 
 
 rule doctor:

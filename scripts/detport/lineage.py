@@ -301,7 +301,7 @@ def parity(plan: Plan, key: str, runnable: list[str]) -> list[Product]:
                 inputs[step] = [f"{plan.top}/onnx/{backend['flavour']}/{step}{suffix}.onnx" for suffix in suffixes]
             inputs["patched"] = [f"{plan.top}/{key}/patched{suffix}.onnx" for suffix in suffixes]
             inputs["compiled"] = runnable
-    drawn = {"count": asked["images"], "seed": asked["seed"], "score": asked["score"], "brought": brought}
+    drawn = {"count": asked["images"], "seed": asked["seed"], "score": float(asked["score"]), "brought": brought}
     sections = config.visible(plan.model, "parity", backend)
     recipe = parity_recipe(sections, backend, plan.pinned, **drawn)
     return [Product(f"{plan.top}/{key}/parity.json", recipe, inputs, {})]

@@ -55,8 +55,9 @@ RUN = {
     *(f"results/m/onnxruntime/{name}" for name in ("patched.onnx", "patches.json", "model.onnx")),
     *(f"results/m/onnxruntime/{name}/000{k}" for name in ("scratch", "outputs") for k in range(2)),
     *(f"results/m/onnxruntime/detections/000{k}.json.gz" for k in range(2)),
-    *(f"results/m/onnxruntime/{name}" for name in ("accuracy.json", "comp4", "coco_results.json", "performance.json")),
-    *(f"results/m/onnxruntime/{name}" for name in ("parity.json", "layers.tsv", "mixed.yaml")),
+    *(f"results/m/onnxruntime/{name}" for name in ("accuracy.json", "comp4", "coco_results.json")),
+    *(f"results/m/onnxruntime/{name}" for name in ("performance.json", "parity.json")),
+    *(f"results/m/onnxruntime/{name}" for name in ("layers.tsv", "mixed.yaml")),
     *("reports/m.txt", "reports/m.json", "reports/m.zip", "shards/m/0000", "shards/m/0001"),
 }
 
@@ -203,6 +204,23 @@ def test_a_ground_truth_that_cannot_be_read_is_what_no_record_has(image_set):
     assert truth.names == []
     assert image_set in truth.signature()
     assert found["results/m/onnxruntime/accuracy.json"].sources["annotations"].names == []
+
+
+def test_what_parity_is_made_from():
+    """Of a ready graph no weights, of a checkpoint's backend no graphs, of what was brought the images alone."""
+    backends = ("onnxruntime", "pytorch")
+    found = {product.path: product for product in products(names=backends)}
+    graphs = {"exported", "simplified", "patched", "compiled"}
+    assert found["results/m/onnxruntime/parity.json"].inputs.keys() == {"index", "weights", *graphs}
+    assert found["results/m/pytorch/parity.json"].inputs.keys() == {"index", "weights"}
+    (ready_one,) = (product for product in products(ready()) if product.path.endswith("parity.json"))
+    assert ready_one.inputs.keys() == {"index", *graphs}
+    brought = {"onnxruntime": {"m": {"outputs": "elsewhere"}}}
+    (alone,) = (product for product in products(brought=brought) if product.path.endswith("parity.json"))
+    assert alone.inputs == {"index": ["results/datasets/shapes/index.tsv"]}
+    assert alone.recipe["settings"]["brought"] is True
+    none = products(parity={"images": 0, "seed": 0, "score": 0})
+    assert not [product for product in none if product.path.endswith("parity.json")]
 
 
 def test_tensors_of_a_device_take_the_place_of_its_graph():

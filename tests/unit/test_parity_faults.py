@@ -193,6 +193,20 @@ def test_an_image_that_is_missing_is_named_and_another_one_taken(yolo):
         assert bad in ([], [{"image_id": 1, "file": "gone.jpg", "reason": "no such file"}])
 
 
+def test_every_image_is_on_its_own_canvas():
+    """Of the same number of pixels, so that a tensor of the other one would fit."""
+    backend = config.load_backend(config.ROOT / "config/backends/onnxruntime.yaml")
+    model = config.load_model(DEMO / "config/models/gfocalv2_portrait.yaml", "parity", backend)
+    rows = [size_of({"image_id": path.stem, "file": path.name}) for path in sorted((DEMO / "data/images").iterdir())]
+    rows = [
+        max(rows, key=lambda row: row["width"] / row["height"]),
+        min(rows, key=lambda row: row["width"] / row["height"]),
+    ]
+    found, levels, _ = chosen.prepare(rows, DEMO / "data/images", model, 2, 0)
+    assert [image.tensor.shape for image in found] == [(1, 3, 192, 288), (1, 3, 288, 192)]
+    assert all(each["largest"] < 1 and each["padding"] < 0.01 for each in levels)
+
+
 def test_a_graph_that_nothing_here_can_run_is_not_measured_and_the_next_one_is_compared(yolo):
     def foreign(graph: onnx.ModelProto) -> None:
         graph.graph.node[-1].op_type = "BatchMultiClassNMS"

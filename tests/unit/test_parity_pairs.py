@@ -82,8 +82,23 @@ def test_figures_of_tensors():
     assert differences.tensors([{"n": np.arange(3)}], [{"n": np.arange(3)[::-1]}])["n"] == {
         "differ": 2,
         "of": 3,
+        "rows": None,
         "apart": 1,
     }
+
+
+def test_rows_with_an_index_are_compared_by_it():
+    """And those without in place, while `apart` finds the nearest row all the same."""
+    scores, index = np.array([[0.9, -0.5, 0.2]], np.float32), np.array([[7, 3, 5]], np.int32)
+    turned = {"scores": scores[:, ::-1], "index": index[:, ::-1]}
+    found = differences.tensors([{"scores": scores, "index": index}], [turned])["scores"]
+    assert (found["largest"], found["signs"], found["rows"], found["cosine"]) == (0, 0, "by index", pytest.approx(1))
+    boxes = np.arange(12, dtype=np.float32).reshape(1, 3, 4)
+    before, after = {"scores": scores, "boxes": boxes}, {"scores": scores[:, ::-1], "boxes": boxes[:, ::-1]}
+    found = differences.tensors([before], [after])
+    assert found["boxes"]["rows"] == "in place"
+    assert found["boxes"]["largest"] == 8
+    assert max(each.get("apart", 0) for each in found.values()) == 0
 
 
 def test_what_is_no_number_is_counted_and_left_out():

@@ -341,7 +341,6 @@ def installed(folder: Path, name: str, version: str) -> dict[str, str]:
     ("package", "expected"),
     [
         ("hotcoco", CHECK),
-        ("opencv-python-headless", INDEX),
         ("onnxsim", SIMPLIFY),
         ("pillow", INDEX),
         ("numpy", INDEX | EXPORT | CHECK),

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from detport import images, inputs, shards, tensors
+from detport import canvases, images, inputs, shards, tensors
 from detport.errors import Failure
 from detport.files import sha256
 from detport.parity import preprocessed, reference
@@ -44,11 +44,13 @@ def preprocess(row: dict, folder: Path, model: dict) -> tuple[Image, dict | None
     path = folder / row["file"]
     tensor, placement = tensors.preprocess(path, model, (row["width"], row["height"]))
     digest = sha256(path)
-    if row.get("sha256", digest) != digest:
+    if row.get("sha256") and row["sha256"] != digest:
         raise Failure(f"{path}: has changed since it was indexed; run the same command again")
     entry = {"image_id": row["image_id"], "file": row["file"], "sha256": digest} | placement
     entry["bin"] = f"{shards.bin_stem(row['file'])}.bin"
-    tensor, levels = inputs.batched(tensor, model["input"], entry), None
+    entry["bytes"] = tensor.nbytes
+    size = canvases.select(model, entry["canvas"])["input"]
+    tensor, levels = inputs.batched(tensor, size, entry), None
     if reference.unknown(model) is None:
         levels = preprocessed.difference(tensor, reference.decoded(path, model["preprocess"]["decoder"]), model)
     return Image(entry, tensor), levels

@@ -6,7 +6,7 @@ import numpy as np
 
 from detport.graph import compare
 
-MOST_ROWS = 300
+MOST_ROWS = 300  # of a list of boxes, whose nearest rows are looked for
 Outputs = Mapping[str, np.ndarray]
 
 
@@ -32,15 +32,38 @@ def tensors(before: Sequence[Outputs], after: Sequence[Outputs], varying: Contai
         if all(name not in b or alike(a[name], b[name]) for name in a if name in varying)
     ]
     before, after = ([runs[i] for i in kept] for runs in (before, after))
-    found = {}
-    for name in before[0] if kept else ():
-        pairs = [(a[name], b.get(name)) for a, b in zip(before, after, strict=True)]
-        other = next((pair for pair in pairs if not alike(*pair)), None)
-        found[name] = {"other": form(*other)} if other else one(pairs)
-    if found and all("other" not in each for each in found.values()):
-        for name, difference in apart(before, after).items():
-            found[name]["apart"] = difference
-    return found
+    if not kept:
+        return {}
+    pairs = {name: [(a[name], b.get(name)) for a, b in zip(before, after, strict=True)] for name in before[0]}
+    found = {name: next((pair for pair in each if not alike(*pair)), None) for name, each in pairs.items()}
+    if any(found.values()):
+        return {name: {"other": form(*found[name])} if found[name] else one(pairs[name]) for name in pairs}
+    rows, pairs = in_order(before, after)
+    figures = {name: one(each) | {"rows": rows.get(name)} for name, each in pairs.items()}
+    for name, difference in apart(before, after).items():
+        figures[name]["apart"] = difference
+    return figures
+
+
+def in_order(before: Sequence[Outputs], after: Sequence[Outputs]) -> tuple[dict[str, str], dict[str, list]]:
+    """The pairs of every output. Rows of parallel lists with an index are those of the same index, and the first dict
+    says `by NAME`; of lists without they are `in place`, though some may have changed places."""
+    rows: dict[str, str] = {}
+    pairs: dict[str, list] = {}
+    for a, b in zip(before, after, strict=True):
+        for own, other in compare.groups(dict(a), dict(b)):
+            key = compare.row_key(own, other)
+            if compare.parallel_rows(own):
+                rows |= dict.fromkeys(own, f"by {key}" if key else "in place")
+            for name in own:
+                pair = own[name], other[name]
+                if key and name != key:
+                    _, *chosen = np.intersect1d(
+                        *(compare.rows(each[key]) for each in (own, other)), return_indices=True
+                    )
+                    pair = tuple(compare.rows(array)[which] for array, which in zip(pair, chosen, strict=True))
+                pairs.setdefault(name, []).append(pair)
+    return rows, pairs
 
 
 def alike(own: np.ndarray, other: np.ndarray | None) -> bool:

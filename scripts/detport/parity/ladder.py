@@ -32,7 +32,7 @@ def climb(
         found = named.get(role or name)
         if brought or found is None:
             return Rung(name, runner, None, BROUGHT if brought else NOT_GIVEN)
-        return rungs.measured(name, runner, partial(run, found))
+        return rungs.measured(name, runner, run, found)
 
     common = {"model": model, "images": images, "threads": threads}
     last: Rung | None = None
@@ -41,7 +41,12 @@ def climb(
             yield rung(name, "PyTorch on the CPU", partial(rungs.eager, **common), "weights")
         elif name == "compiled":
             run = partial(rungs.compiled, backend=backend, place=place, **common)
-            yield rung(name, backend["title"], run, None if backend["runs"] == "compiled" else "weights")
+            yield rung(
+                name,
+                f"the backend's own runner, {backend['family']}",
+                run,
+                None if backend["runs"] == "compiled" else "weights",
+            )
         elif last and not brought and same(named.get(last.name), named.get(name)):
             last = last._replace(name=name, runner=f"the file is that of {last.name}")
             yield last

@@ -54,7 +54,7 @@ def changes(before: Sequence[Sequence[dict]], after: Sequence[Sequence[dict]], s
     partners of which one has it. A detection is `lost` or `new` only if it has no partner of any score."""
     counts = {"before": 0, "after": 0, "matched": 0, "lost": 0, "new": 0, "flips": 0}
     scores, boxes, shares, masks = [], [], [], []
-    where = {}  # positions of images, by what is worst in them
+    changed = []
     for i, (old, new) in enumerate(zip(before, after, strict=True)):
         found = paired(old, new)
         lost, more = (
@@ -73,13 +73,13 @@ def changes(before: Sequence[Sequence[dict]], after: Sequence[Sequence[dict]], s
             if "segmentation" in old[a] and "segmentation" in new[b]:
                 masks.append(mask_iou(old[a]["segmentation"], new[b]["segmentation"]))
         if lost or more:
-            where.setdefault("changed", []).append(i)
+            changed.append(i)
     return counts | {
         "score_shift": summary(scores),
         "box_shift": summary(boxes),
         "least_iou": min(shares, default=None),
         "least_mask_iou": min(masks, default=None),
-        "images": where.get("changed", []),
+        "images": changed,
     }
 
 

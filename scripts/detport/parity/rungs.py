@@ -48,12 +48,15 @@ class Rung(NamedTuple):
     reason: str | None = None
 
 
-def measured(name: str, runner: str, run: Callable[[], Ran]) -> Rung:
+def measured(name: str, runner: str, run: Callable[[Mapping[str, Path]], Ran], files: Mapping[str, Path]) -> Rung:
     """The rung, or the reason why this machine cannot run it."""
     try:
-        return Rung(name, runner, run())
+        return Rung(name, runner, run(files))
     except Complaint as error:
-        return Rung(name, runner, None, str(error))
+        reason = str(error)
+        for path in files.values():
+            reason = reason.replace(f"{path}: ", "").replace(str(path), "the file")
+        return Rung(name, runner, None, reason)
 
 
 def eager(files: Mapping[str, Path], model: dict, images: Sequence[Image], threads: int) -> Ran:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from detport.report.gates import FAIL, NOT_MEASURED, PASS
 
 FULL = "float32"  # what all rungs are that are not made for a backend
+SHOWN = 240  # characters of a reason, which may quote a foreign program
 WORDS = {"nan": "NaN", "inf": "infinite"}
 
 
@@ -99,10 +100,11 @@ def table(parity: dict, rows: list[dict]) -> dict:
     masks = any(
         each and each["detections"] and each["detections"]["least_mask_iou"] is not None for each in befores(steps)
     )
+    compiles = any(entry["rung"] == "compiled" for entry in parity["rungs"])
     columns = ["rung", "", "of", "lost", "new", "flips", "score", "box px", "IoU", *["mask IoU"] * masks]
     return {
         "title": f"{len(parity['images'])} images, seed {parity['seed']}; detections from score {parity['score']:g} on;"
-        f" input {parity['input']}; the compiled model is {parity['precisions']['compiled']}",
+        f" input {parity['input']}" + f"; the compiled model is {parity['precisions']['compiled']}" * compiles,
         "columns": [*columns, "outputs", "cosine"],
         "rows": [[named(entry), verdicts[entry["rung"]], *cells(entry, entry["previous"], masks)] for entry in steps],
         "notes": [
@@ -110,9 +112,18 @@ def table(parity: dict, rows: list[dict]) -> dict:
             *level_lines(measured, verdicts),
             *reasons(rows),
             *nothing_found(parity["score"], steps),
-            *(f"skipped {image['file']!r}: {image['reason']}" for image in parity["skipped"]),
+            *unusable_images(parity["skipped"]),
         ],
     }
+
+
+def unusable_images(images: list[dict]) -> list[str]:
+    """Images in whose place others were taken; parity.json lists all of them."""
+    if not images:
+        return []
+    count, first = len(images), images[0]
+    what = "1 image" if count == 1 else f"the first of {count} images"
+    return [f"{what} that cannot be used: {first['file']!r} {first['reason']}"]
 
 
 def named(entry: dict) -> str:
@@ -147,7 +158,10 @@ def cells(entry: dict, found: dict | None, masks: bool) -> list[str]:
         counts += ["-" if value is None else f"{value:.4f}" for value in least]
     tensors = found["tensors"].values() if found else ()
     apart = max((each["apart"] for each in tensors if each.get("apart") is not None), default=None)
-    cosine = min((each["cosine"] for each in tensors if each.get("cosine") is not None), default=None)
+    cosine = min(
+        (each["cosine"] for each in tensors if each.get("cosine") is not None and each.get("rows") != "in place"),
+        default=None,
+    )
     return [*counts, "-" if apart is None else f"{apart:.1e}", "-" if cosine is None else f"{cosine:.6f}"]
 
 
@@ -155,8 +169,8 @@ def first_and_last(steps: list[dict], masks: bool) -> list[str]:
     """The whole way: what changed between the first and the last rung, where there are rungs between them."""
     if len(steps) < 3 or steps[-1]["first"] is None or steps[-1]["first"]["detections"] is None:
         return []
-    names = ("of", "lost", "new", "flips", "score", "box px", "IoU", *["mask IoU"] * masks, "outputs", "cosine")
-    found = zip(names, cells(steps[-1], steps[-1]["first"], masks), strict=True)
+    names = ("of", "lost", "new", "flips", "score", "box px", "IoU", *["mask IoU"] * masks, "outputs")
+    found = zip(names, cells(steps[-1], steps[-1]["first"], masks), strict=False)
     return [f"{steps[-1]['rung']} beside {steps[0]['rung']}: " + ", ".join(f"{name} {value}" for name, value in found)]
 
 
@@ -176,4 +190,8 @@ def reasons(rows: list[dict]) -> list[str]:
     for row in rows:
         if row["verdict"] == NOT_MEASURED:
             told.setdefault(row["told"], []).append(row["rung"])
-    return [f"{', '.join(names)} {NOT_MEASURED}: {reason}" for reason, names in told.items()]
+    return [f"{', '.join(names)} {NOT_MEASURED}: {shortened(reason)}" for reason, names in told.items()]
+
+
+def shortened(text: str) -> str:
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"

@@ -52,11 +52,11 @@ def gate_lines(report: dict) -> list[str]:
             f"  {gate['verdict']:<13}{gate['name']:<24}{gate['backend']:<14} {gate['measure']:<10}"
             f"{measured:>9} >= {required}  from {gate['against'] or gate['reference']}{ratio}"
         )
-    lines += ladder.gate_lines(report["parity"])
     for gate in report["gates_not_asked"]:
         against = f" against {gate['against']}" if gate["against"] else ""
         lines.append(f"  not asked    {gate['name']}: for {', '.join(gate['backends'])}{against}, not in this run")
-    return lines if len(lines) > 1 else [*lines, "  none declared"]
+    declared = lines if len(lines) > 1 else [*lines, "  none declared"]
+    return declared + ladder.gate_lines(report["parity"])
 
 
 def accuracy_lines(name: str, backend: dict, metric: dict) -> list[str]:
