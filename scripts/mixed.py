@@ -114,7 +114,7 @@ def text(
     ]
     lines = [
         f"# {args.output}: {len(kept)} of {nodes} nodes stay in float32.",
-        f"# Paste it into {backend['name']}.yaml of config/backends, or add it to keep_fp32 under compile of the model.",
+        f"# Paste it into {backend['name']}.yaml of config/backends, or add it to keep_fp32 in compile of the model.",
         f"# Measured on {images} images: detections from score {args.score:g} on, beside those of {args.reference}.",
         *["# A simulator ran them, no device."] * any(each["simulator"] for each in done),
         f"# Tolerance, that of parity: {limits}.",
