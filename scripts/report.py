@@ -21,7 +21,7 @@ from pathlib import Path
 from detport import cli, config, lineage, made, provenance, results
 from detport.errors import UsageError
 from detport.files import atomic, write_json
-from detport.report import gates, text, warnings
+from detport.report import gates, ladder, text, warnings
 
 
 def arguments(argv: Sequence[str]) -> argparse.Namespace:
@@ -33,6 +33,7 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--performance", type=Path, nargs="+", required=True, help="performance.json of every backend")
     parser.add_argument("--files", type=Path, nargs="*", default=[], help="files for the provenance")
     parser.add_argument("--patches", type=Path, nargs="*", default=[], help="patches.json of every compiled graph")
+    parser.add_argument("--parity", type=Path, nargs="*", default=[], help="parity.json of every backend")
     parser.add_argument("--calibration", type=Path, nargs="*", default=[], help="calibration.json of every int8 graph")
     parser.add_argument("--command", default="", help="command line of the run, for the provenance")
     parser.add_argument("--history", type=Path, help="folder that keeps a dated copy of every report")
@@ -55,8 +56,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     if problem:
         raise UsageError(problem)
     backends = {path.stem: config.load_backend(path)["title"] for path in args.backend}
-    inputs = {"accuracy": args.accuracy, "performance": args.performance, "patches": args.patches}
-    inputs["calibration"] = args.calibration
+    inputs = {
+        "accuracy": args.accuracy,
+        "performance": args.performance,
+        "patches": args.patches,
+        "calibration": args.calibration,
+        "parity": args.parity,
+    }
     record = made.begin(lineage.stage_recipe("report", model, backends=backends), inputs, expect=args.expect)
     report = assemble(model, backends, record, args)
     write_json(args.output_json, report)
@@ -81,6 +87,7 @@ def assemble(model: dict, titles: dict[str, str], record: dict, args: argparse.N
     """The report as plain data."""
     backends, trusted, annotations = {}, {}, {}
     patches = [results.read(path, "patches") for path in args.patches]
+    parities = [results.read(path, "parity") for path in args.parity]
     calibrations = [calibrated(results.read(path, "calibration")) for path in args.calibration]
     for name, accuracy_file, performance_file in zip(titles, args.accuracy, args.performance, strict=True):
         accuracy, performance = results.read(accuracy_file, "accuracy"), results.read(performance_file, "performance")
@@ -99,13 +106,14 @@ def assemble(model: dict, titles: dict[str, str], record: dict, args: argparse.N
             "performance": performance,
             "patches": [each for each in patches if each["backend"] == name],
             "calibration": [each for each in calibrations if each["backend"] == name],
-            "parity": [],
+            "parity": next((each for each in parities if each["backend"] == name), None),
             "figures": gates.figures(accuracy, performance),
         }
         if accuracy["annotations"]:
             annotations[accuracy["annotations"]["file"]] = accuracy["annotations"]["sha256"]
         trusted[name] = accuracy["sample"] is None and len(accuracy["images"]["skipped"]) <= model["allowed_skips"]
     judgement = judged(model, {name: backend["figures"] for name, backend in backends.items()}, trusted)
+    rungs = [row for parity in parities for row in ladder.judged(parity, model["parity"])]
     return {
         "schema": 1,
         "model": model["name"],
@@ -114,9 +122,10 @@ def assemble(model: dict, titles: dict[str, str], record: dict, args: argparse.N
         "warnings": [
             line for name in backends for line in warnings.lines(model["name"], name, backends[name], model["metric"])
         ],
-        "verdict": judgement["verdict"],
         "backends": backends,
         **judgement,
+        "verdict": gates.FAIL if any(row["verdict"] == gates.FAIL for row in rungs) else judgement["verdict"],
+        "parity": rungs,
         "provenance": {
             "sha256": provenance.digests(args.files) | annotations,
             "brought": provenance.brought([*args.accuracy, *args.performance]),

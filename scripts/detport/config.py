@@ -34,15 +34,19 @@ EXPORT = "export"  # under `patches`, those of the graph that every backend star
 
 
 class Stage(NamedTuple):
-    """What a stage reads: sections of the model's yaml and keys of every backend's; its family may add further ones."""
+    """What a stage reads: sections of the model's yaml and keys of every backend's; its family may add further ones.
+
+    One that takes `every_step` reads network and preprocess whatever the backend runs.
+    """
 
     sections: tuple[str, ...]
     backend: tuple[str, ...] = ()
+    every_step: bool = False
     pixels: bool = False  # it prepares images itself, although it is of a backend
 
 
 # Where a stage finds the module of a family of backends.
-FAMILY_ROOMS = {"compile": "compilers", "infer": "backends", "benchmark": "backends"}
+FAMILY_ROOMS = {"compile": "compilers", "infer": "backends", "benchmark": "backends", "parity": "backends"}
 FLOAT32 = "float32"  # the precision that no module makes
 RUNNING = ("family", "flavour", "runs")  # keys of every backend that decide what a model computes
 
@@ -60,8 +64,10 @@ STAGES = {
     "decode": Stage(("outputs", "decode")),
     "evaluate": Stage(("metric",)),
     "benchmark": Stage(("network", "input", "preprocess", "outputs", "benchmark"), RUNNING),
+    "parity": Stage(("network", "input", "preprocess", "outputs", "decode"), RUNNING, every_step=True),
     "doctor": Stage(("input", "preprocess", "outputs", "decode", "metric")),
-    "report": Stage(("title", "dataset", "metric", "allowed_skips", "references", "gates")),
+    "layers": Stage(("input", "preprocess")),
+    "report": Stage(("title", "dataset", "metric", "allowed_skips", "references", "gates", "parity")),
 }
 
 
@@ -73,18 +79,19 @@ def load_model(path: Path, stage: str, backend: dict | None = None) -> dict:
 def visible(model: dict, stage: str, backend: dict | None) -> dict:
     """The sections of a model that a stage reads, for this backend.
 
-    Only a backend that runs the checkpoint itself reads the network; only a model that normalises on the device tells
-    stages behind preprocess how, but for one that prepares images. Of the patches, only the backend's own are there, or
-    else its family's; of compiler options, its family's.
+    Only a backend that runs the checkpoint itself reads the network, and only a model that normalises on the device
+    tells stages behind preprocess how, but for those that take every step or prepare images. Of the patches, only the
+    backend's own are there, or else its family's; of compiler options, its family's.
     """
     sections = {key: model[key] for key in STAGES[stage].sections if key in model}
     if stage == EXPORT:
         sections["patches"] = sections.get("patches", {}).get(EXPORT, [])
     if STAGES[stage].backend:
-        if not STAGES[stage].pixels and not sections.get("input", {}).get("on_device"):
+        every_step, pixels = STAGES[stage].every_step, STAGES[stage].pixels
+        if not every_step and not pixels and not sections.get("input", {}).get("on_device"):
             sections.pop("preprocess", None)
         if backend is not None:
-            if backend["runs"] == "compiled":
+            if backend["runs"] == "compiled" and not every_step:
                 sections.pop("network", None)
             if "patches" in sections:
                 declared = sections["patches"]

@@ -103,13 +103,13 @@ def test_as_many_skipped_images_as_the_yaml_allows(tmp_path, allowed, verdict):
         **{"input": "x", "machine": {"processor": "x", "cores": 1}, "versions": {}, "date": "x"},
     }
     model = {"name": "m", "title": "t", "dataset": "d", "allowed_skips": allowed, "references": REFERENCES}
-    model["metric"] = {"kind": "coco"}
+    model |= {"metric": {"kind": "coco"}, "parity": {}}
     for name, content in (("accuracy", accuracy), ("performance", performance)):
         (tmp_path / f"{name}.json").write_text(json.dumps(content))
     args = argparse.Namespace(
         accuracy=[tmp_path / "accuracy.json"],
         performance=[tmp_path / "performance.json"],
-        **{"files": [], "patches": [], "calibration": [], "command": "", "words": []},
+        **{"files": [], "patches": [], "calibration": [], "parity": [], "command": "", "words": []},
     )
     found = report.assemble(model | {"gates": [GATE]}, {"onnxruntime": "ONNX Runtime"}, {"trail": []}, args)
     assert found["gates"][0]["verdict"] == found["verdict"] == verdict
@@ -249,6 +249,7 @@ def written_report(speeds: dict[str, float], accuracy_simulated: bool = False) -
                 "sample": None,
                 "doubts": NO_DOUBTS,
             },
+            "parity": None,
             "cross_checked": False,
             "simulator": {"accuracy": accuracy_simulated, "performance": False},
             "performance": {
@@ -276,7 +277,7 @@ def written_report(speeds: dict[str, float], accuracy_simulated: bool = False) -
         backend["figures"] = gates.figures({"accuracy": backend["accuracy"]}, backend["performance"])
     measured = {name: backend["figures"] for name, backend in backends.items()}
     found = report.judged(PUBLISHED, measured, dict.fromkeys(backends, True))
-    found |= {"model": "gfocalv2", "title": "x", "backends": backends, "warnings": []}
+    found |= {"model": "gfocalv2", "title": "x", "backends": backends, "warnings": [], "parity": []}
     found |= {"provenance": {"sha256": {}, "brought": {}, "stages": [], "command": "", "date": ""}}
     return found, text.render(found, PUBLISHED["metric"] | {"images": "annotated"})
 

@@ -4,6 +4,7 @@ import pandas as pd
 
 from detport import metrics
 from detport.graph import compare
+from detport.report import ladder
 
 WIDTH = 110
 HEADLINES = ("AP", "AP50", "AP75", "mAP", "mean", "p99")  # of a metric's figures and of latencies, shown side by side
@@ -18,6 +19,7 @@ def render(report: dict, metric: dict) -> str:
     for name, backend in report["backends"].items():
         blocks.append(accuracy_lines(name, backend, metric))
         blocks.append(patch_lines(name, backend["patches"]))
+        blocks.append(parity_lines(name, backend["parity"], report["parity"]))
         blocks.append(calibration_lines(name, backend["calibration"], backend["images"]["scored"]))
         blocks.append(performance_lines(name, backend["title"], backend["performance"]))
         blocks.append(skipped_lines(backend["images"]))
@@ -57,7 +59,8 @@ def gate_lines(report: dict) -> list[str]:
     for gate in report["gates_not_asked"]:
         against = f" against {gate['against']}" if gate["against"] else ""
         lines.append(f"  not asked    {gate['name']}: for {', '.join(gate['backends'])}{against}, not in this run")
-    return lines if len(lines) > 1 else [*lines, "  none declared"]
+    declared = lines if len(lines) > 1 else [*lines, "  none declared"]
+    return declared + ladder.gate_lines(report["parity"])
 
 
 def side_by_side_lines(backends: dict[str, dict]) -> list[str]:
@@ -136,6 +139,14 @@ def patch_lines(name: str, graphs: list[dict]) -> list[str]:
                     f"    lossy: {compare.described(output, change)} (random image, ONNX Runtime, optimisations off)"
                 )
     return [f"PATCHES of the graph for {name}", *lines] if lines else []
+
+
+def parity_lines(name: str, parity: dict | None, rows: list[dict]) -> list[str]:
+    """What every step from the image to the compiled model changes, where that was asked for."""
+    if parity is None:
+        return []
+    found = ladder.table(parity, [row for row in rows if row["backend"] == name])
+    return [f"PARITY on {name}, each rung beside the one before", *(f"  {line}" for line in table_lines(found))]
 
 
 def calibration_lines(name: str, graphs: list[dict], scored: int) -> list[str]:
