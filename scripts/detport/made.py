@@ -53,8 +53,8 @@ def begin(
     """The record of what is about to be made, complete but for what comes out.
 
     `inputs` are files and folders of other stages, which must be what their own records say; `sources`, as `source`
-    gives them, are what a person brought. `expect` is the identity that the workflow has planned with. `threads` is None
-    where no processor of ours had a part in the figures.
+    gives them, are what a person brought. `expect` is the identity that the workflow has planned with. `threads` is
+    None where no processor of ours had a part in the figures.
     """
     paths = {role: [found] if isinstance(found, Path) else list(found) for role, found in inputs.items()}
     records = {role: [whole(path) for path in found] for role, found in paths.items()}
