@@ -94,7 +94,9 @@ try:
     DATASET_FILES = {name: configurations_of(name) for name in DATASETS}
     IMAGES = {name: image_count(dataset) for name, dataset in DATASETS.items()}
     for name, dataset in DATASETS.items():
-        IMAGES[name], dataset["shards"] = detport_shards.sizes(dataset, IMAGES[name], SETTINGS["sample"])
+        IMAGES[name], dataset["shards"] = detport_shards.sizes(
+            dataset, IMAGES[name], detport_config.sample_size(dataset, SETTINGS["sample"])
+        )
     BUDGET = detport_disk.budget(MODELS, IMAGES, DATASETS, BACKENDS, SETTINGS)
 except UsageError as error:
     give_up(error)
