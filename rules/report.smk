@@ -7,6 +7,7 @@ rule report:
         accuracy=expand("results/{{model}}/{backend}/accuracy.json", backend=BACKENDS),
         performance=expand("results/{{model}}/{backend}/performance.json", backend=BACKENDS),
         files=provenance_files,
+        resampled=resampled_files,
         patches=patch_files,
         result_files=result_files,
     output:
@@ -26,7 +27,7 @@ rule report:
     shell:
         "python {params.scripts:q}/report.py --expect {params.expect} --model {params.model:q} --backend {params.backends:q}"
         " --accuracy {input.accuracy:q} --performance {input.performance:q} --files {input.files:q}"
-        " --patches {input.patches:q}"
+        " --resampled {input.resampled:q} --patches {input.patches:q}"
         ' --command "$DETPORT_COMMAND" --output-text {output.text:q} --output-json {output.json:q} 2> {log:q}'
 
 

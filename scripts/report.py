@@ -16,10 +16,10 @@ import datetime
 from collections.abc import Sequence
 from pathlib import Path
 
-from detport import cli, config, lineage, made, provenance, results
+from detport import cli, compared, config, lineage, made, provenance, results
 from detport.errors import UsageError
 from detport.files import atomic, write_json
-from detport.report import gates, text, warnings
+from detport.report import gates, statistics, text, warnings
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -29,6 +29,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--accuracy", type=Path, nargs="+", required=True, help="accuracy.json of every backend")
     parser.add_argument("--performance", type=Path, nargs="+", required=True, help="performance.json of every backend")
     parser.add_argument("--files", type=Path, nargs="*", default=[], help="files for the provenance")
+    parser.add_argument("--resampled", type=Path, nargs="*", default=[], help="what resample.py wrote")
     parser.add_argument("--patches", type=Path, nargs="*", default=[], help="patches.json of every compiled graph")
     parser.add_argument("--command", default="", help="command line of the run, for the provenance")
     parser.add_argument("--output-text", type=Path, required=True)
@@ -43,6 +44,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise UsageError(problem)
     backends = {path.stem: config.load_backend(path)["title"] for path in args.backend}
     inputs = {"accuracy": args.accuracy, "performance": args.performance, "patches": args.patches}
+    inputs["resampled"] = args.resampled
     record = made.begin(lineage.stage_recipe("report", model, backends=backends), inputs, expect=args.expect)
     report = assemble(model, backends, record, args)
     write_json(args.output_json, report)
@@ -57,6 +59,8 @@ def assemble(model: dict, titles: dict[str, str], record: dict, args: argparse.N
     """The report as plain data."""
     backends, trusted, annotations = {}, {}, {}
     patches = [results.read(path, "patches") for path in args.patches]
+    resampled = {found["of"]: found for found in (results.read(path, "resampled") for path in args.resampled)}
+    confidence = model["statistics"]["confidence"]
     for name, accuracy_file, performance_file in zip(titles, args.accuracy, args.performance, strict=True):
         accuracy, performance = results.read(accuracy_file, "accuracy"), results.read(performance_file, "performance")
         backends[name] = {
@@ -75,11 +79,16 @@ def assemble(model: dict, titles: dict[str, str], record: dict, args: argparse.N
             "patches": [each for each in patches if each["backend"] == name],
             "parity": [],
             "figures": gates.figures(accuracy, performance),
+            "intervals": statistics.intervals(resampled[name], confidence) if name in resampled else {},
         }
+        if name in resampled:
+            statistics.require_agreement(name, resampled[name], backends[name]["figures"])
         if accuracy["annotations"]:
             annotations[accuracy["annotations"]["file"]] = accuracy["annotations"]["sha256"]
-        trusted[name] = accuracy["sample"] is None and len(accuracy["images"]["skipped"]) <= model["allowed_skips"]
-    judgement = judged(model, {name: backend["figures"] for name, backend in backends.items()}, trusted)
+        trusted[name] = len(accuracy["images"]["skipped"]) <= model["allowed_skips"]
+        of = accuracy["sample"]["of"] if accuracy["sample"] else None
+    figures = {name: backend["figures"] for name, backend in backends.items()}
+    judgement = judged(model, figures, trusted, resampled, of)
     return {
         "schema": 1,
         "model": model["name"],
@@ -101,13 +110,22 @@ def assemble(model: dict, titles: dict[str, str], record: dict, args: argparse.N
     }
 
 
-def judged(model: dict, measured: dict[str, dict], trusted: dict[str, bool]) -> dict:
-    """Verdict, gates and published figures, from the figures of every backend of the run."""
+def judged(
+    model: dict,
+    measured: dict[str, dict],
+    trusted: dict[str, bool],
+    resampled: dict[str, dict] | None = None,
+    sample_of: int | None = None,
+) -> dict:
+    """Verdict, gates and published figures, from the figures of every backend of the run, and from resamples of them by
+    backend or file. `sample_of` is how many images the dataset has, if the run is about a sample of it."""
+    references, resampled = model["references"], resampled or {}
+    known = measured | statistics.recorded_values(model["gates"], resampled)
     rows = [
-        gates.judge(gate, name, measured, model["references"], trusted[name])
+        statistics.judge(gates.judge(gate, name, known, references, trusted[name]), gate, resampled, model, sample_of)
         for name in measured
         for gate in model["gates"]
-        if gates.asked(gate, name, list(measured))
+        if compared.asked(gate, name, list(measured))
     ]
     asked = {row["name"] for row in rows}
     not_asked = [gate for gate in model["gates"] if gate["name"] not in asked]

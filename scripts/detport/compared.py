@@ -22,7 +22,10 @@ def measures(model: dict, dataset: dict, backends: Iterable[str], sample: int | 
         for name in backends:
             found[name].update(gated, about["intervals"])
     kinds = model["metric"].get("iou_types")  # of COCO, what overlaps are measured of
-    there = {name: sorted(each for each in wanted if kinds is None or each.split(".")[0] in kinds) for name, wanted in found.items()}
+    there = {
+        name: sorted(each for each in wanted if kinds is None or each.split(".")[0] in kinds)
+        for name, wanted in found.items()
+    }
     return {name: wanted for name, wanted in there.items() if wanted}
 
 

@@ -166,7 +166,10 @@ def of_model(
         known = {"index": plan.index, "checked": plan.checked}
         found.append(
             Product(
-                compared.place(plan.name, path), plan.resampled(wanted[path]), known, plan.truth() | {"recorded": file(path)}
+                compared.place(plan.name, path),
+                plan.resampled(wanted[path]),
+                known,
+                plan.truth() | {"recorded": file(path)},
             )
         )
     for key in backends:

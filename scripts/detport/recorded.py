@@ -6,7 +6,7 @@ import zlib
 from pathlib import Path
 
 from detport import detections
-from detport.errors import Failure, UsageError
+from detport.errors import UsageError
 
 SHOWN = 5  # image ids in a complaint
 
@@ -17,8 +17,11 @@ def read(path: Path, index: list) -> tuple[list, list[dict]]:
     A bare list cannot say that an image has none: it counts as complete.
     """
     content = of_file(path)
+    if not isinstance(content, dict | list):
+        content = {}
     rows = content if isinstance(content, list) else content.get("detections")
-    if not isinstance(rows, list) or not all(map(detections.is_result, rows)):
+    ours = isinstance(content, list) or all(isinstance(content.get(key), list) for key in ("images", "skipped"))
+    if not ours or not isinstance(rows, list) or not all(map(detections.is_result, rows)):
         raise UsageError(f"{path}: neither detections as decode.py writes them nor a list of COCO results")
     wanted = set(index)
     if isinstance(content, list):

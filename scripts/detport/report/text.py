@@ -4,6 +4,7 @@ import pandas as pd
 
 from detport import metrics
 from detport.graph import compare
+from detport.report import statistics
 
 WIDTH = 110
 LISTED = 20  # files in one list; the report's JSON has all
@@ -14,6 +15,7 @@ def render(report: dict, metric: dict) -> str:
     blocks = [head(report), warning_lines(report["warnings"]), gate_lines(report)]
     for name, backend in report["backends"].items():
         blocks.append(accuracy_lines(name, backend, metric))
+        blocks.append(statistics.lines(name, backend["intervals"]))
         blocks.append(patch_lines(name, backend["patches"]))
         blocks.append(performance_lines(name, backend["title"], backend["performance"]))
         blocks.append(skipped_lines(backend["images"]))
@@ -28,7 +30,9 @@ def head(report: dict) -> list[str]:
     lines = [f"{report['model']}: {report['title']}", f"VERDICT: {report['verdict']}"]
     sample = next((backend["sample"] for backend in report["backends"].values() if backend["sample"]), None)
     if sample:
-        lines.append(f"!! A SAMPLE: {sample['images']} OF {sample['of']} IMAGES; NO GATE ON ACCURACY IS JUDGED BY IT")
+        lines.append(
+            f"!! A SAMPLE: {sample['images']} OF {sample['of']} IMAGES; ONLY INTERVALS DECIDE GATES ON ACCURACY"
+        )
     simulated = [name for name, backend in report["backends"].items() if any(backend["simulator"].values())]
     if simulated:
         lines.append(f"!! FIGURES OF {', '.join(simulated)} COME FROM A SIMULATOR, NOT FROM A DEVICE")
@@ -49,6 +53,8 @@ def gate_lines(report: dict) -> list[str]:
             f"  {gate['verdict']:<13}{gate['name']:<24}{gate['backend']:<14} {gate['measure']:<10}"
             f"{measured:>9} >= {required}  from {gate['against'] or gate['reference']}{ratio}"
         )
+        if gate["note"]:
+            lines.append(f"               {gate['note']}")
     for gate in report["gates_not_asked"]:
         against = f" against {gate['against']}" if gate["against"] else ""
         lines.append(f"  not asked    {gate['name']}: for {', '.join(gate['backends'])}{against}, not in this run")
