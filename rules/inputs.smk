@@ -87,11 +87,8 @@ def recorded_file(wildcards) -> list[str]:
 
 def resampled_files(wildcards) -> list[str]:
     """What is resampled for a report, of its backends and of recorded detections."""
-    model = wildcards.model
-    return [
-        f"results/{model}/{name}/resampled.json" if name in BACKENDS else detport_compared.place(model, name)
-        for name in resampled_measures(model)
-    ]
+    wanted = resampled_measures(wildcards.model)
+    return list(detport_compared.places(wildcards.model, wanted, BACKENDS).values())
 
 
 def index_of(wildcards) -> str:

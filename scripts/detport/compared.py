@@ -36,9 +36,15 @@ def asked(gate: dict, backend: str, backends: list[str]) -> bool:
     return for_this and (gate["against"] is None or config.recorded(gate) is not None or gate["against"] in backends)
 
 
-def place(model: str, file: str) -> str:
-    """Where the resamples of a file of recorded detections are."""
-    return f"results/{model}/recorded/{short(file)}.json"
+def places(model: str, wanted: Iterable[str], backends: Iterable[str]) -> dict[str, str]:
+    """Where the resamples of these backends and files of recorded detections are."""
+    backends = set(backends)
+    return {
+        name: f"results/{model}/{name}/resampled.json"
+        if name in backends
+        else f"results/{model}/recorded/{short(name)}.json"
+        for name in wanted
+    }
 
 
 def short(file: str) -> str:

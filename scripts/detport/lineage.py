@@ -162,21 +162,15 @@ def of_model(
     doctor = doctor_recipe(config.visible(model, "doctor", None), dataset, pinned)
     found.append(Product(f"{plan.top}/doctor.txt", doctor, examined, plan.truth()))
     wanted = compared.measures(model, dataset, backends, settings["sample"])
+    places = compared.places(name, wanted, backends)
     for path in (key for key in wanted if key not in backends):
-        known = {"index": plan.index, "checked": plan.checked}
-        found.append(
-            Product(
-                compared.place(plan.name, path),
-                plan.resampled(wanted[path]),
-                known,
-                plan.truth() | {"recorded": file(path)},
-            )
-        )
+        scored, truth = {"index": plan.index, "checked": plan.checked}, plan.truth() | {"recorded": file(path)}
+        found.append(Product(places[path], plan.resampled(wanted[path]), scored, truth))
     for key in backends:
         compiled = compiled_graphs(plan, key)
         runnable = [product.path for product in compiled if product.recipe["stage"] == "compile"] or plan.weights
         found += [*compiled, *measured(plan, key, prepare, runnable, wanted.get(key))]
-    return found + reports(plan, found)
+    return found + reports(plan, found, list(places.values()))
 
 
 def part(plan: Plan, shard: int) -> dict[str, str]:
@@ -246,13 +240,13 @@ def measured(
     return found
 
 
-def reports(plan: Plan, found: list[Product]) -> list[Product]:
+def reports(plan: Plan, found: list[Product], resampled: list[str]) -> list[Product]:
     """The report over all backends."""
     told = [product.path for product in found if Path(product.path).name.startswith("patches")]
     read = {
         "accuracy": [f"{plan.top}/{key}/accuracy.json" for key in plan.backends],
         "performance": [f"{plan.top}/{key}/performance.json" for key in plan.backends],
-        "resampled": [product.path for product in found if product.recipe["stage"] == "resample"],
+        "resampled": resampled,
         "patches": [path for path in told if "outputs" not in plan.brought(Path(path).parent.name)],
     }
     recipe = plan.recipe("report", backends={key: backend["title"] for key, backend in plan.backends.items()})
