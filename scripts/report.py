@@ -88,6 +88,9 @@ def assemble(model: dict, titles: dict[str, str], record: dict, args: argparse.N
         trusted[name] = len(accuracy["images"]["skipped"]) <= model["allowed_skips"]
         of = accuracy["sample"]["of"] if accuracy["sample"] else None
     figures = {name: backend["figures"] for name, backend in backends.items()}
+    origin = provenance.measured_with(args.files, annotations.values())
+    if problem := provenance.mismatch(model["references"], origin):
+        raise UsageError(f"{args.model}: {problem}")
     judgement = judged(model, figures, trusted, resampled, of)
     return {
         "schema": 1,
@@ -102,6 +105,7 @@ def assemble(model: dict, titles: dict[str, str], record: dict, args: argparse.N
         **judgement,
         "provenance": {
             "sha256": provenance.digests(args.files) | annotations,
+            "measured_with": origin,
             "brought": provenance.brought([*args.accuracy, *args.performance]),
             "stages": record["trail"],
             "command": args.command,

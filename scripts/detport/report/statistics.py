@@ -143,7 +143,7 @@ def deciding(enough: int | None, images_of: int | None) -> str:
     if enough is None:
         return "; it is so near the limit that no number of images would decide it"
     beyond = f", more than the {images_of} of the dataset" if images_of is not None and enough > images_of else ""
-    return f"; if it stays as it is, about {rounded(enough)} images would decide it{beyond}"
+    return f"; if the difference stays as it is, about {rounded(enough)} images would decide it{beyond}"
 
 
 def rounded(count: int) -> str:

@@ -48,7 +48,8 @@ def gate_lines(report: dict) -> list[str]:
     lines = ["GATES"]
     for gate in report["gates"]:
         measured, required = ("-" if gate[key] is None else f"{gate[key]:.4f}" for key in ("measured", "required"))
-        ratio = "" if gate["against"] is None or gate["ratio"] is None else f", {gate['ratio']:.2f} times as much"
+        as_much = gate["against"] is not None and gate["ratio"] is not None and gate["margin"] is None
+        ratio = f", {gate['ratio']:.2f} times as much" if as_much else ""
         lines.append(
             f"  {gate['verdict']:<13}{gate['name']:<24}{gate['backend']:<14} {gate['measure']:<10}"
             f"{measured:>9} >= {required}  from {gate['against'] or gate['reference']}{ratio}"
