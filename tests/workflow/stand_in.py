@@ -25,7 +25,8 @@ INPUTS = {
     "decode": ["outputs"],
     "evaluate": ["index", "checked", "detections"],
     "benchmark": ["compiled"],
-    "report": ["accuracy", "performance", "patches"],
+    "resample": ["index", "checked", "detections"],
+    "report": ["accuracy", "performance", "resampled", "patches"],
     "summary": ["reports"],
 }
 
@@ -57,11 +58,15 @@ def brought(stage: str, flags: dict[str, list[str]]) -> dict[str, dict]:
     if stage == "convert_checkpoint":
         path = Path(flags["weights"][0])
         return {"checkpoint": made.source(path.parent, [path.name])}
-    if stage in ("check", "evaluate"):
+    if stage in ("check", "evaluate", "resample"):
         from detport import config, datasets  # most stages are faster without
 
         dataset = config.load_dataset(list(map(Path, flags["dataset-config"])), flags["dataset"][0])
-        return {"annotations": made.source(*datasets.load(dataset["kind"]).scored(dataset))}
+        found = {"annotations": made.source(*datasets.load(dataset["kind"]).scored(dataset))}
+        if "recorded" in flags:
+            path = Path(flags["recorded"][0])
+            found["recorded"] = made.source(path.parent, [path.name])
+        return found
     return {}
 
 

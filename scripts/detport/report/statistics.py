@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from statistics import NormalDist
 from typing import NamedTuple
 
 import numpy as np
@@ -25,12 +26,23 @@ class Interval(NamedTuple):
     resamples: int  # those in which it is defined
 
 
-def interval(value: float, resamples: np.ndarray, confidence: float, images: int) -> Interval | None:
-    """The percentiles of the resamples; None where it is undefined in most of them."""
+def interval(
+    value: float, resamples: np.ndarray, confidence: float, images: int, of_difference: bool
+) -> Interval | None:
+    """The percentiles of the resamples; None where it is undefined in most of them.
+
+    AP itself is larger on fewer different images, which those of a resample are, so that its percentiles are corrected
+    for the share of the resamples below the value (Efron's BC). Of a difference most of that cancels out.
+    """
     defined = resamples[~np.isnan(resamples)]
     if math.isnan(value) or 2 * len(defined) <= len(resamples):
         return None
-    low, high = np.quantile(defined, [(1 - confidence) / 2, (1 + confidence) / 2])
+    normal, shift = NormalDist(), 0.0
+    if not of_difference:
+        below = ((defined < value).mean() + (defined <= value).mean()) / 2
+        shift = 2 * normal.inv_cdf(min(max(below, 0.5 / len(defined)), 1 - 0.5 / len(defined)))
+    ends = [normal.cdf(shift + normal.inv_cdf(each)) for each in ((1 - confidence) / 2, (1 + confidence) / 2)]
+    low, high = np.quantile(defined, ends)
     return Interval(value, float(low), float(high), confidence, images, len(defined))
 
 
@@ -69,7 +81,7 @@ def intervals(found: Mapping, confidence: float) -> dict[str, dict | None]:
     told = {}
     for measure in found["measures"]:
         own = sampled(found, measure)
-        around = interval(own.value, own.resamples, confidence, own.images)
+        around = interval(own.value, own.resamples, confidence, own.images, of_difference=False)
         told[measure] = None if around is None else around._asdict()
     return told
 
@@ -90,33 +102,32 @@ def judge(row: dict, gate: dict, resampled: Mapping[str, dict], model: dict, ima
         return row | {"verdict": NOT_MEASURED, "note": f"other images were skipped than of {gate['against']}"}
     least = lowest(gate, bar, model["references"])
     confidence = model["statistics"]["confidence"]
-    around = interval(own.value - least[0], own.resamples - least[1], confidence, own.images)
+    differences = own.value - least[0], own.resamples - least[1]
+    around = interval(*differences, confidence, own.images, of_difference=bar is not None)
     if around is None:
         return row | {"verdict": NOT_MEASURED, "note": f"{gate['measure']} is not defined in most resamples"}
-    verdict = PASS if around.low >= 0 else FAIL if around.high < 0 else UNDECIDED
-    offset = gate["margin"] or 0.0  # the interval is then one of the difference itself
-    shown = around._replace(value=around.value - offset, low=around.low - offset, high=around.high - offset)
-    enough = images_to_decide(around) if verdict == UNDECIDED else None
-    note = words(row, gate, verdict, shown, enough, images_of)
-    return row | {"verdict": verdict, "note": note, "interval": shown._asdict() | {"images_to_decide": enough}}
+    limit = -(gate["margin"] or 0)
+    verdict = PASS if around.low >= limit else FAIL if around.high < limit else UNDECIDED
+    enough = images_to_decide(around, limit) if verdict == UNDECIDED else None
+    note = words(row, gate, verdict, around, enough, images_of)
+    return row | {"verdict": verdict, "note": note, "interval": around._asdict() | {"images_to_decide": enough}}
 
 
 def lowest(gate: dict, bar: Sampled | None, references: list[dict]) -> tuple[float, np.ndarray | float]:
-    """The smallest number that passes, on all images and on every resample."""
+    """The smallest number that passes, less the margin, on all images and on every resample."""
     if bar is None:
         published = published_figures(named(references, gate["reference"]))[gate["measure"]]
         fixed = published * gate["times"] - gate["minus"]
         return fixed, fixed
-    if gate["margin"] is not None:
-        return bar.value - gate["margin"], bar.resamples - gate["margin"]
     return bar.value * gate["times"] - gate["minus"], bar.resamples * gate["times"] - gate["minus"]
 
 
-def images_to_decide(around: Interval) -> int | None:
-    """How many images would bring 0 to the edge of the interval, if the number stays as it is: its width goes as
-    1 / sqrt(images). None where it is so near 0 that none would."""
-    arm = around.value - around.low if around.value >= 0 else around.high - around.value
-    needed = around.images * (arm / around.value) ** 2 if around.value else math.inf
+def images_to_decide(around: Interval, limit: float) -> int | None:
+    """How many images would bring the limit to the edge of the interval, if the value stays as it is: its width goes as
+    1 / sqrt(images). None where it is so near the limit that none would."""
+    distance = around.value - limit
+    arm = around.value - around.low if distance >= 0 else around.high - around.value
+    needed = around.images * (arm / distance) ** 2 if distance else math.inf
     return math.ceil(needed) if needed <= COUNTLESS else None
 
 
