@@ -1,4 +1,4 @@
-"""How often 95 % intervals cover the truth: two simulated detectors, many sets of images, the true AP of which is known.
+"""How often 95 % intervals cover the truth: many sets of images, two simulated detectors whose true AP is known.
 
     PYTHONPATH=scripts python bench/coverage.py --images 500 --sets 1000     # or: make coverage
 
