@@ -198,6 +198,12 @@ def resolved_reference(reference: dict) -> dict:
     return value
 
 
+def reference_files(path: Path) -> list[Path]:
+    """Files that references of a model's yaml are in."""
+    model, _ = read_with_base(path)
+    return [Path(each["file"]) for each in model.get("references", []) if "file" in each]
+
+
 def flavours() -> list[str]:
     """Of graphs, by the operators that they may have: those of all families."""
     common = schema_of("backend")["properties"]["flavour"]["const"]

@@ -117,7 +117,7 @@ def test_as_many_skipped_images_as_the_yaml_allows(tmp_path, allowed, verdict):
     args = argparse.Namespace(
         accuracy=[tmp_path / "accuracy.json"],
         performance=[tmp_path / "performance.json"],
-        **{"files": [], "patches": [], "resampled": [], "command": ""},
+        **{"files": [], "patches": [], "resampled": [], "command": "", "words": []},
     )
     found = report.assemble(model | {"gates": [GATE]}, {"onnxruntime": "ONNX Runtime"}, {"trail": []}, args)
     assert found["gates"][0]["verdict"] == found["verdict"] == verdict

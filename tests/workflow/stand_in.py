@@ -28,6 +28,7 @@ INPUTS = {
     "resample": ["index", "checked", "detections"],
     "report": ["accuracy", "performance", "resampled", "patches"],
     "summary": ["reports"],
+    "bundle": ["files"],
 }
 
 
@@ -58,7 +59,7 @@ def brought(stage: str, flags: dict[str, list[str]]) -> dict[str, dict]:
     if stage == "convert_checkpoint":
         path = Path(flags["weights"][0])
         return {"checkpoint": made.source(path.parent, [path.name])}
-    if stage in ("check", "evaluate", "resample"):
+    if stage in ("check", "evaluate", "resample", "bundle"):
         from detport import config, datasets  # most stages are faster without
 
         dataset = config.load_dataset(list(map(Path, flags["dataset-config"])), flags["dataset"][0])
