@@ -29,8 +29,8 @@ bench: .venv/run-export.done
 	PYTHONPATH=scripts $(BIN)/python bench/resample.py
 
 coverage: .venv/run-export.done  # how often intervals cover the truth: 3 minutes on one core
-	PYTHONPATH=scripts $(BIN)/python bench/coverage.py
-	PYTHONPATH=scripts $(BIN)/python bench/coverage.py --say
+	PYTHONPATH=scripts $(BIN)/python bench/intervals.py
+	PYTHONPATH=scripts $(BIN)/python bench/intervals.py --say
 
 FUZZ_RUNS ?= 20000
 

@@ -77,9 +77,12 @@ def test_the_images_that_would_decide():
     """The margin is 0.002 away and the interval reaches 0.0095: (0.0095 / 0.002)² times as many images."""
     row = judged(MARGIN, pair(-0.008, 0.01))
     assert row["interval"]["images_to_decide"] == pytest.approx(100 * 4.75**2, abs=1)
-    assert "if the difference stays as it is, about 2,300 images would decide it" in row["note"]
-    assert "more than the 500 of the dataset" in judged(MARGIN, pair(-0.008, 0.01), images_of=500)["note"]
-    assert "no number of images would decide it" in judged(MARGIN, pair(-0.01, 0.01))["note"]
+    assert row["interval"]["images_if_equal"] == pytest.approx(100 * 0.95**2, abs=1)
+    assert row["note"].endswith(
+        "; about 2,300 images would decide it if the difference stays as it is, about 91 if there is none"
+    )
+    assert judged(MARGIN, pair(-0.008, 0.01), images_of=500)["note"].endswith(" (the dataset has 500)")
+    assert "so near the limit that no number of images would decide it" in judged(MARGIN, pair(-0.01, 0.01))["note"]
 
 
 def test_resamples_of_other_images_are_not_compared():

@@ -108,9 +108,12 @@ def judge(row: dict, gate: dict, resampled: Mapping[str, dict], model: dict, ima
         return row | {"verdict": NOT_MEASURED, "note": f"{gate['measure']} is not defined in most resamples"}
     limit = -(gate["margin"] or 0)
     verdict = PASS if around.low >= limit else FAIL if around.high < limit else UNDECIDED
-    enough = images_to_decide(around, limit) if verdict == UNDECIDED else None
-    note = words(row, gate, verdict, around, enough, images_of)
-    return row | {"verdict": verdict, "note": note, "interval": around._asdict() | {"images_to_decide": enough}}
+    needed = {"images_to_decide": None, "images_if_equal": None}
+    if verdict == UNDECIDED:
+        needed["images_to_decide"] = images_to_decide(around, around.value - limit)
+        needed["images_if_equal"] = images_to_decide(around, -limit) if limit else None
+    note = words(row, gate, verdict, around) + deciding(**needed, images_of=images_of) * (verdict == UNDECIDED)
+    return row | {"verdict": verdict, "note": note, "interval": around._asdict() | needed}
 
 
 def lowest(gate: dict, bar: Sampled | None, references: list[dict]) -> tuple[float, np.ndarray | float]:
@@ -122,16 +125,17 @@ def lowest(gate: dict, bar: Sampled | None, references: list[dict]) -> tuple[flo
     return bar.value * gate["times"] - gate["minus"], bar.resamples * gate["times"] - gate["minus"]
 
 
-def images_to_decide(around: Interval, limit: float) -> int | None:
-    """How many images would bring the limit to the edge of the interval, if the value stays as it is: its width goes as
-    1 / sqrt(images). None where it is so near the limit that none would."""
-    distance = around.value - limit
+def images_to_decide(around: Interval, distance: float) -> int | None:
+    """How many images would bring the edge of the interval to the limit, if the value were at this distance from it.
+
+    Its width goes as 1 / sqrt(images). None where the value is so near the limit that none would.
+    """
     arm = around.value - around.low if distance >= 0 else around.high - around.value
     needed = around.images * (arm / distance) ** 2 if distance else math.inf
     return math.ceil(needed) if needed <= COUNTLESS else None
 
 
-def words(row: dict, gate: dict, verdict: str, shown: Interval, enough: int | None, images_of: int | None) -> str:
+def words(row: dict, gate: dict, verdict: str, shown: Interval) -> str:
     """What the interval says, in one sentence."""
     measure, backend = gate["measure"], row["backend"]
     other = gate["against"] or gate["reference"]
@@ -146,15 +150,18 @@ def words(row: dict, gate: dict, verdict: str, shown: Interval, enough: int | No
     else:
         start = f"{measure} of {backend} less what {gate['name']} asks for is {shown.value:+.4f} ({span})"
         said = {PASS: "it is enough", FAIL: "it is too little", UNDECIDED: "it may be enough or not"}[verdict]
-    return f"{start}: {said}{deciding(enough, images_of) if verdict == UNDECIDED else ''}"
+    return f"{start}: {said}"
 
 
-def deciding(enough: int | None, images_of: int | None) -> str:
+def deciding(images_to_decide: int | None, images_if_equal: int | None, images_of: int | None) -> str:
     """How many images would decide what these do not."""
-    if enough is None:
-        return "; it is so near the limit that no number of images would decide it"
-    beyond = f", more than the {images_of} of the dataset" if images_of is not None and enough > images_of else ""
-    return f"; if the difference stays as it is, about {rounded(enough)} images would decide it{beyond}"
+    if images_to_decide is None:
+        told = "it is so near the limit that no number of images would decide it"
+    else:
+        told = f"about {rounded(images_to_decide)} images would decide it if the difference stays as it is"
+    if images_if_equal is not None:
+        told += f", about {rounded(images_if_equal)} if there is none"
+    return f"; {told}" + (f" (the dataset has {images_of:,})" if images_of is not None else "")
 
 
 def rounded(count: int) -> str:

@@ -1,6 +1,6 @@
 """How often 95 % intervals cover the truth: many sets of images, two simulated detectors whose true AP is known.
 
-    PYTHONPATH=scripts python bench/coverage.py --images 500 --sets 1000     # or: make coverage
+    PYTHONPATH=scripts python bench/intervals.py --images 500 --sets 1000     # or: make coverage
 
 A set's interval is the one that a report has of it. With --say the words of a gate on sets of 64, 500 and 5000 images,
 for two detectors that are 0.3 AP apart, are printed instead.
@@ -15,6 +15,7 @@ import simulated
 from detport.report import gates, statistics
 
 MARGIN = {"name": "g", "measure": "bbox.AP", "reference": None, "against": "baseline", "minus": 0, "times": 1}
+SIZES = (64, 500, 5000)  # images
 MODEL = {"references": [], "statistics": {"confidence": 0.95}}
 
 
@@ -57,14 +58,14 @@ def cover(args: argparse.Namespace) -> None:
         print(f"{name:<12} {100 * share:.1f} % (± {100 * error:.1f}) of {args.sets} sets of {args.images} images")
 
 
-def say(args: argparse.Namespace) -> None:
+def say(args: argparse.Namespace, sizes: tuple[int, ...] = SIZES, population: int = 20_000) -> None:
     """Print the notes of a gate on growing sets."""
-    found = simulated.detectors(20_000, args.classes, args.worse, args.noise, seed=2)
+    found = simulated.detectors(population, args.classes, args.worse, args.noise, seed=2)
     first, second = truth(found)
     print(f"true AP {first:.4f} and {second:.4f}, difference {second - first:+.4f}")
     for margin in (0.005, 0.001):
         gate = MARGIN | {"margin": margin, "backends": None}
-        for images in (64, 500, 5000):
+        for images in sizes:
             baseline, own = simulated.resampled(found, 0, images, args.resamples, seed=0)
             values = {"backend": own, "baseline": baseline}
             measured = {name: {"bbox.AP": float(each["measures"]["bbox.AP"]["value"])} for name, each in values.items()}
