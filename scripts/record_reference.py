@@ -86,7 +86,8 @@ def keep(paths: list[Path], output: Path) -> None:
     images, skipped, rows = (
         [each for part in parts for each in part[key]] for key in ("images", "skipped", "detections")
     )
-    detections.write(output, [{"image_id": image} for image in images], skipped, rows)
+    simulator = any(part["simulator"] for part in parts)
+    detections.write(output, [{"image_id": image} for image in images], skipped, rows, simulator)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from detport import config, made, schemas
 
+LONGEST = 60  # characters of a name
+
 
 def measures(model: dict, dataset: dict, backends: Iterable[str], sample: int | None) -> dict[str, list[str]]:
     """The figures that are resampled, by whose detections: a backend by its name, a file by its path."""
@@ -32,7 +34,7 @@ def measures(model: dict, dataset: dict, backends: Iterable[str], sample: int | 
 def asked(gate: dict, backend: str, backends: list[str]) -> bool:
     """Whether a gate is judged for a backend in a run of these backends: both of its sides must be in the run, and be
     two."""
-    for_this = backend != gate["against"] if gate["backends"] is None else backend in gate["backends"]
+    for_this = backend != gate["against"] and (gate["backends"] is None or backend in gate["backends"])
     return for_this and (gate["against"] is None or config.recorded(gate) is not None or gate["against"] in backends)
 
 
@@ -49,5 +51,5 @@ def places(model: str, wanted: Iterable[str], backends: Iterable[str]) -> dict[s
 
 def short(file: str) -> str:
     """A name for a file, which any file may have: its own one, and a part of the digest of its path."""
-    own = re.sub(r"[^A-Za-z0-9_]", "_", Path(file).name.split(".")[0])
+    own = re.sub(r"[^A-Za-z0-9_]", "_", Path(file).name.split(".")[0])[:LONGEST] or "_"
     return f"{own}-{made.digest_of(file)[:8]}"

@@ -203,6 +203,9 @@ def test_a_gate_is_asked_where_both_of_its_backends_run():
     assert compared.asked(FASTER, "fast", ["slow", "fast"])
     assert not compared.asked(FASTER, "fast", ["fast"])
     assert not compared.asked(FASTER, "slow", ["slow", "fast"])
+    close = FASTER | {"margin": 0.1, "backends": None}
+    assert compared.asked(close, "fast", ["slow", "fast"]) and not compared.asked(close, "slow", ["slow", "fast"])
+    assert compared.asked(close | {"against": "old.json"}, "slow", ["slow"]), "a file is always there"
 
 
 @pytest.mark.parametrize(
