@@ -2,7 +2,6 @@
 
 The file holds the keys of one entry of `references` in a model's yaml: paste it there, or name it, `- {file: FILE}`. It
 tells by sha256 what the figures were measured with, and a run with another checkpoint or ground truth is refused.
---keep-detections also keeps the detections in one file, for gates with a margin: `against: FILE`.
 
 Example: python scripts/record_reference.py --report reports/MODEL.json --backend pytorch --name "eager PyTorch" \\
              --output references/MODEL_pytorch.yaml
@@ -12,7 +11,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from detport import cli, detections, made, results, yamlfile
+from detport import cli, made, results, yamlfile
 from detport.errors import Failure, UsageError
 from detport.files import atomic
 from detport.report import gates
@@ -23,12 +22,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--report", type=Path, required=True, help="reports/MODEL.json")
     parser.add_argument("--backend", required=True, help="whose figures; the baseline is usually pytorch")
     parser.add_argument("--name", required=True, help="name of the reference, which gates use")
-    parser.add_argument("--detections", type=Path, nargs="+", help="detections of every shard")
-    parser.add_argument("--keep-detections", type=Path, metavar="FILE", help="one file for all of them, .json.gz")
     parser.add_argument("--output", type=Path, required=True, help="yaml file to write")
     args = parser.parse_args(argv)
-    if bool(args.detections) != bool(args.keep_detections):
-        raise UsageError("--detections and --keep-detections go together")
     if made.read(args.report) is not None:
         made.whole(args.report)  # refuses one that was edited
     report = results.read(args.report, "report")
@@ -36,8 +31,6 @@ def main(argv: Sequence[str] | None = None) -> None:
         expected = yamlfile.expectation(args.backend, list(report["backends"]))
         raise UsageError(f"{args.report}: has no backend {args.backend!r}; {expected}")
     found = reference(report, args.backend, args.name, str(args.report))
-    if args.detections:
-        keep(args.detections, args.keep_detections)
     lines = as_yaml(found)
     with atomic(args.output) as partial:
         partial.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
@@ -78,16 +71,6 @@ def as_yaml(found: dict) -> list[str]:
         else:
             lines.append(f"{key}: {json.dumps(value, ensure_ascii=False)}")
     return lines
-
-
-def keep(paths: list[Path], output: Path) -> None:
-    """All shards' detections in one file."""
-    parts = [detections.read(path) for path in paths]
-    images, skipped, rows = (
-        [each for part in parts for each in part[key]] for key in ("images", "skipped", "detections")
-    )
-    simulator = any(part["simulator"] for part in parts)
-    detections.write(output, [{"image_id": image} for image in images], skipped, rows, simulator)
 
 
 if __name__ == "__main__":

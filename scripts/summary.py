@@ -54,18 +54,12 @@ def rows_of(report: dict) -> list[dict]:
                 "simulator": any(backend["simulator"].values()),
                 "verdict": gates.verdict(judged),
                 "gates": dict(Counter(gate["verdict"] for gate in judged)),
-                "accuracy": headline(backend["accuracy"]),
+                "accuracy": gates.headline(backend["accuracy"]),
                 "fps": backend["performance"]["fps"],
                 "images": {key: backend["images"][key] for key in ("indexed", "scored")},
             }
         )
     return rows
-
-
-def headline(accuracy: dict) -> dict[str, float | None]:
-    """The first figure of every group, which is the one that a metric is known by: bbox.AP, voc07.mAP."""
-    found = {f"{group}.{(first := next(iter(numbers)))}": numbers[first] for group, numbers in accuracy.items()}
-    return {name: value if gates.is_figure(value) else None for name, value in found.items()}
 
 
 def render(summary: dict) -> str:

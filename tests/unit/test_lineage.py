@@ -53,7 +53,7 @@ RUN = {
     *(f"results/m/onnxruntime/{name}" for name in ("patched.onnx", "patches.json", "model.onnx")),
     *(f"results/m/onnxruntime/{name}/000{k}" for name in ("scratch", "outputs") for k in range(2)),
     *(f"results/m/onnxruntime/detections/000{k}.json.gz" for k in range(2)),
-    *(f"results/m/onnxruntime/{name}" for name in ("accuracy.json", "comp4", "performance.json")),
+    *(f"results/m/onnxruntime/{name}" for name in ("accuracy.json", "comp4", "coco_results.json", "performance.json")),
     *("reports/m.txt", "reports/m.json", "reports/m.zip", "shards/m/0000", "shards/m/0001"),
 }
 
@@ -177,7 +177,7 @@ def changed(change: Callable[[dict], object], **given) -> set[str]:
 
 
 REPORT = {"reports/m.txt", "reports/m.json", "reports/m.zip"}
-EVALUATE = REPORT | {"onnxruntime/accuracy.json", "onnxruntime/comp4"}
+EVALUATE = REPORT | {f"onnxruntime/{name}" for name in ("accuracy.json", "comp4", "coco_results.json")}
 DOCTOR = {"m/doctor.txt"}
 METRIC = EVALUATE | DOCTOR | {"m/checked.json"}
 DECODE = EVALUATE | {"detections/0000.json.gz"}

@@ -292,15 +292,6 @@ def test_a_reference_of_something_else_is_refused(tmp_path, monkeypatch, capsys)
     assert "with annotations bbbb" in provenance.mismatch([found], own | {"annotations": "c" * 64})
 
 
-def test_the_detections_of_all_shards_are_kept_in_one_file(run, capsys):
-    Path("report.json").write_text(json.dumps(REPORT))
-    given = ["--report", "report.json", "--backend", "pytorch", "--name", "n", "--output", "own.yaml"]
-    with pytest.raises(UsageError, match="go together"):
-        record_reference.main([*given, "--keep-detections", "all.json.gz"])
-    record_reference.main([*given, "--detections", "0.json.gz", "1.json.gz", "--keep-detections", "all.json.gz"])
-    assert made("--recorded", "all.json.gz", output="all.json") == made("--recorded", "bare.json", output="b.json")
-
-
 def test_samples_and_simulators_are_no_reference(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     backend = REPORT["backends"]["pytorch"]
