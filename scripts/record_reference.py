@@ -30,6 +30,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.backend not in report["backends"]:
         expected = yamlfile.expectation(args.backend, list(report["backends"]))
         raise UsageError(f"{args.report}: has no backend {args.backend!r}; {expected}")
+    if "measured_with" not in report.get("provenance", {}):
+        raise Failure(f"{args.report}: does not tell what it was measured with; run the workflow again")
     found = reference(report, args.backend, args.name, str(args.report))
     lines = as_yaml(found)
     with atomic(args.output) as partial:
