@@ -248,6 +248,7 @@ REPORT = {
     "model": "m",
     "dataset": "d",
     "verdict": "PASS",
+    "warnings": [],
     "gates": [],
     "backends": {
         "pytorch": {
