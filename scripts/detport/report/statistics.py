@@ -149,7 +149,11 @@ def words(row: dict, gate: dict, verdict: str, shown: Interval) -> str:
         }[verdict]
     else:
         start = f"{measure} of {backend} less what {gate['name']} asks for is {shown.value:+.4f} ({span})"
-        said = {PASS: "it is enough", FAIL: "it is too little", UNDECIDED: "it may be enough or not"}[verdict]
+        said = {
+            PASS: "it is enough",
+            FAIL: "it is too little",
+            UNDECIDED: "whether it is enough cannot be told from chance",
+        }[verdict]
     return f"{start}: {said}"
 
 
