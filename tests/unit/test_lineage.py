@@ -135,6 +135,43 @@ def test_another_mean_calibrates_again():
     assert expected <= found and "onnxruntime_int8/patched.onnx" not in found
 
 
+def test_what_gates_with_a_margin_compare_is_resampled():
+    """Of each side once; a change of the margin is the report's alone, one of the draws is not."""
+    margin = {"name": "g", "reference": None, "minus": 0, "times": 1, "margin": 0.01, "measure": "bbox.AP"}
+    gates = [
+        margin | {"against": "pytorch", "backends": None},
+        margin | {"against": "old.json.gz", "backends": ["pytorch"]},
+    ]
+    names = ("onnxruntime", "pytorch")
+    found = {product.path: product for product in products(model() | {"gates": gates}, names=names)}
+    own = [f"results/m/{name}/resampled.json" for name in names]
+    recorded = next(path for path in found if path.startswith("results/m/recorded/old-"))
+    assert found["reports/m.txt"].inputs["resampled"] == [*own, recorded]
+    assert found[own[0]].inputs == found["results/m/onnxruntime/accuracy.json"].inputs
+    assert found[recorded].sources["recorded"] == lineage.file("old.json.gz")
+    assert {found[path].recipe["settings"]["measures"][0] for path in (*own, recorded)} == {"bbox.AP"}
+    assert "results/m/onnxruntime/resampled.json" not in paths(found=model() | {"gates": gates})
+
+    def identities(changes: dict, statistics: dict) -> dict:
+        changed = model() | {"gates": [gates[0] | changes], "statistics": model()["statistics"] | statistics}
+        return lineage.identities(products(changed, names=names))
+
+    told = {f"reports/m.{form}" for form in ("txt", "json", "zip")}
+    before, wider, other = identities({}, {}), identities({"margin": 0.02}, {}), identities({}, {"seed": 1})
+    assert {path for path in before if before[path] != wider[path]} == told
+    assert {path for path in before if before[path] != other[path]} == {*told, *own}
+
+
+def test_a_sample_has_its_figures_resampled():
+    for given in ({"dataset": COCO | {"sample": 3}}, {"sample": 3}):
+        found = {product.path: product for product in products(**given)}
+        settings = found["results/m/onnxruntime/resampled.json"].recipe["settings"]
+        assert settings["measures"] == ["bbox.AP", "segm.AP"]
+        assert found["results/datasets/shapes/index.tsv"].recipe["settings"]["sample"] == 3
+    both = {product.path: product for product in products(dataset=COCO | {"sample": 3}, sample=2)}
+    assert both["results/datasets/shapes/index.tsv"].recipe["settings"]["sample"] == 2, "the smaller one"
+
+
 def ready() -> dict:
     found = {key: value for key, value in model().items() if key not in ("checkpoint", "network")}
     return found | {"onnx": "weights/ready.onnx"}

@@ -6,12 +6,19 @@ import json
 import pytest
 
 import report
-from detport import config
+from detport import compared, config
 from detport.errors import UsageError
 from detport.report import gates, text
 
 REFERENCES = [
-    {"name": "guide", "source": "x", "backend": None, "speed": None, "values": {"bbox.AP": 0.279, "fps": 4.3}},
+    {
+        "name": "guide",
+        "source": "x",
+        "backend": None,
+        "speed": None,
+        "digests": {},
+        "values": {"bbox.AP": 0.279, "fps": 4.3},
+    },
 ]
 GATE = {
     "name": "box AP",
@@ -20,6 +27,7 @@ GATE = {
     "against": None,
     "minus": 0.003,
     "times": 1,
+    "margin": None,
     "backends": None,
 }
 ACCURACY = {"accuracy": {"bbox": {"AP": 0.28, "AP50": 0.5, "per_class": {"cat": 0.1}}}}
@@ -103,13 +111,14 @@ def test_as_many_skipped_images_as_the_yaml_allows(tmp_path, allowed, verdict):
         **{"input": "x", "machine": {"processor": "x", "cores": 1}, "versions": {}, "date": "x"},
     }
     model = {"name": "m", "title": "t", "dataset": "d", "allowed_skips": allowed, "references": REFERENCES}
-    model |= {"metric": {"kind": "coco"}, "parity": {}}
+    model |= {"metric": {"kind": "coco"}, "parity": {}, "statistics": {"confidence": 0.95}}
     for name, content in (("accuracy", accuracy), ("performance", performance)):
         (tmp_path / f"{name}.json").write_text(json.dumps(content))
     args = argparse.Namespace(
         accuracy=[tmp_path / "accuracy.json"],
         performance=[tmp_path / "performance.json"],
-        **{"files": [], "patches": [], "calibration": [], "parity": [], "command": "", "words": []},
+        **{"files": [], "patches": [], "calibration": [], "parity": [], "resampled": []},
+        **{"command": "", "words": []},
     )
     found = report.assemble(model | {"gates": [GATE]}, {"onnxruntime": "ONNX Runtime"}, {"trail": []}, args)
     assert found["gates"][0]["verdict"] == found["verdict"] == verdict
@@ -191,10 +200,13 @@ def test_gate_against_another_backend(fast, slow, verdict):
 
 
 def test_a_gate_is_asked_where_both_of_its_backends_run():
-    assert gates.asked(GATE, "any", ["any"])
-    assert gates.asked(FASTER, "fast", ["slow", "fast"])
-    assert not gates.asked(FASTER, "fast", ["fast"])
-    assert not gates.asked(FASTER, "slow", ["slow", "fast"])
+    assert compared.asked(GATE, "any", ["any"])
+    assert compared.asked(FASTER, "fast", ["slow", "fast"])
+    assert not compared.asked(FASTER, "fast", ["fast"])
+    assert not compared.asked(FASTER, "slow", ["slow", "fast"])
+    close = FASTER | {"margin": 0.1, "backends": None}
+    assert compared.asked(close, "fast", ["slow", "fast"]) and not compared.asked(close, "slow", ["slow", "fast"])
+    assert compared.asked(close | {"against": "old.json"}, "slow", ["slow"]), "a file is always there"
 
 
 @pytest.mark.parametrize(
@@ -274,6 +286,7 @@ def written_report(speeds: dict[str, float], accuracy_simulated: bool = False) -
         for name, fps in speeds.items()
     }
     for backend in backends.values():
+        backend["intervals"] = {}
         backend["figures"] = gates.figures({"accuracy": backend["accuracy"]}, backend["performance"])
     measured = {name: backend["figures"] for name, backend in backends.items()}
     found = report.judged(PUBLISHED, measured, dict.fromkeys(backends, True))
@@ -376,7 +389,7 @@ def test_the_same_gates_judge_measured_numbers(speeds, verdicts, verdict):
             "",
             "gates.1: expected one of: reference, published figures; against, another backend",
         ),
-        ("backends: [ascend310p], against", "against", "gates.1: 'backends' is a dependency of 'against'"),
+        ("backends: [ascend310p], against", "against", "gates.1: missing key 'backends'"),
     ],
 )
 def test_mistakes_in_references_and_gates_are_named(tmp_path, old, new, expected):

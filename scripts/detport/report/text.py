@@ -4,7 +4,7 @@ import pandas as pd
 
 from detport import metrics
 from detport.graph import compare
-from detport.report import ladder
+from detport.report import ladder, statistics
 
 WIDTH = 110
 HEADLINES = ("AP", "AP50", "AP75", "mAP", "mean", "p99")  # of a metric's figures and of latencies, shown side by side
@@ -18,6 +18,7 @@ def render(report: dict, metric: dict) -> str:
     blocks.append(side_by_side_lines(report["backends"]))
     for name, backend in report["backends"].items():
         blocks.append(accuracy_lines(name, backend, metric))
+        blocks.append(statistics.lines(name, backend["intervals"]))
         blocks.append(patch_lines(name, backend["patches"]))
         blocks.append(parity_lines(name, backend["parity"], report["parity"]))
         blocks.append(calibration_lines(name, backend["calibration"], backend["images"]["scored"]))
@@ -34,7 +35,9 @@ def head(report: dict) -> list[str]:
     lines = [f"{report['model']}: {report['title']}", f"VERDICT: {report['verdict']}"]
     sample = next((backend["sample"] for backend in report["backends"].values() if backend["sample"]), None)
     if sample:
-        lines.append(f"!! A SAMPLE: {sample['images']} OF {sample['of']} IMAGES; NO GATE ON ACCURACY IS JUDGED BY IT")
+        lines.append(
+            f"!! A SAMPLE: {sample['images']} OF {sample['of']} IMAGES; ONLY INTERVALS DECIDE GATES ON ACCURACY"
+        )
     simulated = [name for name, backend in report["backends"].items() if any(backend["simulator"].values())]
     if simulated:
         lines.append(f"!! FIGURES OF {', '.join(simulated)} COME FROM A SIMULATOR, NOT FROM A DEVICE")
@@ -51,11 +54,14 @@ def gate_lines(report: dict) -> list[str]:
     widest = max([14, *(len(gate["backend"]) for gate in report["gates"])])
     for gate in report["gates"]:
         measured, required = ("-" if gate[key] is None else f"{gate[key]:.4f}" for key in ("measured", "required"))
-        ratio = "" if gate["against"] is None or gate["ratio"] is None else f", {gate['ratio']:.2f} times as much"
+        as_much = gate["against"] is not None and gate["ratio"] is not None and gate["margin"] is None
+        ratio = f", {gate['ratio']:.2f} times as much" if as_much else ""
         lines.append(
             f"  {gate['verdict']:<13}{gate['name']:<24}{gate['backend']:<{widest}} {gate['measure']:<10}"
             f"{measured:>9} >= {required}  from {gate['against'] or gate['reference']}{ratio}"
         )
+        if gate["note"]:
+            lines.append(f"               {gate['note']}")
     for gate in report["gates_not_asked"]:
         against = f" against {gate['against']}" if gate["against"] else ""
         lines.append(f"  not asked    {gate['name']}: for {', '.join(gate['backends'])}{against}, not in this run")
