@@ -5,7 +5,9 @@ rule report:
     """Write the report of a model over all configured backends."""
     input:
         accuracy=expand("results/{{model}}/{backend}/accuracy.json", backend=BACKENDS),
+        analysis=expand("results/{{model}}/{backend}/analysis.json", backend=BACKENDS),
         performance=expand("results/{{model}}/{backend}/performance.json", backend=BACKENDS),
+        detections=detections_of,
         files=provenance_files,
         patches=patch_files,
         result_files=result_files,
@@ -25,9 +27,37 @@ rule report:
         expect=expect,
     shell:
         "python {params.scripts:q}/report.py --expect {params.expect} --model {params.model:q} --backend {params.backends:q}"
-        " --accuracy {input.accuracy:q} --performance {input.performance:q} --files {input.files:q}"
+        " --accuracy {input.accuracy:q} --analysis {input.analysis:q} --performance {input.performance:q}"
+        " --files {input.files:q} --detections {input.detections:q}"
         " --patches {input.patches:q}"
         ' --command "$DETPORT_COMMAND" --output-text {output.text:q} --output-json {output.json:q} 2> {log:q}'
+
+
+rule page:
+    """Show a model's report in a browser: one file that holds all it needs."""
+    input:
+        index=index_of,
+        report="reports/{model}.json",
+        detections=detections_of,
+    output:
+        "reports/{model}.html",
+    log:
+        "logs/page/{model}.log",
+    benchmark:
+        "benchmarks/page/{model}.tsv"
+    conda:
+        "../envs/run.yaml"
+    params:
+        scripts=SCRIPTS,
+        model=model_yaml,
+        config=lambda wildcards: DATASET_FILES[MODELS[wildcards.model]["dataset"]],
+        dataset=lambda wildcards: MODELS[wildcards.model]["dataset"],
+        images=SETTINGS["report"]["images"],
+        expect=expect,
+    shell:
+        "python {params.scripts:q}/page.py --expect {params.expect} --model {params.model:q} --report {input.report:q}"
+        " --index {input.index:q} --dataset-config {params.config:q} --dataset {params.dataset:q}"
+        " --detections {input.detections:q} --images {params.images} --output {output:q} 2> {log:q}"
 
 
 rule summary:

@@ -9,6 +9,8 @@ Example: python scripts/evaluate.py --model config/models/MODEL.yaml \\
              --detections results/MODEL/onnxruntime/detections/*.json.gz \\
              --output results/MODEL/onnxruntime/accuracy.json
 
+--output-analysis analysis.json says besides where the errors are and what the scores are worth.
+
 --dataset-config CONFIG.yaml --dataset NAME in place of --annotations takes a dataset of any kind, also one without
 ground truth, for which accuracy.json then holds no figure.
 
@@ -20,7 +22,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
-from detport import classes, cli, config, datasets, detections, doubts, lineage, made, metrics, shards
+from detport import analysis, classes, cli, config, datasets, detections, doubts, lineage, made, metrics, shards
 from detport.errors import Failure, UsageError
 from detport.files import atomic, sha256, write_json
 
@@ -39,11 +41,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--checked", type=Path, nargs="*", default=[], help="what check.py wrote for the model")
     parser.add_argument("--cross-check", action="store_true", help="a second evaluator must agree on every number")
     parser.add_argument("--output", type=Path, help="accuracy.json")
+    parser.add_argument("--output-analysis", type=Path, help="analysis.json")
     parser.add_argument("--comp4", type=Path, metavar="DIR", help="folder for VOC's result files, one per class")
     parser.add_argument("--image-set", default="test", help="SET in their names, comp4_det_SET_CLASS.txt (%(default)s)")
     args = parser.parse_args(argv)
-    if not args.output and not args.comp4:
-        raise UsageError("--output, --comp4 or both are needed")
+    if not (args.output or args.output_analysis or args.comp4):
+        raise UsageError("--output, --output-analysis, --comp4 or several of them are needed")
     if args.dataset and not args.dataset_config:
         raise UsageError("--dataset needs --dataset-config, the configuration that has it")
 
@@ -81,8 +84,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             made.put_folder(
                 record(image_set=args.image_set), folder, {path.name: sha256(path) for path in folder.iterdir()}
             )
+    truth = kind.truth(dataset, images) if args.output or args.output_analysis else None
     if args.output:
-        truth = kind.truth(dataset, images)
         found = figures(truth, scored, rows, settings, args.cross_check)
         accuracy = {
             "schema": 1,
@@ -98,6 +101,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         }
         write_json(args.output, accuracy)
         made.put(record(cross_check=args.cross_check), args.output)
+    if args.output_analysis:
+        write_json(args.output_analysis, {"schema": 1, "analysis": analysed(truth, scored, rows, settings)})
+        made.put(record(cross_check=args.cross_check), args.output_analysis)
     cli.log.info("%d detections in %d of %d images", len(rows), len(scored), len(index))
 
 
@@ -122,6 +128,15 @@ def figures(truth: dict | None, scored: list, rows: list[dict], settings: dict, 
         "unscored": unscored,
         "cross_checked": cross_check and metric.SECOND_EVALUATOR is not None,
     }
+
+
+def analysed(truth: dict | None, scored: list, rows: list[dict], settings: dict) -> dict | None:
+    """What analysis.json says of the images that count; nothing without ground truth."""
+    if truth is None:
+        return None
+    metric = metrics.load(settings["kind"])
+    rows, _ = classes.with_ids(rows, metric.categories(truth, settings))
+    return analysis.of(truth, metric.counted(truth, scored, settings), rows, settings)
 
 
 def sample(path: Path, images: int, kind: ModuleType, dataset: dict) -> dict | None:

@@ -1,10 +1,12 @@
 """Write a model's report, as text and as JSON, from what the other stages measured.
 
---accuracy and --performance are given once per backend, in the order of --backend. --files are hashed into the
-provenance; converted weights also tell the name and sha256 of the checkpoint that they came from.
+--accuracy, --analysis and --performance are given once per backend, in the order of --backend. --files are hashed into
+the provenance; converted weights also tell the name and sha256 of the checkpoint that they came from. The records of all
+of them, and of --detections, say how long the stages took.
 
 Example: python scripts/report.py --model config/models/MODEL.yaml --backend config/backends/onnxruntime.yaml \\
              --accuracy results/MODEL/onnxruntime/accuracy.json \\
+             --analysis results/MODEL/onnxruntime/analysis.json \\
              --performance results/MODEL/onnxruntime/performance.json \\
              --files results/MODEL/weights.safetensors results/MODEL/onnxruntime/model.onnx \\
              --command "snakemake reports/MODEL.txt" \\
@@ -16,7 +18,7 @@ import datetime
 from collections.abc import Sequence
 from pathlib import Path
 
-from detport import cli, config, lineage, made, provenance, results
+from detport import cli, config, lineage, made, provenance, results, schemas
 from detport.errors import UsageError
 from detport.files import atomic, write_json
 from detport.report import gates, text, warnings
@@ -27,22 +29,24 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--model", type=Path, required=True, help="the model's yaml")
     parser.add_argument("--backend", type=Path, nargs="+", required=True, help="yaml of every backend")
     parser.add_argument("--accuracy", type=Path, nargs="+", required=True, help="accuracy.json of every backend")
+    parser.add_argument("--analysis", type=Path, nargs="+", required=True, help="analysis.json of every backend")
     parser.add_argument("--performance", type=Path, nargs="+", required=True, help="performance.json of every backend")
     parser.add_argument("--files", type=Path, nargs="*", default=[], help="files for the provenance")
     parser.add_argument("--patches", type=Path, nargs="*", default=[], help="patches.json of every compiled graph")
+    parser.add_argument("--detections", type=Path, nargs="*", default=[], help="detections, for the time they took")
     parser.add_argument("--command", default="", help="command line of the run, for the provenance")
     parser.add_argument("--output-text", type=Path, required=True)
     parser.add_argument("--output-json", type=Path, required=True)
     args = parser.parse_args(argv)
-    if not len(args.backend) == len(args.accuracy) == len(args.performance):
-        raise UsageError("--backend, --accuracy and --performance need equally many files, in the same order")
+    if not len(args.backend) == len(args.accuracy) == len(args.analysis) == len(args.performance):
+        raise UsageError("--backend, --accuracy, --analysis and --performance need equally many files, in the same order")
 
     model = config.load_model(args.model, "report")
     problem = gates.check_references(model, str(args.model))
     if problem:
         raise UsageError(problem)
     backends = {path.stem: config.load_backend(path)["title"] for path in args.backend}
-    inputs = {"accuracy": args.accuracy, "performance": args.performance, "patches": args.patches}
+    inputs = {key: getattr(args, key) for key in ("accuracy", "analysis", "performance", "patches")}
     record = made.begin(lineage.stage_recipe("report", model, backends=backends), inputs, expect=args.expect)
     report = assemble(model, backends, record, args)
     write_json(args.output_json, report)
@@ -57,8 +61,8 @@ def assemble(model: dict, titles: dict[str, str], record: dict, args: argparse.N
     """The report as plain data."""
     backends, trusted, annotations = {}, {}, {}
     patches = [results.read(path, "patches") for path in args.patches]
-    for name, accuracy_file, performance_file in zip(titles, args.accuracy, args.performance, strict=True):
-        accuracy, performance = results.read(accuracy_file, "accuracy"), results.read(performance_file, "performance")
+    for name, *files in zip(titles, args.accuracy, args.analysis, args.performance, strict=True):
+        accuracy, analysis, performance = map(results.read, files, ("accuracy", "analysis", "performance"))
         backends[name] = {
             "title": titles[name],
             "accuracy": accuracy["accuracy"],
@@ -72,6 +76,7 @@ def assemble(model: dict, titles: dict[str, str], record: dict, args: argparse.N
             "cross_checked": accuracy["cross_checked"],
             "simulator": {"accuracy": accuracy["simulator"], "performance": performance.get("simulator", False)},
             "performance": performance,
+            "analysis": analysis["analysis"],
             "patches": [each for each in patches if each["backend"] == name],
             "parity": [],
             "figures": gates.figures(accuracy, performance),
@@ -89,12 +94,16 @@ def assemble(model: dict, titles: dict[str, str], record: dict, args: argparse.N
             line for name in backends for line in warnings.lines(model["name"], name, backends[name], model["metric"])
         ],
         "verdict": judgement["verdict"],
+        "headline": schemas.plugin("metrics", model["metric"]["kind"])["headline"],
         "backends": backends,
         **judgement,
         "provenance": {
             "sha256": provenance.digests(args.files) | annotations,
             "brought": provenance.brought([*args.accuracy, *args.performance]),
             "stages": record["trail"],
+            "took": provenance.took(
+                [*args.files, *args.detections, *args.accuracy, *args.analysis, *args.performance, *args.patches]
+            ),
             "command": args.command,
             "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         },
@@ -115,6 +124,7 @@ def judged(model: dict, measured: dict[str, dict], trusted: dict[str, bool]) -> 
         "verdict": gates.verdict(rows, not_asked),
         "gates": rows,
         "gates_not_asked": not_asked,
+        "comparison": gates.compared(model["references"], measured),
         "references": [described(reference) for reference in model["references"]],
         "published": gates.published(model["gates"], model["references"]),
     }

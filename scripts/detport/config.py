@@ -58,6 +58,7 @@ STAGES = {
     "benchmark": Stage(("network", "input", "preprocess", "outputs", "benchmark"), RUNNING),
     "doctor": Stage(("input", "preprocess", "outputs", "decode", "metric")),
     "report": Stage(("title", "dataset", "metric", "allowed_skips", "references", "gates")),
+    "page": Stage(("metric",)),
 }
 
 

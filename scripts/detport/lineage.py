@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from detport import canvases, compilers, config, datasets, made, sampling
 from detport.errors import UsageError
+from detport.page import templates
 
 
 class Source(NamedTuple):
@@ -92,6 +93,14 @@ def doctor_recipe(model: dict, dataset: dict, pinned: bool = False) -> dict:
     settings = config.settings(model, None, "doctor") | {"dataset": dataset["kind"]}
     plugins = [*config.plugins(model, None, "doctor"), f"detport.datasets.{dataset['kind']}"]
     return made.recipe("doctor", settings, plugins, pinned)
+
+
+def page_recipe(model: dict, dataset: dict, images: str, pinned: bool = False) -> dict:
+    """The recipe of the page, which shows the ground truth on images, by templates that are no code."""
+    settings = config.settings(config.visible(model, "page", None), None, "page")
+    settings |= {"dataset": dataset["kind"], "images": images, "templates": templates.digest()}
+    plugins = [*config.plugins(config.visible(model, "page", None), None, "page"), f"detport.datasets.{dataset['kind']}"]
+    return made.recipe("page", settings, plugins, pinned)
 
 
 class Plan(NamedTuple):
@@ -210,7 +219,7 @@ def measured(plan: Plan, key: str, prepare: list[dict], runnable: list[str]) -> 
 
     scored = {"index": plan.index, "checked": plan.checked, "detections": detections}
     accuracy = evaluated(cross_check=plan.settings["cross_check"])
-    found.append(Product(f"{own}/accuracy.json", accuracy, scored, plan.truth()))
+    found += [Product(f"{own}/{name}.json", accuracy, scored, plan.truth()) for name in ("accuracy", "analysis")]
     results = evaluated(image_set=Path(plan.dataset.get("image_set", "test")).stem)
     found.append(Product(f"{own}/comp4", results, scored | {"checked": []}, plan.truth()))
     timed = ({}, {"log": file(brought["log"])}) if "log" in brought else ({"compiled": runnable}, {})
@@ -219,15 +228,20 @@ def measured(plan: Plan, key: str, prepare: list[dict], runnable: list[str]) -> 
 
 
 def reports(plan: Plan, found: list[Product]) -> list[Product]:
-    """The report over all backends."""
+    """The report over all backends, as text, as data and as a page."""
     told = [product.path for product in found if Path(product.path).name.startswith("patches")]
     read = {
         "accuracy": [f"{plan.top}/{key}/accuracy.json" for key in plan.backends],
+        "analysis": [f"{plan.top}/{key}/analysis.json" for key in plan.backends],
         "performance": [f"{plan.top}/{key}/performance.json" for key in plan.backends],
         "patches": [path for path in told if "outputs" not in plan.brought(Path(path).parent.name)],
     }
     recipe = plan.recipe("report", backends={key: backend["title"] for key, backend in plan.backends.items()})
-    return [Product(f"reports/{plan.name}.{form}", recipe, read, {}) for form in ("txt", "json")]
+    texts = [Product(f"reports/{plan.name}.{form}", recipe, read, {}) for form in ("txt", "json")]
+    detections = [product.path for product in found if product.recipe["stage"] == "decode"]
+    shown = {"report": [texts[1].path], "index": plan.index, "detections": detections}
+    page = page_recipe(plan.model, plan.dataset, plan.settings["report"]["images"], plan.pinned)
+    return [*texts, Product(f"reports/{plan.name}.html", page, shown, plan.truth())]
 
 
 def of_all(models: Iterable[str], pinned: bool = False) -> list[Product]:

@@ -19,6 +19,8 @@ def load(kind: str) -> ModuleType:
     counted(truth, image_ids, settings): those of the scored images that the figures are over;
     which_images(settings): the same in words;
     evaluate(truth, image_ids, rows, settings, cross_check): the figures;
+    curves(truth, image_ids, rows, settings): by group of the figures the mean precision at recalls 0, 0.01 … 1, at
+    each IoU that counts;
     tables(figures, settings): the figures as tables, each with a title, the names of its columns and rows of words and
     numbers, None where there is none; `digits` behind the point are shown (3 unless given), and `notes` below it;
     SECOND_EVALUATOR: who can cross-check them, None if nobody; evaluators(cross_checked): who computed them, in words;

@@ -40,6 +40,28 @@ def published_figures(reference: dict) -> dict[str, float]:
     return reference["values"] | computed
 
 
+def compared(references: list[dict], measured: dict[str, dict]) -> list[dict]:
+    """Every figure of a reference beside that of every backend; `measured` are the figures of the backends."""
+    rows = []
+    for reference in references:
+        for figure, value in published_figures(reference).items():
+            for backend, figures in measured.items():
+                found = figures.get(figure)
+                both = found is not None
+                rows.append(
+                    {
+                        "figure": figure,
+                        "backend": backend,
+                        "measured": found,
+                        "reference": value,
+                        "difference": round(found - value, 6) if both else None,
+                        "ratio": round(found / value, 6) if both and value else None,
+                        "of": reference["name"],
+                    }
+                )
+    return rows
+
+
 def asked(gate: dict, backend: str, backends: list[str]) -> bool:
     """Whether a gate is judged for a backend in a run of these backends: both of its sides must be in the run."""
     for_this = gate["backends"] is None or backend in gate["backends"]
