@@ -104,7 +104,7 @@ def histogram(analysis: dict, words: Words) -> Markup:
     so that the few good ones are seen beside thousands of poor ones."""
     edges, true, false = (analysis["scores"][key] for key in ("edges", "true", "false"))
     most = max([a + b for a, b in zip(true, false, strict=True)] + [1])
-    x, y = charts.unit("score"), charts.axis([most**0.5], "detections_root")
+    x, y = charts.unit("score_axis"), charts.axis([most**0.5], "detections_root")
     y = y._replace(ticks=[])
     bars = []
     for i, (right, wrong) in enumerate(zip(true, false, strict=True)):
