@@ -22,10 +22,11 @@ LICENCES += [{"id": 2, "name": "Attribution-NoDerivs License", "url": "http://cr
 
 
 def made(
-    folder: Path, images: int = 5, classes: int = 5, objects: int = 4, noise: float = 0.12, segm: bool = True, **options
+    folder: Path, images: int = 5, classes: int = 5, objects: int = 4, noise: float = 0.12, segm: bool = True,
+    images_shown: str = "all",
 ) -> Path:
     """reports/m.html of two backends, with its JSON beside it. Without noise the detections are the objects, and with
-    noise None there are none; `options` are further flags of page.py."""
+    noise None there are none."""
     random = np.random.default_rng(7)
     names = [NAMES[i] if i < len(NAMES) else f"class {i}" for i in range(classes)]
     truth = ground_truth(folder, images, names, objects, random)
@@ -42,7 +43,7 @@ def made(
         measured(folder, backend, index, found, random)
     write_report(folder, backends)
     output = folder / "reports" / "m.html"
-    flags = [str(each) for key, value in options.items() for each in (f"--{key}", value)]
+    flags = ["--images", images_shown]
     page.main([*common(folder), *flags, "--report", str(folder / "reports/m.json"), "--detections",
                *(str(folder / name / "0000.json.gz") for name in backends), "--output", str(output)])  # fmt: skip
     return output

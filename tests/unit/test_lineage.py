@@ -17,7 +17,7 @@ VOC = {
     "image_set": "data/voc/ImageSets/Main/test.txt",
     "shards": 2,
 }
-SETTINGS = {"on_bad_image": "fail", "cross_check": False, "brought": {}, "sample": None}
+SETTINGS = {"on_bad_image": "fail", "cross_check": False, "brought": {}, "sample": None, "report": {"images": "all"}}
 
 
 @pytest.fixture(autouse=True)
@@ -53,8 +53,8 @@ RUN = {
     *(f"results/m/onnxruntime/{name}" for name in ("patched.onnx", "patches.json", "model.onnx")),
     *(f"results/m/onnxruntime/{name}/000{k}" for name in ("scratch", "outputs") for k in range(2)),
     *(f"results/m/onnxruntime/detections/000{k}.json.gz" for k in range(2)),
-    *(f"results/m/onnxruntime/{name}" for name in ("accuracy.json", "comp4", "performance.json")),
-    *("reports/m.txt", "reports/m.json", "shards/m/0000", "shards/m/0001"),
+    *(f"results/m/onnxruntime/{name}" for name in ("accuracy.json", "analysis.json", "comp4", "performance.json")),
+    *("reports/m.txt", "reports/m.json", "reports/m.html", "shards/m/0000", "shards/m/0001"),
 }
 
 
@@ -139,8 +139,8 @@ def changed(change: Callable[[dict], object], **given) -> set[str]:
     return {"/".join(Path(path).parts[-2:]) for path in old if old[path] != new[path] and "0001" not in path}
 
 
-REPORT = {"reports/m.txt", "reports/m.json"}
-EVALUATE = REPORT | {"onnxruntime/accuracy.json", "onnxruntime/comp4"}
+REPORT = {"reports/m.txt", "reports/m.json", "reports/m.html"}
+EVALUATE = REPORT | {"onnxruntime/accuracy.json", "onnxruntime/analysis.json", "onnxruntime/comp4"}
 DOCTOR = {"m/doctor.txt"}
 METRIC = EVALUATE | DOCTOR | {"m/checked.json"}
 DECODE = EVALUATE | {"detections/0000.json.gz"}

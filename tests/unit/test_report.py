@@ -104,12 +104,14 @@ def test_as_many_skipped_images_as_the_yaml_allows(tmp_path, allowed, verdict):
     }
     model = {"name": "m", "title": "t", "dataset": "d", "allowed_skips": allowed, "references": REFERENCES}
     model["metric"] = {"kind": "coco"}
-    for name, content in (("accuracy", accuracy), ("performance", performance)):
+    analysis = {"schema": 1, "analysis": None}
+    for name, content in (("accuracy", accuracy), ("analysis", analysis), ("performance", performance)):
         (tmp_path / f"{name}.json").write_text(json.dumps(content))
     args = argparse.Namespace(
         accuracy=[tmp_path / "accuracy.json"],
+        analysis=[tmp_path / "analysis.json"],
         performance=[tmp_path / "performance.json"],
-        **{"files": [], "patches": [], "command": ""},
+        **{"files": [], "patches": [], "detections": [], "command": ""},
     )
     found = report.assemble(model | {"gates": [GATE]}, {"onnxruntime": "ONNX Runtime"}, {"trail": []}, args)
     assert found["gates"][0]["verdict"] == found["verdict"] == verdict

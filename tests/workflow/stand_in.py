@@ -25,7 +25,8 @@ INPUTS = {
     "decode": ["outputs"],
     "evaluate": ["index", "checked", "detections"],
     "benchmark": ["compiled"],
-    "report": ["accuracy", "performance", "patches"],
+    "report": ["accuracy", "analysis", "performance", "patches"],
+    "page": ["report", "index", "detections"],
     "summary": ["reports"],
 }
 
@@ -57,7 +58,7 @@ def brought(stage: str, flags: dict[str, list[str]]) -> dict[str, dict]:
     if stage == "convert_checkpoint":
         path = Path(flags["weights"][0])
         return {"checkpoint": made.source(path.parent, [path.name])}
-    if stage in ("check", "evaluate"):
+    if stage in ("check", "evaluate", "page"):
         from detport import config, datasets  # most stages are faster without
 
         dataset = config.load_dataset(list(map(Path, flags["dataset-config"])), flags["dataset"][0])

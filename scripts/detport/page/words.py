@@ -96,7 +96,8 @@ def shown(found: float, digits: int, signed: bool = False) -> str:
     """A whole number with every digit, another one rounded; with a real minus sign."""
     if isinstance(found, int):
         return f"{found:,}".replace(",", "\N{THIN SPACE}")
-    return f"{found:{'+' if signed else ''}.{digits}f}".replace("-", "\N{MINUS SIGN}")
+    found = round(found, digits) or 0.0  # no minus sign where nothing is left
+    return f"{found:{'+' if signed and found else ''}.{digits}f}".replace("-", "\N{MINUS SIGN}")
 
 
 def for_script(keys: Sequence[str] = ()) -> dict[str, dict[str, str]]:
