@@ -221,6 +221,12 @@ def patch_files(wildcards) -> list[str]:
     ]
 
 
+def packed_files(wildcards) -> list[str]:
+    """What a bundle holds of what was made: the report and all that it rests on."""
+    bundle = next(found for found in products(wildcards.model) if found.path == f"reports/{wildcards.model}.zip")
+    return bundle.inputs["files"]
+
+
 def provenance_files(wildcards) -> list[str]:
     """Every file between the checkpoint and the compiled models of a report."""
     model = wildcards.model

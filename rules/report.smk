@@ -60,6 +60,32 @@ rule page:
         " --detections {input.detections:q} --images {params.images} --output {output:q} 2> {log:q}"
 
 
+rule bundle:
+    """Pack a report with all that its figures rest on; only on request. verify.py checks it by itself."""
+    input:
+        report="reports/{model}.json",
+        files=packed_files,
+    output:
+        "reports/{model}.zip",
+    log:
+        "logs/bundle/{model}.log",
+    benchmark:
+        "benchmarks/bundle/{model}.tsv"
+    conda:
+        "../envs/run.yaml"
+    params:
+        scripts=SCRIPTS,
+        model=model_yaml,
+        backends=[str(backend_file(name)) for name in BACKENDS],
+        config=lambda wildcards: DATASET_FILES[MODELS[wildcards.model]["dataset"]],
+        dataset=lambda wildcards: MODELS[wildcards.model]["dataset"],
+        expect=expect,
+    shell:
+        "python {params.scripts:q}/bundle.py --expect {params.expect} --model {params.model:q} --report {input.report:q}"
+        " --files {input.files:q} --backend {params.backends:q} --dataset-config {params.config:q}"
+        " --dataset {params.dataset:q} --logs logs --output {output:q} 2> {log:q}"
+
+
 rule summary:
     """Write one line per model and backend."""
     input:

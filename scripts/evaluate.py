@@ -59,12 +59,34 @@ def main(argv: Sequence[str] | None = None) -> None:
         dataset = {"kind": settings["kind"], "annotations": str(args.annotations)}
     kind = datasets.load(dataset["kind"])
     images = shards.read_index(args.index)
-    index = [row["image_id"] for row in images]
     inputs = {"index": args.index, "checked": args.checked, "detections": args.detections}
     parts = [detections.read(path) for path in args.detections]
-    skipped, too_large, rows = (
-        [each for part in parts for each in part[key]] for key in ("skipped", "too_large", "detections")
-    )
+    scored = scored_images([row["image_id"] for row in images], parts)
+    rows = [each for part in parts for each in part["detections"]]
+    sources = {"annotations": made.source(*kind.scored(dataset))}
+
+    def record(**how: object) -> dict:
+        return made.begin(lineage.evaluate_recipe(model, dataset, **how), inputs, sources, args.expect)
+
+    if args.comp4:
+        with atomic(args.comp4, directory=True) as folder:
+            metric.write_results(folder, scored, rows, settings, args.image_set)
+            made.put_folder(
+                record(image_set=args.image_set), folder, {path.name: sha256(path) for path in folder.iterdir()}
+            )
+    if args.output:
+        of = sample(args.index, len(images), kind, dataset)
+        write_json(args.output, assemble(settings, dataset, images, parts, args.cross_check, of))
+        made.put(record(cross_check=args.cross_check), args.output)
+    if args.output_analysis:
+        write_json(args.output_analysis, analysed(settings, dataset, images, parts))
+        made.put(record(cross_check=args.cross_check), args.output_analysis)
+    cli.log.info("%d detections in %d of %d images", len(rows), len(scored), len(images))
+
+
+def scored_images(index: list, parts: list[dict]) -> list:
+    """Ids of the images that were decoded, in the order of the index, of which none is missing."""
+    skipped = [image for part in parts for image in part["skipped"]]
     scored = [image for part in parts for image in part["images"]]
     require_all(index, scored, [image["image_id"] for image in skipped])
     if not scored:
@@ -72,39 +94,31 @@ def main(argv: Sequence[str] | None = None) -> None:
             f"no image could be scored: all {len(index)} were skipped, the first ({skipped[0]['file']!r}) because it"
             f" {skipped[0]['reason']}. Correct datasets.NAME.images, or replace the images"
         )
-    sources = {"annotations": made.source(*kind.scored(dataset))}
+    return sorted(scored, key={image: position for position, image in enumerate(index)}.__getitem__)
 
-    def record(**how: object) -> dict:
-        return made.begin(lineage.evaluate_recipe(model, dataset, **how), inputs, sources, args.expect)
 
-    scored.sort(key={image: position for position, image in enumerate(index)}.__getitem__)
-    if args.comp4:
-        with atomic(args.comp4, directory=True) as folder:
-            metric.write_results(folder, scored, rows, settings, args.image_set)
-            made.put_folder(
-                record(image_set=args.image_set), folder, {path.name: sha256(path) for path in folder.iterdir()}
-            )
-    truth = kind.truth(dataset, images) if args.output or args.output_analysis else None
-    if args.output:
-        found = figures(truth, scored, rows, settings, args.cross_check)
-        accuracy = {
-            "schema": 1,
-            "metric": settings,
-            **found,
-            "images": {"indexed": len(index), "scored": len(scored), "skipped": skipped},
-            "too_large": too_large,
-            "detections": len(rows),
-            "simulator": any(part["simulator"] for part in parts),
-            "doubts": doubts.of_detections(parts, truth, scored, rows, metric, settings),
-            "sample": sample(args.index, len(index), kind, dataset),
-            "annotations": kind.source(dataset, images),
-        }
-        write_json(args.output, accuracy)
-        made.put(record(cross_check=args.cross_check), args.output)
-    if args.output_analysis:
-        write_json(args.output_analysis, {"schema": 1, "analysis": analysed(truth, scored, rows, settings)})
-        made.put(record(cross_check=args.cross_check), args.output_analysis)
-    cli.log.info("%d detections in %d of %d images", len(rows), len(scored), len(index))
+def assemble(
+    settings: dict, dataset: dict, images: list[dict], parts: list[dict], cross_check: bool, sample: dict | None
+) -> dict:
+    """accuracy.json of the detections of all shards, for the images of the index."""
+    kind, metric = datasets.load(dataset["kind"]), metrics.load(settings["kind"])
+    skipped, too_large, rows = (
+        [each for part in parts for each in part[key]] for key in ("skipped", "too_large", "detections")
+    )
+    scored = scored_images([row["image_id"] for row in images], parts)
+    truth = kind.truth(dataset, images)
+    return {
+        "schema": 1,
+        "metric": settings,
+        **figures(truth, scored, rows, settings, cross_check),
+        "images": {"indexed": len(images), "scored": len(scored), "skipped": skipped},
+        "too_large": too_large,
+        "detections": len(rows),
+        "simulator": any(part["simulator"] for part in parts),
+        "doubts": doubts.of_detections(parts, truth, scored, rows, metric, settings),
+        "sample": sample,
+        "annotations": kind.source(dataset, images),
+    }
 
 
 def figures(truth: dict | None, scored: list, rows: list[dict], settings: dict, cross_check: bool) -> dict:
@@ -130,13 +144,18 @@ def figures(truth: dict | None, scored: list, rows: list[dict], settings: dict, 
     }
 
 
-def analysed(truth: dict | None, scored: list, rows: list[dict], settings: dict) -> dict | None:
-    """What analysis.json says of the images that count; nothing without ground truth."""
+def analysed(settings: dict, dataset: dict, images: list[dict], parts: list[dict]) -> dict:
+    """analysis.json of the detections of all shards, over the images that count; empty without ground truth."""
+    metric, truth = metrics.load(settings["kind"]), datasets.load(dataset["kind"]).truth(dataset, images)
     if truth is None:
-        return None
-    metric = metrics.load(settings["kind"])
-    rows, _ = classes.with_ids(rows, metric.categories(truth, settings))
-    return analysis.of(truth, metric.counted(truth, scored, settings), rows, settings)
+        return {"schema": 1, "analysis": None}
+    scored = scored_images([row["image_id"] for row in images], parts)
+    found = [row for part in parts for row in part["detections"]]
+    rows, _ = classes.with_ids(found, metric.categories(truth, settings))
+    return {
+        "schema": 1,
+        "analysis": analysis.of(truth, metric.counted(truth, scored, settings), rows, settings),
+    }
 
 
 def sample(path: Path, images: int, kind: ModuleType, dataset: dict) -> dict | None:

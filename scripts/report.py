@@ -15,6 +15,7 @@ Example: python scripts/report.py --model config/models/MODEL.yaml --backend con
 
 import argparse
 import datetime
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -24,7 +25,8 @@ from detport.files import atomic, write_json
 from detport.report import gates, text, warnings
 
 
-def main(argv: Sequence[str] | None = None) -> None:
+def arguments(argv: Sequence[str]) -> argparse.Namespace:
+    """What the command line says, and its words as a report keeps them."""
     parser = cli.parser(__doc__)
     parser.add_argument("--model", type=Path, required=True, help="the model's yaml")
     parser.add_argument("--backend", type=Path, nargs="+", required=True, help="yaml of every backend")
@@ -38,9 +40,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--output-text", type=Path, required=True)
     parser.add_argument("--output-json", type=Path, required=True)
     args = parser.parse_args(argv)
+    args.words = list(argv)
+    if args.expect is not None:
+        at = args.words.index("--expect")
+        del args.words[at : at + 2]
     if not len(args.backend) == len(args.accuracy) == len(args.analysis) == len(args.performance):
         raise UsageError("--backend, --accuracy, --analysis and --performance need equally many files, in the same order")
+    return args
 
+
+def main(argv: Sequence[str] | None = None) -> None:
+    args = arguments(sys.argv[1:] if argv is None else argv)
     model = config.load_model(args.model, "report")
     problem = gates.check_references(model, str(args.model))
     if problem:
@@ -105,6 +115,7 @@ def assemble(model: dict, titles: dict[str, str], record: dict, args: argparse.N
                 [*args.files, *args.detections, *args.accuracy, *args.analysis, *args.performance, *args.patches]
             ),
             "command": args.command,
+            "arguments": args.words,
             "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         },
     }

@@ -103,6 +103,12 @@ def page_recipe(model: dict, dataset: dict, images: str, pinned: bool = False) -
     return made.recipe("page", settings, plugins, pinned)
 
 
+def bundle_recipe(dataset: dict, pinned: bool = False) -> dict:
+    """The recipe of the bundle, which packs the ground truth by the code of the dataset's kind."""
+    settings = {"dataset": {key: dataset[key] for key in sorted(dataset) if key != "shards"}}
+    return made.recipe("bundle", settings, [f"detport.datasets.{dataset['kind']}"], pinned)
+
+
 class Plan(NamedTuple):
     """What is to be made of a model."""
 
@@ -161,7 +167,8 @@ def of_model(
         compiled = compiled_graphs(plan, key)
         runnable = [product.path for product in compiled if product.recipe["stage"] == "compile"] or plan.weights
         found += [*compiled, *measured(plan, key, prepare, runnable)]
-    return found + reports(plan, found)
+    told = reports(plan, found)
+    return [*found, *told, bundle(plan, found, told)]
 
 
 def part(plan: Plan, shard: int) -> dict[str, str]:
@@ -242,6 +249,17 @@ def reports(plan: Plan, found: list[Product]) -> list[Product]:
     shown = {"report": [texts[1].path], "index": plan.index, "detections": detections}
     page = page_recipe(plan.model, plan.dataset, plan.settings["report"]["images"], plan.pinned)
     return [*texts, Product(f"reports/{plan.name}.html", page, shown, plan.truth())]
+
+
+def bundle(plan: Plan, found: list[Product], told: list[Product]) -> Product:
+    """The report with all that its figures rest on."""
+    by_path = {product.path: product for product in found}
+    measured = [by_path[path] for paths in told[0].inputs.values() for path in paths]
+    scored = [product for product in measured if product.recipe["stage"] == "evaluate"]
+    behind = [path for product in scored for paths in product.inputs.values() for path in paths]
+    packed = dict.fromkeys([*(product.path for product in (*told, *measured)), *behind])
+    recipe = bundle_recipe(plan.dataset, plan.pinned)
+    return Product(f"reports/{plan.name}.zip", recipe, {"files": list(packed)}, plan.truth())
 
 
 def of_all(models: Iterable[str], pinned: bool = False) -> list[Product]:

@@ -15,7 +15,7 @@ import jsonschema
 import referencing.jsonschema
 
 from detport.errors import UsageError
-from detport.yamlfile import Places, dotted, expectation, listing, position, read_yaml
+from detport.yamlfile import Places, dotted, expectation, listing, position, read_own
 
 LIBRARY = Path(__file__).parent
 ROOT = LIBRARY.parents[1]
@@ -25,7 +25,7 @@ SCHEMAS = ROOT / "config" / "schemas"
 @functools.cache
 def schema_of(name: str) -> dict:
     """A schema of config/schemas."""
-    return read_yaml(SCHEMAS / f"{name}.yaml")[0]
+    return read_own(SCHEMAS / f"{name}.yaml")
 
 
 @functools.cache
@@ -45,7 +45,7 @@ def plugin(room: str, kind: str) -> dict:
 
 def described(room: str, kind: str) -> dict:
     """The yaml of a plugin or a part, as it is."""
-    return read_yaml(LIBRARY / room / f"{kind}.yaml")[0]
+    return read_own(LIBRARY / room / f"{kind}.yaml")
 
 
 def kinds(room: str) -> list[str]:

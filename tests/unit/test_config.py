@@ -147,6 +147,27 @@ def test_every_shipped_yaml_is_valid():
         config.load(path, "config")
 
 
+def test_own_files_read_fast_are_the_same():
+    files = [*(config.ROOT / "config").rglob("*.yaml"), *(config.ROOT / "scripts").rglob("*.yaml")]
+    assert len(files) > 50
+    assert [path for path in files if yamlfile.read_own(path) != yamlfile.read_yaml(path)[0]] == []
+
+
+def test_own_files_have_the_words_of_yaml_1_2_and_a_complaint(tmp_path):
+    own = tmp_path / "own.yaml"
+    own.write_text("a: 1e-3\nb: yes\nc: 0o14\n")
+    assert yamlfile.read_own(own) == {"a": 0.001, "b": "yes", "c": 12}
+    own.write_text("a: [1\n")
+    with pytest.raises(UsageError, match=r"own\.yaml:2: YAML"):
+        yamlfile.read_own(own)
+
+
+def test_a_value_that_was_changed_is_read_anew(tmp_path):
+    (tmp_path / "a.yaml").write_text("a: [1]\n")
+    yamlfile.read_yaml(tmp_path / "a.yaml")[0]["a"].append(2)
+    assert yamlfile.read_yaml(tmp_path / "a.yaml")[0] == {"a": [1]}
+
+
 def test_models_can_be_read_side_by_side():
     """Sections stand in the schema's order, and what two models both say within one stands in the same order."""
     files = sorted(config.ROOT.glob("config/models/*.yaml")) + sorted(config.ROOT.glob("demo/config/models/*.yaml"))

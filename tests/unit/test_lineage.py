@@ -54,7 +54,7 @@ RUN = {
     *(f"results/m/onnxruntime/{name}/000{k}" for name in ("scratch", "outputs") for k in range(2)),
     *(f"results/m/onnxruntime/detections/000{k}.json.gz" for k in range(2)),
     *(f"results/m/onnxruntime/{name}" for name in ("accuracy.json", "analysis.json", "comp4", "performance.json")),
-    *("reports/m.txt", "reports/m.json", "reports/m.html", "shards/m/0000", "shards/m/0001"),
+    *("reports/m.txt", "reports/m.json", "reports/m.html", "reports/m.zip", "shards/m/0000", "shards/m/0001"),
 }
 
 
@@ -139,7 +139,7 @@ def changed(change: Callable[[dict], object], **given) -> set[str]:
     return {"/".join(Path(path).parts[-2:]) for path in old if old[path] != new[path] and "0001" not in path}
 
 
-REPORT = {"reports/m.txt", "reports/m.json", "reports/m.html"}
+REPORT = {"reports/m.txt", "reports/m.json", "reports/m.html", "reports/m.zip"}
 EVALUATE = REPORT | {"onnxruntime/accuracy.json", "onnxruntime/analysis.json", "onnxruntime/comp4"}
 DOCTOR = {"m/doctor.txt"}
 METRIC = EVALUATE | DOCTOR | {"m/checked.json"}

@@ -111,7 +111,7 @@ def test_as_many_skipped_images_as_the_yaml_allows(tmp_path, allowed, verdict):
         accuracy=[tmp_path / "accuracy.json"],
         analysis=[tmp_path / "analysis.json"],
         performance=[tmp_path / "performance.json"],
-        **{"files": [], "patches": [], "detections": [], "command": ""},
+        **{"files": [], "patches": [], "detections": [], "command": "", "words": []},
     )
     found = report.assemble(model | {"gates": [GATE]}, {"onnxruntime": "ONNX Runtime"}, {"trail": []}, args)
     assert found["gates"][0]["verdict"] == found["verdict"] == verdict

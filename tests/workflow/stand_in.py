@@ -28,6 +28,7 @@ INPUTS = {
     "report": ["accuracy", "analysis", "performance", "patches"],
     "page": ["report", "index", "detections"],
     "summary": ["reports"],
+    "bundle": ["files"],
 }
 
 
@@ -58,7 +59,7 @@ def brought(stage: str, flags: dict[str, list[str]]) -> dict[str, dict]:
     if stage == "convert_checkpoint":
         path = Path(flags["weights"][0])
         return {"checkpoint": made.source(path.parent, [path.name])}
-    if stage in ("check", "evaluate", "page"):
+    if stage in ("check", "evaluate", "bundle", "page"):
         from detport import config, datasets  # most stages are faster without
 
         dataset = config.load_dataset(list(map(Path, flags["dataset-config"])), flags["dataset"][0])
