@@ -252,7 +252,8 @@ def reports(plan: Plan, found: list[Product]) -> list[Product]:
 
 
 def bundle(plan: Plan, found: list[Product], told: list[Product]) -> Product:
-    """The report with all that its figures rest on."""
+    """The report with all that its figures rest on; without the page, of which nobody can compute the images again."""
+    told = [product for product in told if product.recipe["stage"] == "report"]
     by_path = {product.path: product for product in found}
     measured = [by_path[path] for paths in told[0].inputs.values() for path in paths]
     scored = [product for product in measured if product.recipe["stage"] == "evaluate"]
