@@ -11,8 +11,9 @@ BIN = .venv/bin
 .PHONY: demo test check bench docs fuzz torture simulated lock clean full-size
 
 demo: .venv/run-export.done
-	$(BIN)/python -m snakemake --cores all --directory demo reports/retinamask.txt
+	$(BIN)/python -m snakemake --cores all --directory demo reports/retinamask.html
 	@cat demo/reports/retinamask.txt
+	@echo "to be looked at: demo/reports/retinamask.html"
 
 test: .venv/test.done
 	$(BIN)/python -m pytest tests -n 2 --dist loadfile

@@ -1,8 +1,8 @@
 """Write a model's report, as text and as JSON, from what the other stages measured.
 
 --accuracy, --analysis and --performance are given once per backend, in the order of --backend. --files are hashed into
-the provenance; converted weights also tell the name and sha256 of the checkpoint that they came from. The records of all
-of them, and of --detections, say how long the stages took.
+the provenance; converted weights also tell the name and sha256 of the checkpoint that they came from. The records of
+these files and of --detections say how long the stages took.
 
 Example: python scripts/report.py --model config/models/MODEL.yaml --backend config/backends/onnxruntime.yaml \\
              --accuracy results/MODEL/onnxruntime/accuracy.json \\
@@ -45,7 +45,9 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
         at = args.words.index("--expect")
         del args.words[at : at + 2]
     if not len(args.backend) == len(args.accuracy) == len(args.analysis) == len(args.performance):
-        raise UsageError("--backend, --accuracy, --analysis and --performance need equally many files, in the same order")
+        raise UsageError(
+            "--backend, --accuracy, --analysis and --performance need equally many files, in the same order"
+        )
     return args
 
 

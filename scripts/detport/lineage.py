@@ -99,7 +99,10 @@ def page_recipe(model: dict, dataset: dict, images: str, pinned: bool = False) -
     """The recipe of the page, which shows the ground truth on images, by templates that are no code."""
     settings = config.settings(config.visible(model, "page", None), None, "page")
     settings |= {"dataset": dataset["kind"], "images": images, "templates": templates.digest()}
-    plugins = [*config.plugins(config.visible(model, "page", None), None, "page"), f"detport.datasets.{dataset['kind']}"]
+    plugins = [
+        *config.plugins(config.visible(model, "page", None), None, "page"),
+        f"detport.datasets.{dataset['kind']}",
+    ]
     return made.recipe("page", settings, plugins, pinned)
 
 

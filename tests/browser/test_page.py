@@ -22,7 +22,9 @@ def test_axe_finds_nothing_serious(opened, report, width, scheme, language):
     page = opened(report, width, color_scheme=scheme, locale=language)
     assert page.evaluate("document.documentElement.lang") == language
     found = Axe().run(page).response["violations"]
-    assert [(each["id"], [node["html"][:200] for node in each["nodes"]]) for each in found if each["impact"] in SERIOUS] == []
+    assert [
+        (each["id"], [node["html"][:200] for node in each["nodes"]]) for each in found if each["impact"] in SERIOUS
+    ] == []
     assert page.evaluate("document.documentElement.scrollWidth") <= width, "nothing sticks out"
 
 
@@ -37,7 +39,9 @@ def test_the_viewer_has_nothing_serious_either(opened, report):
 
 def test_every_figure_is_that_of_the_json(opened, report):
     content = json.loads(report.with_suffix(".json").read_text())
-    shown = opened(report).evaluate("[...document.querySelectorAll('data')].map(e => [e.dataset.from, e.value, e.textContent])")
+    shown = opened(report).evaluate(
+        "[...document.querySelectorAll('data')].map(e => [e.dataset.from, e.value, e.textContent])"
+    )
     assert len(shown) > 150
     for place, value, text in shown:
         figure = content
@@ -63,7 +67,10 @@ def test_true_false_and_missed_are_those_of_the_analysis(opened, report):
     for score in (0.0, 0.6):
         set_slider(page, "score", score)
         kept = [row for row in rows if row["score"] >= max(score, gallery["least"])]
-        found = {image.image_id: (image, matching.match(image)) for image in matching.images(truth, part["images"], kept, 100)}
+        found = {
+            image.image_id: (image, matching.match(image))
+            for image in matching.images(truth, part["images"], kept, 100)
+        }
         expected = []
         for picture in gallery["pictures"]:
             image, matched = found[picture["id"]]

@@ -22,7 +22,12 @@ LICENCES += [{"id": 2, "name": "Attribution-NoDerivs License", "url": "http://cr
 
 
 def made(
-    folder: Path, images: int = 5, classes: int = 5, objects: int = 4, noise: float = 0.12, segm: bool = True,
+    folder: Path,
+    images: int = 5,
+    classes: int = 5,
+    objects: int = 4,
+    noise: float = 0.12,
+    segm: bool = True,
     images_shown: str = "all",
 ) -> Path:
     """reports/m.html of two backends, with its JSON beside it. Without noise the detections are the objects, and with
@@ -65,9 +70,11 @@ def ground_truth(folder: Path, images: int, names: list[str], objects: int, rand
             w, h = (int(side) for side in random.integers(18, 45, 2))
             x, y = int(random.integers(0, width - w)), int(random.integers(0, height - h))
             pixels[y : y + h, x : x + w] = random.integers(90, 255, 3)
-            annotations.append(annotation(len(annotations) + 1, i + 1, int(random.integers(len(names))) + 1, [x, y, w, h]))
+            annotations.append(
+                annotation(len(annotations) + 1, i + 1, int(random.integers(len(names))) + 1, [x, y, w, h])
+            )
         annotations.append(annotation(len(annotations) + 1, i + 1, 1, [100, 5, 50, 30]) | {"iscrowd": 1})
-        file = f"it's \"{i}\" <i>.jpg"
+        file = f'it\'s "{i}" <i>.jpg'
         Image.fromarray(pixels).save(folder / "images" / file)
         listed.append({"id": i + 1, "file_name": file, "width": width, "height": height, "license": 1 + i % 2})
     categories = [{"id": i, "name": name} for i, name in enumerate(names, start=1)]
@@ -128,7 +135,13 @@ def measured(folder: Path, backend: str, index: list[dict], rows: list[dict], ra
     evaluate.main([*common(folder), "--detections", str(own / "0000.json.gz"), *outputs])
     seconds = (0.01 + random.gamma(2, 0.001, 60)).tolist()
     performance = {
-        **{"schema": 1, "canvas": "8x8", "other_canvases": [], "fps": round(60 / sum(seconds), 4), "fps_is": "1 / mean"},
+        **{
+            "schema": 1,
+            "canvas": "8x8",
+            "other_canvases": [],
+            "fps": round(60 / sum(seconds), 4),
+            "fps_is": "1 / mean",
+        },
         **{"latency_ms": timing.latency_ms(seconds), **timing.over_time(seconds), "batch": 1, "threads": 1, "runs": 60},
         **{"timed": "the run alone", "input": "random", "machine": {"processor": "a CPU <x>", "cores": 2}},
         **{"versions": {}, "date": "2026-01-01T00:00:00+00:00"},
@@ -142,4 +155,6 @@ def write_report(folder: Path, backends: tuple[str, ...]) -> None:
     for key in ("accuracy", "analysis", "performance"):
         flags += [f"--{key}", *(str(folder / name / f"{key}.json") for name in backends)]
     flags += ["--detections", *(str(folder / name / "0000.json.gz") for name in backends)]
-    report.main([*flags, "--output-text", str(folder / "reports/m.txt"), "--output-json", str(folder / "reports/m.json")])
+    report.main(
+        [*flags, "--output-text", str(folder / "reports/m.txt"), "--output-json", str(folder / "reports/m.json")]
+    )

@@ -43,7 +43,9 @@ def test_the_area_under_a_curve_is_the_ap(found):
 
 def table(rows: list[tuple[float, bool]], objects: int) -> tide.Table:
     """Detections of one class in one image, as score and whether they are true."""
-    image = matching.Image(1, [{"category_id": 1}] * objects, [], [{"category_id": 1, "score": s} for s, _ in rows], (9, 9))
+    image = matching.Image(
+        1, [{"category_id": 1}] * objects, [], [{"category_id": 1, "score": s} for s, _ in rows], (9, 9)
+    )
     kinds = np.array([matching.TRUE if true else matching.BKG for _, true in rows], int)
     about = np.cumsum(kinds == matching.TRUE) - 1
     about[kinds != matching.TRUE] = matching.NONE

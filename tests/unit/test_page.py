@@ -92,7 +92,9 @@ def used_keys() -> set[str]:
     found |= set(re.findall(r'text\("(\w+)"', (templates.FOLDER / "script.js").read_text())) | {"js_*"}
     for name in ("sections.py", "charts.py"):
         tree = ast.parse((templates.FOLDER.parent / name).read_text())
-        strings = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+        strings = {
+            node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)
+        }
         found |= strings & words.texts().keys()
     return found
 
@@ -110,7 +112,9 @@ def test_no_text_is_missing_in_a_language_or_unused():
 
 
 def test_every_reason_and_kind_that_the_page_may_say_has_a_text():
-    kinds = [f"js_{kind}" for kind in ("cls", "loc", "both", "dupe", "bkg", "miss", "true", "found", "ignored", "crowd")]
+    kinds = [
+        f"js_{kind}" for kind in ("cls", "loc", "both", "dupe", "bkg", "miss", "true", "found", "ignored", "crowd")
+    ]
     reasons = [f"why_{reason}" for reason, _ in gallery.PARTS]
     verdicts = ["verdict_pass", "verdict_fail", "verdict_undecided", "verdict_not_measured", "verdict_no_gates"]
     titles = [f"section_{section.__name__}" for section in sections.SECTIONS]
@@ -125,8 +129,14 @@ def test_a_text_escapes_what_is_put_into_it():
 
 @pytest.mark.parametrize(
     ("value", "digits", "signed", "shown"),
-    [(0.28149, 3, False, "0.281"), (-0.5, 2, True, "\N{MINUS SIGN}0.50"), (0.5, 2, True, "+0.50"), (-0.0001, 3, True, "0.000"), (12345, 0, False, "12\N{THIN SPACE}345")],
-)  # fmt: skip
+    [
+        (0.28149, 3, False, "0.281"),
+        (-0.5, 2, True, "\N{MINUS SIGN}0.50"),
+        (0.5, 2, True, "+0.50"),
+        (-0.0001, 3, True, "0.000"),
+        (12345, 0, False, "12\N{THIN SPACE}345"),
+    ],
+)
 def test_figures_as_they_are_shown(value, digits, signed, shown):
     assert words.shown(value, digits, signed) == shown
 
@@ -191,8 +201,13 @@ def test_images_are_made_smaller_until_they_fit(tmp_path, monkeypatch):
 
 
 def test_the_outline_of_a_mask():
-    square = {"size": [20, 20], "counts": pages.masks.encode(np.pad(np.ones((10, 8), np.uint8), ((5, 5), (6, 6))))["counts"]}
-    corners = {tuple(map(int, each.split(","))) for each in re.findall(r"\d+,\d+", pictures.outline(square, (20, 20), 1.0))}
+    square = {
+        "size": [20, 20],
+        "counts": pages.masks.encode(np.pad(np.ones((10, 8), np.uint8), ((5, 5), (6, 6))))["counts"],
+    }
+    corners = {
+        tuple(map(int, each.split(","))) for each in re.findall(r"\d+,\d+", pictures.outline(square, (20, 20), 1.0))
+    }
     xs, ys = zip(*corners, strict=True)
     assert (min(xs), max(xs), min(ys), max(ys)) == (6, 14, 6, 14)
     assert pictures.outline({"size": [20, 20], "counts": [400]}, (20, 20), 1.0) == ""

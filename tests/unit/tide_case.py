@@ -2,8 +2,8 @@
 
     pip install tidecv==1.0.1 && PYTHONPATH=scripts python tests/unit/tide_case.py
 
-makes it anew. Besides the detections near objects there are equal scores, crowds with detections in them, images without
-objects and objects without detections.
+makes it anew. Besides the detections near objects there are equal scores, crowds with detections in them, images
+without objects and objects without detections.
 """
 
 import json

@@ -16,7 +16,7 @@ IOU = 0.5  # overlap that makes a find
 NEAR = 0.1  # overlap below which a detection has nothing to do with an object
 KINDS = ("cls", "loc", "both", "dupe", "bkg", "miss")
 TRUE, NONE = -1, -1  # in place of the number of a kind; of an object
-CLS, LOC, BOTH, DUPE, BKG = range(5)
+CLS, LOC, BOTH, DUPE, BKG, MISS = range(len(KINDS))
 
 
 class Image(NamedTuple):
@@ -65,7 +65,9 @@ def match(image: Image, iou_type: str = "bbox") -> Matched:
     taken = np.zeros(len(image.objects), bool)
     overlaps = np.zeros((count, len(image.objects)))
     if image.objects:
-        overlaps = coco_mask.iou(shapes, [shape(each, iou_type, image.size) for each in image.objects], [0] * len(taken))
+        overlaps = coco_mask.iou(
+            shapes, [shape(each, iou_type, image.size) for each in image.objects], [0] * len(taken)
+        )
         same = same_class(image.rows, image.objects)
         own = overlaps * same
         free = own.copy()
@@ -94,7 +96,9 @@ def judge(overlaps: np.ndarray, own: np.ndarray, others: np.ndarray) -> tuple[np
         any_class <= NEAR,
     ]
     kinds = np.select(tests, [LOC, CLS, DUPE, BKG], BOTH)
-    about = np.select([kinds == CLS, kinds == BOTH], [others.argmax(axis=1), overlaps.argmax(axis=1)], own.argmax(axis=1))
+    about = np.select(
+        [kinds == CLS, kinds == BOTH], [others.argmax(axis=1), overlaps.argmax(axis=1)], own.argmax(axis=1)
+    )
     about[kinds == BKG] = NONE
     overlap = np.select([kinds == LOC, kinds == CLS, kinds == DUPE], [nearest, other, nearest], any_class)
     return kinds, about, overlap

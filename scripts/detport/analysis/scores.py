@@ -107,5 +107,3 @@ def without_classes(image: Image) -> Image:
         [each | {"category_id": 0} for each in entries] for entries in (image.objects, image.crowds, image.rows)
     )
     return image._replace(objects=objects, crowds=crowds, rows=rows)
-
-

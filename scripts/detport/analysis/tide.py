@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from detport.analysis.matching import BKG, BOTH, CLS, DUPE, KINDS, LOC, NONE, TRUE, Image, Matched
+from detport.analysis.matching import CLS, KINDS, LOC, MISS, NONE, TRUE, Image, Matched
 
 POINTS = np.arange(101) / 100  # recalls at which COCO reads the precision
 
@@ -49,7 +49,9 @@ def table(images: Iterable[Image], matches: Iterable[Matched], categories: list)
     found[about[kind == TRUE]] = True
     near[about[np.isin(kind, (CLS, LOC))]] = True
     missed = ~(found | near)
-    return Table(place, category, score.astype(float), kind, about, ignored.astype(bool), objects, image_of, found, missed)
+    return Table(
+        place, category, score.astype(float), kind, about, ignored.astype(bool), objects, image_of, found, missed
+    )
 
 
 def joined(parts: list[np.ndarray]) -> np.ndarray:
@@ -69,24 +71,20 @@ def gains(found: Table) -> dict:
 
 def outcomes(found: Table, fixed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Of the detections that count once a kind is fixed (NONE: none): class, score, whether they are true; and the
-    classes of the objects that are asked for. Where scores are equal, TIDE has errors before finds once it fixed any."""
-    counts = ~found.ignored
-    true, category = found.kind == TRUE, found.category.copy()
-    asked = found.objects
-    if fixed in (CLS, LOC):
-        best = best_of_each(found)
-        mended = best & (found.kind == fixed)
-        counts = (counts & (found.kind != fixed)) | mended
+    classes of the objects that are asked for."""
+    kept, true, category, asked = ~found.ignored, found.kind == TRUE, found.category, found.objects
+    order = np.arange(len(true))
+    if fixed != NONE:
+        order = np.argsort(true, kind="stable")  # as in TIDE, where an error stands before a find of the same score
+        mended = best_of_each(found) & (found.kind == fixed)
+        category = category.copy()
         category[mended] = found.objects[found.about[mended]]
-        order = np.argsort(true[counts], kind="stable")
+        kept = (kept & (found.kind != fixed)) | mended
         true = true | mended
-    elif fixed in (BOTH, DUPE, BKG):
-        counts = counts & (found.kind != fixed)
-        order = np.argsort(true[counts], kind="stable")
-    else:
-        order = np.arange(counts.sum()) if fixed == NONE else np.argsort(true[counts], kind="stable")
-        asked = found.objects if fixed == NONE else found.objects[~found.missed]
-    return category[counts][order], found.score[counts][order], true[counts][order], asked
+    if fixed == MISS:
+        asked = asked[~found.missed]
+    order = order[kept[order]]
+    return category[order], found.score[order], true[order], asked
 
 
 def best_of_each(found: Table) -> np.ndarray:

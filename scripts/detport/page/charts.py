@@ -64,23 +64,29 @@ def frame(x: Axis, y: Axis, text: Callable[[str], Markup], label: Markup, inside
     parts = []
     for tick in x.ticks:
         at = across(x, tick)
-        parts.append(Markup('<text class="tick" x="{:.1f}" y="{}" text-anchor="middle">{:g}</text>').format(
-            at, HEIGHT - BOTTOM + 17, tick
-        ))
+        parts.append(
+            Markup('<text class="tick" x="{:.1f}" y="{}" text-anchor="middle">{:g}</text>').format(
+                at, HEIGHT - BOTTOM + 17, tick
+            )
+        )
     for tick in y.ticks:
         at = up(y, tick)
-        parts.append(Markup('<line class="grid" x1="{}" x2="{}" y1="{:.1f}" y2="{:.1f}"/>').format(
-            LEFT, WIDTH - RIGHT, at, at
-        ))
-        parts.append(Markup('<text class="tick" x="{}" y="{:.1f}" text-anchor="end">{:g}</text>').format(
-            LEFT - 7, at + 4, tick
-        ))
-    parts.append(Markup('<text class="name" x="{}" y="{}" text-anchor="middle">{}</text>').format(
-        (LEFT + WIDTH - RIGHT) / 2, HEIGHT - 6, text(x.name)
-    ))
-    parts.append(Markup('<text class="name" transform="translate(12 {}) rotate(-90)" text-anchor="middle">{}</text>').format(
-        (TOP + HEIGHT - BOTTOM) / 2, text(y.name)
-    ))
+        parts.append(
+            Markup('<line class="grid" x1="{}" x2="{}" y1="{:.1f}" y2="{:.1f}"/>').format(LEFT, WIDTH - RIGHT, at, at)
+        )
+        parts.append(
+            Markup('<text class="tick" x="{}" y="{:.1f}" text-anchor="end">{:g}</text>').format(LEFT - 7, at + 4, tick)
+        )
+    parts.append(
+        Markup('<text class="name" x="{}" y="{}" text-anchor="middle">{}</text>').format(
+            (LEFT + WIDTH - RIGHT) / 2, HEIGHT - 6, text(x.name)
+        )
+    )
+    parts.append(
+        Markup('<text class="name" transform="translate(12 {}) rotate(-90)" text-anchor="middle">{}</text>').format(
+            (TOP + HEIGHT - BOTTOM) / 2, text(y.name)
+        )
+    )
     return Markup('<svg class="chart" viewBox="0 0 {} {}" width="{}" height="{}" role="img"{}>{}{}</svg>').format(
         WIDTH, HEIGHT, WIDTH, HEIGHT, label, Markup("").join(parts), Markup("").join(inside)
     )
@@ -92,7 +98,9 @@ def title(words: str) -> Markup:
 
 def line(series: Series, x: Axis, y: Axis) -> Markup:
     points = " ".join(f"{across(x, a):.1f},{up(y, b):.1f}" for a, b in series.points)
-    return Markup('<polyline class="line {}" points="{}">{}</polyline>').format(series.style, points, title(series.title))
+    return Markup('<polyline class="line {}" points="{}">{}</polyline>').format(
+        series.style, points, title(series.title)
+    )
 
 
 def dots(series: Series, x: Axis, y: Axis, radius: float = 4) -> list[Markup]:
@@ -104,7 +112,9 @@ def dots(series: Series, x: Axis, y: Axis, radius: float = 4) -> list[Markup]:
     ]
 
 
-def column(x: Axis, y: Axis, sides: tuple[float, float], heights: tuple[float, float], style: str, words: str) -> Markup:
+def column(
+    x: Axis, y: Axis, sides: tuple[float, float], heights: tuple[float, float], style: str, words: str
+) -> Markup:
     """A bar between two values of x, from one value of y to another."""
     left, right = (across(x, side) for side in sides)
     bottom, top = (up(y, height) for height in heights)

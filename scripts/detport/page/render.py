@@ -13,10 +13,16 @@ def page(report: dict, gallery: dict | None) -> str:
     """The whole page."""
     written = words.of(report)
     shown = [(section.__name__, section(report, written)) for section in sections.SECTIONS]
-    return environment(report, written).get_template("page.html").render(
-        sections=[(name, values) for name, values in shown if values is not None],
-        gallery=gallery,
-        data=in_script({"gallery": without_images(gallery), "texts": words.for_script(), "languages": words.LANGUAGES}),
+    return (
+        environment(report, written)
+        .get_template("page.html")
+        .render(
+            sections=[(name, values) for name, values in shown if values is not None],
+            gallery=gallery,
+            data=in_script(
+                {"gallery": without_images(gallery), "texts": words.for_script(), "languages": words.LANGUAGES}
+            ),
+        )
     )
 
 

@@ -30,12 +30,14 @@ def accuracy(report: dict, words: Words) -> dict | None:
                 charts.line(Series(points(curve["precision"][i]), style(chosen, i), f"IoU {iou:g}"), x, y)
                 for i, iou in enumerate(curve["iou"])
             ]
-            found.append({
-                "backend": name,
-                "group": group,
-                "chart": charts.frame(x, y, words.svg, words.label("chart_curves"), lines),
-                "legend": [{"style": style(chosen, i), "name": f"IoU {curve['iou'][i]:g}"} for i in chosen],
-            })
+            found.append(
+                {
+                    "backend": name,
+                    "group": group,
+                    "chart": charts.frame(x, y, words.svg, words.label("chart_curves"), lines),
+                    "legend": [{"style": style(chosen, i), "name": f"IoU {curve['iou'][i]:g}"} for i in chosen],
+                }
+            )
     if not any(backend["accuracy"] for backend in report["backends"].values()):
         return None
     return {"curves": found, "tables": [(name, group) for name, group in groups(report)]}
@@ -93,7 +95,11 @@ def errors(report: dict, words: Words) -> dict | None:
 def scores(report: dict, words: Words) -> dict | None:
     """How many detections are true at which score, and whether the score says so."""
     found = [
-        {"backend": name, "histogram": histogram(backend["analysis"], words), "calibration": calibration(backend["analysis"], words)}
+        {
+            "backend": name,
+            "histogram": histogram(backend["analysis"], words),
+            "calibration": calibration(backend["analysis"], words),
+        }
         for name, backend in analysed(report)
     ]
     return {"parts": found} if found else None
@@ -147,19 +153,21 @@ def confusion(report: dict, words: Words) -> dict | None:
             for pair, i in pairs.items()
             if pair[0] is not None
         }
-        found.append({
-            "backend": name,
-            "names": names,
-            "pairs": pairs,
-            "shades": shades,
-            "whole": 1 < len(names) <= MANY,
-            "worst": wrong[:CONFUSED],
-        })
+        found.append(
+            {
+                "backend": name,
+                "names": names,
+                "pairs": pairs,
+                "shades": shades,
+                "whole": 1 < len(names) <= MANY,
+                "worst": wrong[:CONFUSED],
+            }
+        )
     return {"parts": found} if found else None
 
 
 def speed(report: dict, words: Words) -> dict | None:
-    """Frames per second and latencies of every backend; how they are spread and whether they stay, where that is known."""
+    """Frames per second and latencies of every backend; where it is known, how they are spread and whether they stay."""
     charted = []
     for name, backend in report["backends"].items():
         spread = backend["performance"].get("latency_histogram")
@@ -173,7 +181,9 @@ def latencies(spread: dict, words: Words) -> Markup:
     edges, runs = spread["edges_ms"], spread["runs"]
     x, y = charts.axis(edges, "latency_ms", zero=False), charts.axis(runs, "runs")
     bars = [
-        charts.column(x, y, (edges[i], edges[i + 1]), (0, count), "bar-1", f"{edges[i]:.3g}–{edges[i + 1]:.3g} ms: {count}")
+        charts.column(
+            x, y, (edges[i], edges[i + 1]), (0, count), "bar-1", f"{edges[i]:.3g}–{edges[i + 1]:.3g} ms: {count}"
+        )
         for i, count in enumerate(runs)
         if count
     ]
@@ -201,7 +211,14 @@ def speed_accuracy(report: dict, words: Words) -> Markup | None:
         at = (figures["fps"], figures[headline])
         drawn += charts.dots(Series([at], kind, f"{name}: {at[0]:.2f} fps, {at[1]:.4f}"), x, y, 5)
         right = charts.across(x, at[0]) > charts.WIDTH / 2
-        drawn.append(charts.word(charts.across(x, at[0]) + (-9 if right else 9), charts.up(y, at[1]) + 4, name, "end" if right else "start"))
+        drawn.append(
+            charts.word(
+                charts.across(x, at[0]) + (-9 if right else 9),
+                charts.up(y, at[1]) + 4,
+                name,
+                "end" if right else "start",
+            )
+        )
     return charts.frame(x, y, words.svg, words.label("chart_speed_accuracy"), drawn)
 
 

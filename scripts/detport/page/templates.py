@@ -1,4 +1,4 @@
-"""Where the templates, styles, script and texts of the page are, and a digest of them: they are no code, but make it."""
+"""Where the templates, styles, script and texts of the page are, and their digest: they are no code, but make it."""
 
 import functools
 import hashlib

@@ -59,7 +59,8 @@ def in_all(tag: str, key: str, **parts: object) -> Markup:
 def filled(text: str, parts: dict[str, object]) -> Markup:
     """A text with parts in its braces; what is no markup is escaped."""
     pieces = [
-        escape(literal) + (escape(parts[field]) if field else "") for literal, field, *_ in string.Formatter().parse(text)
+        escape(literal) + (escape(parts[field]) if field else "")
+        for literal, field, *_ in string.Formatter().parse(text)
     ]
     return Markup("").join(pieces)
 
