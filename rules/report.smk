@@ -93,6 +93,8 @@ rule summary:
     output:
         text="reports/summary.txt",
         json="reports/summary.json",
+        csv="reports/summary.csv",
+        html="reports/summary.html",
     log:
         "logs/summary.log",
     benchmark:
@@ -104,4 +106,5 @@ rule summary:
         expect=expect,
     shell:
         "python {params.scripts:q}/summary.py --expect {params.expect} --reports {input:q}"
-        " --output-text {output.text:q} --output-json {output.json:q} 2> {log:q}"
+        " --output-text {output.text:q} --output-json {output.json:q} --output-csv {output.csv:q}"
+        " --output-html {output.html:q} 2> {log:q}"

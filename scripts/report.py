@@ -89,6 +89,7 @@ def assemble(model: dict, titles: dict[str, str], record: dict, args: argparse.N
             "simulator": {"accuracy": accuracy["simulator"], "performance": performance.get("simulator", False)},
             "performance": performance,
             "analysis": analysis["analysis"],
+            "bytes": model_bytes(args.files, name),
             "patches": [each for each in patches if each["backend"] == name],
             "parity": [],
             "figures": gates.figures(accuracy, performance),
@@ -121,6 +122,12 @@ def assemble(model: dict, titles: dict[str, str], record: dict, args: argparse.N
             "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         },
     }
+
+
+def model_bytes(files: Sequence[Path], backend: str) -> int | None:
+    """Bytes of what a backend opens, all canvases together; None of one that runs the checkpoint."""
+    own = [path for path in files if path.parent.name == backend and path.stem.startswith("model")]
+    return sum(path.stat().st_size for path in own) if own else None
 
 
 def judged(model: dict, measured: dict[str, dict], trusted: dict[str, bool]) -> dict:

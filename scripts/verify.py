@@ -169,6 +169,8 @@ def derived(own: Bundle) -> Iterator[tuple[str, str]]:
     again = reporting.assemble(model, titles, {"trail": own.report["provenance"]["stages"]}, args)
     for key in ("sha256", "took", "date", "arguments"):  # the first is compared file by file, the others are nobody's
         again["provenance"][key] = own.report["provenance"][key]
+    for name, backend in own.report["backends"].items():
+        again["backends"][name]["bytes"] = backend["bytes"]  # of files that are not packed
     path = f"reports/{own.model}"
     yield from compared(again, own.report, f"{path}.json", "what was measured")
     written = Path(f"{path}.txt").read_text(encoding="utf-8")

@@ -269,8 +269,13 @@ def bundle(plan: Plan, found: list[Product], told: list[Product]) -> Product:
 def of_all(models: Iterable[str], pinned: bool = False) -> list[Product]:
     """The summary of all models."""
     inputs = {"reports": [f"reports/{name}.json" for name in models]}
-    paths = ("reports/summary.txt", "reports/summary.json")
-    return [Product(path, made.recipe("summary", {}, pinned=pinned), inputs, {}) for path in paths]
+    paths = [f"reports/summary.{form}" for form in ("txt", "json", "csv", "html")]
+    return [Product(path, summary_recipe(pinned), inputs, {}) for path in paths]
+
+
+def summary_recipe(pinned: bool = False) -> dict:
+    """The recipe of the summary, whose page has templates that are no code."""
+    return made.recipe("summary", {"templates": templates.digest()}, pinned=pinned)
 
 
 def file(path: str) -> Source:

@@ -1,5 +1,6 @@
 """A headless Chromium for the tests of pages."""
 
+import json
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -7,7 +8,9 @@ from pathlib import Path
 import pytest
 
 import pages
+import summary
 
+FORMS = {"text": "txt", "json": "json", "csv": "csv", "html": "html"}
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 
 
@@ -55,3 +58,19 @@ def opened(browser) -> Iterator[Callable]:
 def report(tmp_path_factory) -> Path:
     """A page of two backends with masks."""
     return pages.made(tmp_path_factory.mktemp("report"))
+
+
+@pytest.fixture(scope="session")
+def summary_page(report) -> Path:
+    """The summary of three models, of which two are the first with other names and figures."""
+    content = json.loads(report.with_suffix(".json").read_text())
+    files = []
+    for i, name in enumerate(("first", "a_second", "third")):
+        for backend in content["backends"].values():
+            backend["performance"]["fps"] *= 1 + i
+            backend["accuracy"]["bbox"]["AP"] /= 1 + i
+        files.append(report.with_name(f"{name}.json"))
+        files[-1].write_text(json.dumps(content | {"model": name}))
+    outputs = [f"--output-{key}={report.with_name('summary')}.{form}" for key, form in FORMS.items()]
+    summary.main(["--reports", *map(str, files), *outputs])
+    return report.with_name("summary.html")

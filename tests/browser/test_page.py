@@ -9,8 +9,13 @@ from detport import analysis, classes, detections, metrics
 from detport.analysis import matching
 from detport.page import words
 
-SERIOUS = ("serious", "critical")
 SETTINGS = {"kind": "coco", "iou_types": ["bbox"]}
+
+
+def serious(results) -> list[tuple[str, list[str]]]:
+    """Which rules are broken in earnest, and where."""
+    found = [each for each in results.response["violations"] if each["impact"] in ("serious", "critical")]
+    return [(each["id"], [node["html"][:200] for node in each["nodes"]]) for each in found]
 
 
 @pytest.mark.parametrize(
@@ -21,11 +26,25 @@ def test_axe_finds_nothing_serious(opened, report, width, scheme, language):
 
     page = opened(report, width, color_scheme=scheme, locale=language)
     assert page.evaluate("document.documentElement.lang") == language
-    found = Axe().run(page).response["violations"]
-    assert [
-        (each["id"], [node["html"][:200] for node in each["nodes"]]) for each in found if each["impact"] in SERIOUS
-    ] == []
+    assert serious(Axe().run(page)) == []
     assert page.evaluate("document.documentElement.scrollWidth") <= width, "nothing sticks out"
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(360, "dark"), (1600, "light")])
+def test_the_summary_can_be_sorted_and_filtered(opened, summary_page, width, scheme):
+    from axe_playwright_python.sync_playwright import Axe
+
+    page = opened(summary_page, width, color_scheme=scheme)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert serious(Axe().run(page)) == []
+    content = json.loads(summary_page.with_suffix(".json").read_text())
+    assert [row[0] for row in table(page, "#table table")] == [row["model"] for row in content["rows"]]
+    page.click("#table thead th:nth-child(1) button")
+    assert table(page, "#table table")[0][0] == "a_second"
+    page.fill("#filter", "THIRD pytorch")
+    assert page.locator("#table tbody tr:visible").count() == 1
+    page.fill("#filter", "")
+    assert page.locator("#table tbody tr:visible").count() == 6
 
 
 def test_the_viewer_has_nothing_serious_either(opened, report):
@@ -33,8 +52,7 @@ def test_the_viewer_has_nothing_serious_either(opened, report):
 
     page = opened(report, color_scheme="dark")
     page.click("[data-picture='0']")
-    found = Axe().run(page, context="#viewer").response["violations"]
-    assert [each["id"] for each in found if each["impact"] in SERIOUS] == []
+    assert serious(Axe().run(page, context="#viewer")) == []
 
 
 def test_every_figure_is_that_of_the_json(opened, report):
@@ -146,7 +164,7 @@ def test_sorting(opened, report):
     assert known == sorted(known, reverse=True)
     assert figures[len(known) :] == ["–"] * (len(figures) - len(known)), "what has no figure is last"
     page.click("#classes thead th:nth-child(3) button")
-    assert [float(row[2]) for row in table(page, "#classes table")][: len(known)] == sorted(known)
+    assert [float(row[2]) for row in table(page, "#classes table")[: len(known)]] == sorted(known)
     page.click("#classes thead th:nth-child(1) button")
     assert sorted(row[0] for row in table(page, "#classes table")) == sorted(names)
 

@@ -214,5 +214,5 @@ def test_the_pinned_versions_are_other_ones_where_others_are_installed(monkeypat
 
 def test_the_summary_is_made_from_all_reports():
     found = lineage.of_all(["a", "b"])
-    assert [product.path for product in found] == ["reports/summary.txt", "reports/summary.json"]
+    assert [product.path for product in found] == [f"reports/summary.{form}" for form in ("txt", "json", "csv", "html")]
     assert all(product.inputs == {"reports": ["reports/a.json", "reports/b.json"]} for product in found)

@@ -167,7 +167,7 @@ def confusion(report: dict, words: Words) -> dict | None:
 
 
 def speed(report: dict, words: Words) -> dict | None:
-    """Frames per second and latencies of every backend; where it is known, how they are spread and whether they stay."""
+    """Frames per second and latencies of every backend; where that is known, their spread and their course."""
     charted = []
     for name, backend in report["backends"].items():
         spread = backend["performance"].get("latency_histogram")
@@ -208,18 +208,33 @@ def speed_accuracy(report: dict, words: Words) -> Markup | None:
     y = charts.axis([figures[headline] for _, figures, _ in known], "AP", zero=False)
     drawn = []
     for name, figures, kind in known:
-        at = (figures["fps"], figures[headline])
-        drawn += charts.dots(Series([at], kind, f"{name}: {at[0]:.2f} fps, {at[1]:.4f}"), x, y, 5)
-        right = charts.across(x, at[0]) > charts.WIDTH / 2
-        drawn.append(
-            charts.word(
-                charts.across(x, at[0]) + (-9 if right else 9),
-                charts.up(y, at[1]) + 4,
-                name,
-                "end" if right else "start",
-            )
-        )
+        drawn += named(figures["fps"], figures[headline], name, kind, x, y)
     return charts.frame(x, y, words.svg, words.label("chart_speed_accuracy"), drawn)
+
+
+def pareto(rows: list[dict], words: Words) -> Markup | None:
+    """The first figure of every row over its frames per second, and the line of those that no other beats in both."""
+    firsts = ((row, next(iter(row["accuracy"].values()), None)) for row in rows)
+    known = [(row["fps"], figure, f"{row['model']}, {row['backend']}") for row, figure in firsts if figure is not None]
+    if len(known) < 2:
+        return None
+    x = charts.axis([fps for fps, *_ in known], "fps")
+    y = charts.axis([figure for _, figure, _ in known], "AP", zero=False)
+    front = [
+        each for each in known if not any(a >= each[0] and b >= each[1] and (a, b) != each[:2] for a, b, _ in known)
+    ]
+    drawn = [charts.line(Series(sorted(each[:2] for each in front), "series-2"), x, y)]
+    for fps, figure, name in known:
+        drawn += named(fps, figure, name, "series-2" if (fps, figure, name) in front else "series-1", x, y)
+    return charts.frame(x, y, words.svg, words.label("chart_speed_accuracy"), drawn)
+
+
+def named(fps: float, figure: float, name: str, style: str, x: charts.Axis, y: charts.Axis) -> list[Markup]:
+    """A dot with its name beside it, to the side where there is room."""
+    dot = charts.dots(Series([(fps, figure)], style, f"{name}: {fps:.2f} fps, {figure:.4f}"), x, y, 5)
+    at = charts.across(x, fps)
+    side = -1 if at > charts.WIDTH / 2 else 1
+    return [*dot, charts.word(at + 9 * side, charts.up(y, figure) + 4, name, "end" if side < 0 else "start")]
 
 
 def comparison(report: dict, words: Words) -> dict | None:

@@ -57,6 +57,14 @@ function sort(table, head, column) {
   find("tbody", table).append(...rows.map(([, row]) => row));
 }
 
+function filtered(field) {
+  const words = field.value.toLowerCase().split(/\s+/).filter(Boolean);
+  for (const row of all("table.filterable tbody tr")) {
+    const content = row.textContent.toLowerCase();
+    row.hidden = !words.every((word) => content.includes(word));
+  }
+}
+
 // Overlap of two boxes x, y, width, height; with `crowd` it is the part of the first that lies in the second.
 function overlap(a, b, crowd = false) {
   const width = Math.min(a[0] + a[2], b[0] + b[2]) - Math.max(a[0], b[0]);
@@ -243,6 +251,7 @@ find("#theme").addEventListener("click", () => { root.dataset.theme = dark() ? "
 find("#language").addEventListener("click", () => { const next = language === "en" ? "zh" : "en"; remember("language", next); speak(next); });
 all("table.sortable").forEach(sortable);
 if (gallery) images();
+find("#filter")?.addEventListener("input", (event) => filtered(event.target));
 speak(remembered("language") ?? (navigator.language.startsWith("zh") ? "zh" : "en"));
 // A figure that was folded away is printed.
 addEventListener("beforeprint", () => all("details").forEach((each) => { each.open = true; }));
