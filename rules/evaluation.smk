@@ -55,6 +55,31 @@ rule comp4:
         " --image-set={params.image_set:q} --comp4 {output:q} 2> {log:q}"
 
 
+rule coco_results:
+    """Write the detections as one list of COCO results; only on request."""
+    input:
+        index=index_of,
+        detections=shards_of("results/{model}/{backend}/detections/{shard}.json.gz"),
+    output:
+        "results/{model}/{backend}/coco_results.json",
+    log:
+        "logs/coco_results/{model}/{backend}.log",
+    benchmark:
+        "benchmarks/coco_results/{model}/{backend}.tsv"
+    conda:
+        "../envs/run.yaml"
+    params:
+        scripts=SCRIPTS,
+        model=model_yaml,
+        config=lambda wildcards: DATASET_FILES[MODELS[wildcards.model]["dataset"]],
+        dataset=lambda wildcards: MODELS[wildcards.model]["dataset"],
+        expect=expect,
+    shell:
+        "python {params.scripts:q}/evaluate.py --expect {params.expect} --model {params.model:q} --index {input.index:q}"
+        " --dataset-config {params.config:q} --dataset {params.dataset:q} --detections {input.detections:q}"
+        " --coco-results {output:q} 2> {log:q}"
+
+
 rule doctor:
     """Try the usual mistakes in a model's yaml on a few images; only on request."""
     input:

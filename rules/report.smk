@@ -30,7 +30,7 @@ rule report:
         " --accuracy {input.accuracy:q} --analysis {input.analysis:q} --performance {input.performance:q}"
         " --files {input.files:q} --detections {input.detections:q}"
         " --patches {input.patches:q}"
-        ' --command "$DETPORT_COMMAND" --output-text {output.text:q} --output-json {output.json:q} 2> {log:q}'
+        ' --history reports/history --command "$DETPORT_COMMAND" --output-text {output.text:q} --output-json {output.json:q} 2> {log:q}'
 
 
 rule page:

@@ -2,9 +2,11 @@
 
 from detport import files as detport_files
 from detport import processes as detport_processes
+from detport import results as detport_results
 from detport import runs as detport_runs
 from detport import stale as detport_stale
 from detport import stopped as detport_stopped
+from detport.report import ending as detport_ending
 
 
 @functools.cache
@@ -108,3 +110,14 @@ def check_again() -> None:
     if found:
         detport_stale.invalidate(found)
         give_up("files were changed while the run was at work; run the same command again", 1)
+    tell_end([name for name in MODELS if f"reports/{name}.json" in mine])
+
+
+def tell_end(models: list[str]) -> None:
+    """A line for every report of the run."""
+    for name in models:
+        try:
+            found = detport_results.read(Path(f"reports/{name}.json"), "report")
+        except Failure as error:
+            give_up(error, 1)
+        print(f"detport: {detport_ending.line(found, f'reports/{name}.txt')}", file=sys.stderr)

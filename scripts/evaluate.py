@@ -14,9 +14,11 @@ Example: python scripts/evaluate.py --model config/models/MODEL.yaml \\
 --dataset-config CONFIG.yaml --dataset NAME in place of --annotations takes a dataset of any kind, also one without
 ground truth, for which accuracy.json then holds no figure.
 
-With metric voc, --comp4 DIR writes the detections as the result files that VOC's own tools read.
+--coco-results FILE writes the detections as one list of COCO results, as COCO's own tools read it; with metric voc,
+--comp4 DIR writes them as the result files of VOC's tools.
 """
 
+import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -42,11 +44,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--cross-check", action="store_true", help="a second evaluator must agree on every number")
     parser.add_argument("--output", type=Path, help="accuracy.json")
     parser.add_argument("--output-analysis", type=Path, help="analysis.json")
+    parser.add_argument("--coco-results", type=Path, metavar="FILE", help="list of COCO results")
     parser.add_argument("--comp4", type=Path, metavar="DIR", help="folder for VOC's result files, one per class")
     parser.add_argument("--image-set", default="test", help="SET in their names, comp4_det_SET_CLASS.txt (%(default)s)")
     args = parser.parse_args(argv)
-    if not (args.output or args.output_analysis or args.comp4):
-        raise UsageError("--output, --output-analysis, --comp4 or several of them are needed")
+    if not (args.output or args.output_analysis or args.coco_results or args.comp4):
+        raise UsageError("--output, --output-analysis, --coco-results or --comp4 is needed")
     if args.dataset and not args.dataset_config:
         raise UsageError("--dataset needs --dataset-config, the configuration that has it")
 
@@ -74,6 +77,10 @@ def main(argv: Sequence[str] | None = None) -> None:
             made.put_folder(
                 record(image_set=args.image_set), folder, {path.name: sha256(path) for path in folder.iterdir()}
             )
+    if args.coco_results:
+        with atomic(args.coco_results) as partial:
+            partial.write_text(json.dumps(coco_results(kind.truth(dataset, images), rows, settings)))
+        made.put(record(coco_results=True), args.coco_results)
     if args.output:
         of = sample(args.index, len(images), kind, dataset)
         write_json(args.output, assemble(settings, dataset, images, parts, args.cross_check, of))
@@ -119,6 +126,16 @@ def assemble(
         "sample": sample,
         "annotations": kind.source(dataset, images),
     }
+
+
+def coco_results(truth: dict | None, rows: list[dict], settings: dict) -> list[dict]:
+    """Detections with the ids of the ground truth's categories; without one, with the names that the model gives."""
+    if truth is None:
+        return rows
+    known, unknown = classes.with_ids(rows, metrics.load(settings["kind"]).categories(truth, settings))
+    for name, count in unknown.items():
+        cli.log.warning("%d detections of %r are left out: the dataset has no such category", count, name)
+    return known
 
 
 def figures(truth: dict | None, scored: list, rows: list[dict], settings: dict, cross_check: bool) -> dict:

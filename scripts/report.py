@@ -15,6 +15,7 @@ Example: python scripts/report.py --model config/models/MODEL.yaml --backend con
 
 import argparse
 import datetime
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -37,6 +38,7 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--patches", type=Path, nargs="*", default=[], help="patches.json of every compiled graph")
     parser.add_argument("--detections", type=Path, nargs="*", default=[], help="detections, for the time they took")
     parser.add_argument("--command", default="", help="command line of the run, for the provenance")
+    parser.add_argument("--history", type=Path, help="folder that keeps a dated copy of every report")
     parser.add_argument("--output-text", type=Path, required=True)
     parser.add_argument("--output-json", type=Path, required=True)
     args = parser.parse_args(argv)
@@ -66,7 +68,17 @@ def main(argv: Sequence[str] | None = None) -> None:
         partial.write_text(text.render(report, model["metric"]), encoding="utf-8")
     for path in (args.output_json, args.output_text):
         made.put(record, path)
+        if args.history:
+            keep(path, args.history / model["name"], report["provenance"]["date"])
     cli.log.info("%s: %s", model["name"], report["verdict"])
+
+
+def keep(report: Path, folder: Path, date: str) -> None:
+    """A copy of a report that no later run replaces; it is named by the report's date."""
+    folder.mkdir(parents=True, exist_ok=True)
+    name = date.replace(":", "").replace("+0000", "Z")  # Windows and tar dislike colons
+    with atomic(folder / f"{name}{report.suffix}") as partial:
+        shutil.copyfile(report, partial)
 
 
 def assemble(model: dict, titles: dict[str, str], record: dict, args: argparse.Namespace) -> dict:

@@ -54,7 +54,7 @@ def rows_of(report: dict) -> list[dict]:
     """What the summary says of a model on each of its backends."""
     rows = []
     for name, backend in report["backends"].items():
-        accuracy, performance = headline(backend["accuracy"]), backend["performance"]
+        accuracy, performance = gates.headline(backend["accuracy"]), backend["performance"]
         published = compared(report, name, next(iter(accuracy), None))
         judged = [gate for gate in report["gates"] if gate["backend"] == name]
         rows.append(
@@ -94,7 +94,7 @@ def sheet(rows: list[dict]) -> str:
 
 
 def flattened(row: dict, before: str = "") -> dict:
-    """Keys of keys with a point between them. Text that a spreadsheet would take for a formula has a quote before it"""
+    """Keys of keys with a point between them. Text that a spreadsheet would take for a formula gets a quote."""
     found = {}
     for key, value in row.items():
         if isinstance(value, dict):
@@ -102,12 +102,6 @@ def flattened(row: dict, before: str = "") -> dict:
         else:
             found[before + key] = f"'{value}" if isinstance(value, str) and value[:1] in "=+-@" else value
     return found
-
-
-def headline(accuracy: dict) -> dict[str, float | None]:
-    """The first figure of every group, which is the one that a metric is known by: bbox.AP, voc07.mAP."""
-    found = {f"{group}.{(first := next(iter(numbers)))}": numbers[first] for group, numbers in accuracy.items()}
-    return {name: value if gates.is_figure(value) else None for name, value in found.items()}
 
 
 def render(summary: dict) -> str:

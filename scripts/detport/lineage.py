@@ -232,6 +232,8 @@ def measured(plan: Plan, key: str, prepare: list[dict], runnable: list[str]) -> 
     found += [Product(f"{own}/{name}.json", accuracy, scored, plan.truth()) for name in ("accuracy", "analysis")]
     results = evaluated(image_set=Path(plan.dataset.get("image_set", "test")).stem)
     found.append(Product(f"{own}/comp4", results, scored | {"checked": []}, plan.truth()))
+    listed = evaluated(coco_results=True)
+    found.append(Product(f"{own}/coco_results.json", listed, scored | {"checked": []}, plan.truth()))
     timed = ({}, {"log": file(brought["log"])}) if "log" in brought else ({"compiled": runnable}, {})
     found.append(Product(f"{own}/performance.json", plan.recipe("benchmark", backend), *timed))
     return found

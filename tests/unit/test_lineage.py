@@ -54,6 +54,7 @@ RUN = {
     *(f"results/m/onnxruntime/{name}/000{k}" for name in ("scratch", "outputs") for k in range(2)),
     *(f"results/m/onnxruntime/detections/000{k}.json.gz" for k in range(2)),
     *(f"results/m/onnxruntime/{name}" for name in ("accuracy.json", "analysis.json", "comp4", "performance.json")),
+    "results/m/onnxruntime/coco_results.json",
     *("reports/m.txt", "reports/m.json", "reports/m.html", "reports/m.zip", "shards/m/0000", "shards/m/0001"),
 }
 
@@ -140,7 +141,7 @@ def changed(change: Callable[[dict], object], **given) -> set[str]:
 
 
 REPORT = {"reports/m.txt", "reports/m.json", "reports/m.html", "reports/m.zip"}
-EVALUATE = REPORT | {"onnxruntime/accuracy.json", "onnxruntime/analysis.json", "onnxruntime/comp4"}
+EVALUATE = REPORT | {f"onnxruntime/{name}" for name in ("accuracy.json", "analysis.json", "comp4", "coco_results.json")}
 DOCTOR = {"m/doctor.txt"}
 METRIC = EVALUATE | DOCTOR | {"m/checked.json"}
 DECODE = EVALUATE | {"detections/0000.json.gz"}

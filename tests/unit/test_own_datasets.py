@@ -278,6 +278,10 @@ def test_detections_by_name_are_scored_and_those_without_a_category_are_counted(
     found = scored(tmp_path, options, rows, images)
     assert found["accuracy"]["bbox"]["per_class"] == pytest.approx({"dog": 1, "cat": 1})
     assert found["unscored"] == {"horse": 1}
+    scored(tmp_path, [*options, "--coco-results", str(tmp_path / "list.json")], rows, images)
+    listed = json.loads((tmp_path / "list.json").read_text())
+    ids = {category["name"]: category["id"] for category in truth()["categories"]}
+    assert listed == [row | {"category_id": ids[row["category_id"]]} for row in rows[:2]], "with the dataset's ids"
 
 
 def test_an_index_of_other_annotations_is_refused(tmp_path):

@@ -11,6 +11,7 @@ import summary
 from detport import made
 from detport.errors import Failure
 from detport.page import sections, words
+from detport.report import ending
 
 
 def report(model: str, verdicts: dict[str, list[str]], accuracy: dict) -> dict:
@@ -18,6 +19,7 @@ def report(model: str, verdicts: dict[str, list[str]], accuracy: dict) -> dict:
     return {
         "schema": 1,
         "model": model,
+        "warnings": [],
         "verdict": "PASS" if {"PASS"} == {each for found in verdicts.values() for each in found} else "FAIL",
         "gates": [{"backend": name, "verdict": each} for name, found in verdicts.items() for each in found],
         "backends": {
@@ -49,6 +51,16 @@ def written(tmp_path) -> Path:
     outputs = [each for key, form in forms.items() for each in (f"--output-{key}", tmp_path / f"summary.{form}")]
     summary.main(list(map(str, ["--reports", *files, *outputs])))
     return tmp_path
+
+
+def test_the_line_at_the_end_of_a_run():
+    found = report("a", {"onnxruntime": ["PASS"], "ascend310": ["PASS"]}, COCO) | {"warnings": ["one", "two"]}
+    assert ending.line(found, "reports/a.txt") == (
+        "a: PASS; onnxruntime bbox.AP 0.2500, segm.AP 0.1250, 4.25 fps;"
+        " ascend310 (FROM A SIMULATOR) bbox.AP 0.2500, segm.AP 0.1250, 4.25 fps; 2 warnings: reports/a.txt"
+    )
+    unmeasured = report("a", {"onnxruntime": []}, VOC)
+    assert "onnxruntime voc07.mAP 0.5000, 4.25 fps: r" in ending.line(unmeasured, "r")
 
 
 def test_a_simulated_backend_is_marked():

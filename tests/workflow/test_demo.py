@@ -59,6 +59,14 @@ def test_report_json(finished):
     assert {"exported.onnx", "simplified.onnx", "patched.onnx", "model.onnx", "instances.json"} <= set(names)
 
 
+def test_a_copy_of_the_report_stays_whatever_comes_later(finished):
+    kept = sorted((finished / "reports" / "history" / "retinamask").iterdir())
+    assert [path.suffix for path in kept] == [".json", ".txt"]
+    assert [path.read_bytes() for path in kept] == [
+        (finished / "reports" / f"retinamask{path.suffix}").read_bytes() for path in kept
+    ]
+
+
 def test_report_text(finished):
     text = (finished / "reports" / "retinamask.txt").read_text()
     for part in ("VERDICT", "GATES", "AP per class", "latency in ms", "SKIPPED IMAGES: none", "PROVENANCE", "crescent"):

@@ -148,6 +148,12 @@ def is_figure(value: object) -> bool:
     return isinstance(value, float) and value != metrics.NOTHING_TO_FIND
 
 
+def headline(accuracy: dict) -> dict[str, float | None]:
+    """The first figure of every group, which is the one that a metric is known by: bbox.AP, voc07.mAP."""
+    found = {f"{group}.{(first := next(iter(numbers)))}": numbers[first] for group, numbers in accuracy.items()}
+    return {name: value if is_figure(value) else None for name, value in found.items()}
+
+
 def is_accuracy(measure: str) -> bool:
     return not measure.startswith(("fps", "latency_ms"))
 
