@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 import pages
-from detport.page import charts, gallery, pictures, sections, templates, words
+from detport.page import charts, gallery, pictures, render, sections, templates, words
 from detport.page.render import in_script
 
 
@@ -162,6 +162,26 @@ def test_the_same_images_are_chosen_again_and_for_a_reason(report):
     assert len(chosen) >= gallery.LEAST
     assert {reason for picture in chosen for reason in picture["why"]} >= {"worst", "missed", "false", "differ"}
     assert len({picture["id"] for picture in chosen}) == len(chosen)
+
+
+def test_the_parity_of_the_stages_is_shown_where_it_was_measured(report):
+    content = json.loads(report.with_suffix(".json").read_text())
+    changes = {"before": 41, "lost": 3, "new": 0, "flips": 1, "least_iou": 0.75}
+    changes |= {"score_shift": {"largest": 0.25, "p99": 0.125}, "box_shift": None}
+    rungs = [{"rung": "exported", "previous": None}, {"rung": "simplified", "previous": {"detections": changes}}]
+    content["backends"]["onnxruntime"]["parity"] = {"rungs": rungs}
+    content["parity"] = [
+        {"backend": "onnxruntime", "rung": "simplified", "verdict": "FAIL", "told": "3 of 41 detections <lost>"}
+    ]
+    content["backends"]["onnxruntime"]["intervals"] = {"bbox.AP": {"low": 0.125, "high": 0.5, "confidence": 0.95}}
+    reader = Reader()
+    reader.feed(render.page(content, None))
+    shown = {tuple(json.loads(each["data-from"])): text for each, text in reader.figures}
+    place = ("backends", "onnxruntime", "parity", "rungs", 1, "previous", "detections")
+    assert (shown[(*place, "lost")], shown[(*place, "score_shift", "largest")]) == ("3", "0.250000")
+    assert (*place, "box_shift", "largest") not in shown
+    assert shown["backends", "onnxruntime", "intervals", "bbox.AP", "high"] == "0.500"
+    assert "3 of 41 detections &lt;lost&gt;" in render.page(content, None)
 
 
 LICENCES = [

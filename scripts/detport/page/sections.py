@@ -242,6 +242,18 @@ def comparison(report: dict, words: Words) -> dict | None:
     return {} if report["comparison"] else None
 
 
+def parity(report: dict, words: Words) -> dict | None:
+    """What each step from the checkpoint to the compiled model changed, where that was measured."""
+    judged = {(row["backend"], row["rung"]): row for row in report.get("parity", [])}
+    found = []
+    for name, backend in report["backends"].items():
+        if backend["parity"]:
+            rows = [(each["rung"], judged.get((name, each["rung"]), {})) for each in backend["parity"]["rungs"]]
+            rungs = [{"name": rung, "verdict": row.get("verdict"), "told": row.get("told")} for rung, row in rows]
+            found.append({"backend": name, "rungs": rungs})
+    return {"parts": found} if found else None
+
+
 def stages(report: dict, words: Words) -> dict | None:
     """What each stage took."""
     took = report["provenance"]["took"]
@@ -260,5 +272,5 @@ def skipped(report: dict, words: Words) -> dict | None:
 
 Section = Callable[[dict, Words], dict | None]
 SECTIONS: list[Section] = [
-    *(accuracy, classes, sizes, errors, scores, confusion, speed, comparison, skipped, stages, provenance),
+    *(accuracy, classes, sizes, errors, scores, confusion, parity, speed, comparison, skipped, stages, provenance),
 ]
