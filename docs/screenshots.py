@@ -1,7 +1,7 @@
 """Take the README's pictures of the demo's pages with Chromium.
 
-    snakemake --cores 2 --directory demo     # makes the pages
-    python docs/screenshots.py               # or: make screenshots, which does both
+snakemake --cores 2 --directory demo     # makes the pages
+python docs/screenshots.py               # or: make screenshots, which does both
 """
 
 import shutil

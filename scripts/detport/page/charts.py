@@ -7,8 +7,9 @@ import numpy as np
 from markupsafe import Markup
 
 WIDTH, HEIGHT = 420, 260
-LEFT, RIGHT, TOP, BOTTOM = 46, 12, 12, 42  # margins
+LEFT, RIGHT, TOP, BOTTOM = 56, 20, 12, 42  # margins
 TICKS = 5
+LINE = 14  # from one name to the next
 
 
 class Axis(NamedTuple):
@@ -103,7 +104,7 @@ def line(series: Series, x: Axis, y: Axis) -> Markup:
     )
 
 
-def dots(series: Series, x: Axis, y: Axis, radius: float = 4) -> list[Markup]:
+def circles(series: Series, x: Axis, y: Axis, radius: float = 4) -> list[Markup]:
     return [
         Markup('<circle class="dot {}" cx="{:.1f}" cy="{:.1f}" r="{}">{}</circle>').format(
             series.style, across(x, a), up(y, b), radius, title(series.title)
@@ -121,6 +122,20 @@ def column(
     return Markup('<rect class="{}" x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}">{}</rect>').format(
         style, left + 0.5, top, max(right - left - 1, 0.5), max(bottom - top, 0), title(words)
     )
+
+
+def named(dots: Sequence[Series], x: Axis, y: Axis) -> list[Markup]:
+    """Dots with their titles beside them, to the side where there is room, none over another."""
+    drawn, taken = [], []
+    for each in dots:
+        ((across_x, up_y),) = each.points
+        at, height = across(x, across_x), up(y, up_y) + 4
+        side = -1 if at > (LEFT + WIDTH - RIGHT) / 2 else 1
+        while any(abs(height - other) < LINE for other, its_side in taken if its_side == side):
+            height -= LINE
+        taken.append((height, side))
+        drawn += [*circles(each, x, y, 5), word(at + 9 * side, height, each.title, "end" if side < 0 else "start")]
+    return drawn
 
 
 def word(x: float, y: float, words: str, anchor: str = "start") -> Markup:

@@ -30,14 +30,12 @@ def page(report: dict, gallery: dict | None) -> str:
 def summary(report: dict) -> str:
     """The page of all models."""
     written = words.of(report)
-    groups = dict.fromkeys(group for row in report["rows"] for group in row["accuracy"])
     return (
         environment(report, written)
         .get_template("summary.html")
         .render(
             name="detport",
             models=len({row["model"] for row in report["rows"]}),
-            groups=list(groups),
             plot=sections.pareto(report["rows"], written),
             data=in_script({"gallery": None, "texts": words.for_script(), "languages": words.LANGUAGES}),
         )

@@ -130,7 +130,7 @@ def calibration(analysis: dict, words: Words) -> Markup:
     drawn.append(charts.line(Series([(each["score"], each["right"]) for each in bins], "series-1"), x, y))
     for each in bins:
         said = f"{each['score']:.2f} → {each['right']:.2f} ({each['detections']})"
-        drawn += charts.dots(Series([(each["score"], each["right"])], "series-1", said), x, y)
+        drawn += charts.circles(Series([(each["score"], each["right"])], "series-1", said), x, y)
     return charts.frame(x, y, words.svg, words.label("chart_calibration"), drawn)
 
 
@@ -206,9 +206,9 @@ def speed_accuracy(report: dict, words: Words) -> Markup | None:
         return None
     x = charts.axis([figures["fps"] for _, figures, _ in known], "fps")
     y = charts.axis([figures[headline] for _, figures, _ in known], "AP", zero=False)
-    drawn = []
-    for name, figures, kind in known:
-        drawn += named(figures["fps"], figures[headline], name, kind, x, y)
+    drawn = charts.named(
+        [Series([(figures["fps"], figures[headline])], kind, name) for name, figures, kind in known], x, y
+    )
     return charts.frame(x, y, words.svg, words.label("chart_speed_accuracy"), drawn)
 
 
@@ -224,17 +224,9 @@ def pareto(rows: list[dict], words: Words) -> Markup | None:
         each for each in known if not any(a >= each[0] and b >= each[1] and (a, b) != each[:2] for a, b, _ in known)
     ]
     drawn = [charts.line(Series(sorted(each[:2] for each in front), "series-2"), x, y)]
-    for fps, figure, name in known:
-        drawn += named(fps, figure, name, "series-2" if (fps, figure, name) in front else "series-1", x, y)
+    styles = ["series-2" if each in front else "series-1" for each in known]
+    drawn += charts.named([Series([each[:2]], style, each[2]) for each, style in zip(known, styles, strict=True)], x, y)
     return charts.frame(x, y, words.svg, words.label("chart_speed_accuracy"), drawn)
-
-
-def named(fps: float, figure: float, name: str, style: str, x: charts.Axis, y: charts.Axis) -> list[Markup]:
-    """A dot with its name beside it, to the side where there is room."""
-    dot = charts.dots(Series([(fps, figure)], style, f"{name}: {fps:.2f} fps, {figure:.4f}"), x, y, 5)
-    at = charts.across(x, fps)
-    side = -1 if at > charts.WIDTH / 2 else 1
-    return [*dot, charts.word(at + 9 * side, charts.up(y, figure) + 4, name, "end" if side < 0 else "start")]
 
 
 def comparison(report: dict, words: Words) -> dict | None:
