@@ -74,33 +74,13 @@ def shown(
     common = [row["image_id"] for row in index if all(row["image_id"] in found for found in scored)]
     seen = [looked_at(truth, common, each, categories, report["backends"][name]) for name, each in parts.items()]
     chosen = gallery.choose(seen, ids)
-    files = {row["image_id"]: row["file"] for row in index}
+    files = {row["image_id"]: Path(dataset["images"]) / row["file"] for row in index}
     listed = {image["id"]: image for image in truth["images"]}
     first = [seen[0].images[i] for i in chosen]
-    paths = [
-        Path(dataset["images"]) / files[image.image_id]
-        if pictures.may_be_shown(listed[image.image_id], truth.get("licenses", []), choice)
-        else None
-        for image in first
-    ]
+    may = [pictures.may_be_shown(listed[image.image_id], truth.get("licenses"), choice) for image in first]
+    paths = [files[image.image_id] if yes else None for image, yes in zip(first, may, strict=True)]
     addresses, side = pictures.embedded(paths, kind.TURNED)
-    number = {category: i for i, category in enumerate(ids)}
-    least = gallery.faintest(seen)
-    entries = []
-    for (i, why), image, address in zip(chosen.items(), first, addresses, strict=True):
-        width, height = pictures.shown_size(image.size[1], image.size[0], side)
-        scale = width / image.size[1]
-        entries.append(
-            {
-                "name": files[image.image_id],
-                "id": image.image_id,
-                "size": [width, height],
-                "why": why,
-                "image": address,
-                "objects": gallery.objects(image, scale, number),
-                "rows": [gallery.drawn(each.images[i], scale, number, least) for each in seen],
-            }
-        )
+    names, least = {row["image_id"]: row["file"] for row in index}, gallery.faintest(seen)
     return {
         "iou": matching.IOU,
         "near": matching.NEAR,
@@ -109,7 +89,11 @@ def shown(
         "scores": [each.score for each in seen],
         "backends": list(parts),
         "classes": list(distinct_names(categories).values()),
-        "pictures": entries,
+        "pictures": [
+            {"name": names[image.image_id], "why": why, "image": address}
+            | gallery.drawn(image, [each.images[i] for each in seen], side, ids, least)
+            for (i, why), image, address in zip(chosen.items(), first, addresses, strict=True)
+        ],
     }
 
 

@@ -107,19 +107,23 @@ def kept(rows: list[dict], score: float) -> list[dict]:
     return [row for row in rows if row["score"] >= score]
 
 
-def drawn(image: Image, scale: float, number: dict, least: float) -> list[list]:
-    """Class, score, box and, with a mask, its outline of every detection that is drawn, in pixels of the page."""
-    found = [row for row in image.rows if row["score"] >= least][:DRAWN]
-    return [[number[row["category_id"]], round(row["score"], 4), *places(row, image, scale)] for row in found]
-
-
-def objects(image: Image, scale: float, number: dict) -> list[list]:
-    """Class, whether it is a crowd, box and outline of every object of the ground truth."""
-    return [
-        [number[each["category_id"]], int(crowd), *places(each, image, scale)]
-        for crowd, entries in ((False, image.objects), (True, image.crowds))
-        for each in entries
-    ]
+def drawn(image: Image, found: Sequence[Image], side: int, ids: list, least: float) -> dict:
+    """What is drawn on an image that is at most `side` pixels wide or high: objects as class, whether they are a crowd,
+    and place; detections of every backend as class, score and place. Classes are positions in `ids`."""
+    height, width = image.size
+    size = pictures.shown_size(width, height, side)
+    scale, number = size[0] / width, {category: i for i, category in enumerate(ids)}
+    objects = [(each, 0) for each in image.objects] + [(each, 1) for each in image.crowds]
+    best = [kept(each.rows, least)[:DRAWN] for each in found]
+    return {
+        "id": image.image_id,
+        "size": list(size),
+        "objects": [[number[each["category_id"]], crowd, *places(each, image, scale)] for each, crowd in objects],
+        "rows": [
+            [[number[row["category_id"]], round(row["score"], 4), *places(row, image, scale)] for row in rows]
+            for rows in best
+        ],
+    }
 
 
 def places(entry: dict, image: Image, scale: float) -> list:

@@ -22,11 +22,13 @@ COARSE = 0.8  # pixels that an outline may be off
 FORBIDS = re.compile(r"no.?deriv|/licenses/[a-z-]*nd\b|all rights reserved", re.IGNORECASE)
 
 
-def may_be_shown(image: dict, licences: Sequence[dict], choice: str) -> bool:
-    """Whether an image of the ground truth is shown, as `report.images` says: all, licensed or none."""
+def may_be_shown(image: dict, licences: object, choice: str) -> bool:
+    """Whether an image of the ground truth is shown, as `report.images` says: all, licensed or none. The list of
+    licences is as it stands in the file, where nothing else relies on it."""
     if choice != "licensed":
         return choice == "all"
-    own = next((each for each in licences if each.get("id") == image.get("license")), {})
+    known = [each for each in licences if isinstance(each, dict)] if isinstance(licences, list) else []
+    own = next((each for each in known if "id" in each and each["id"] == image.get("license")), {})
     return not FORBIDS.search(f"{own.get('name', '')} {own.get('url', '')}")
 
 
