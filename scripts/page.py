@@ -9,6 +9,7 @@ Example: python scripts/page.py --model config/models/MODEL.yaml --report report
              --output reports/MODEL.html
 """
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -79,8 +80,15 @@ def shown(
     first = [seen[0].images[i] for i in chosen]
     may = [pictures.may_be_shown(listed[image.image_id], truth.get("licenses"), choice) for image in first]
     paths = [files[image.image_id] if yes else None for image, yes in zip(first, may, strict=True)]
-    addresses, side = pictures.embedded(paths, kind.TURNED)
     names, least = {row["image_id"]: row["file"] for row in index}, gallery.faintest(seen)
+
+    def drawn(side: int) -> list[dict]:
+        found = zip(chosen, first, strict=True)
+        return [gallery.drawn(image, [each.images[i] for each in seen], side, ids, least) for i, image in found]
+
+    drawings = drawn(pictures.SIDE)
+    left = pictures.BUDGET - len(json.dumps(drawings))
+    addresses, side = pictures.embedded(paths, kind.TURNED, left)
     return {
         "iou": matching.IOU,
         "near": matching.NEAR,
@@ -90,9 +98,10 @@ def shown(
         "backends": list(parts),
         "classes": list(distinct_names(categories).values()),
         "pictures": [
-            {"name": names[image.image_id], "why": why, "image": address}
-            | gallery.drawn(image, [each.images[i] for each in seen], side, ids, least)
-            for (i, why), image, address in zip(chosen.items(), first, addresses, strict=True)
+            {"name": names[drawing["id"]], "why": why, "image": address} | drawing
+            for why, address, drawing in zip(
+                chosen.values(), addresses, drawings if side == pictures.SIDE else drawn(side), strict=True
+            )
         ],
     }
 

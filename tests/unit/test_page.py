@@ -210,14 +210,27 @@ def test_images_that_may_not_be_shown_are_blank(tmp_path, choice, expected):
     assert len([1 for _, each in page.elements if each.get("class") == "blank"]) == 4 - expected
 
 
-def test_images_are_made_smaller_until_they_fit(tmp_path, monkeypatch):
+def test_images_are_made_smaller_until_they_fit(tmp_path):
     noise = np.random.default_rng(0).integers(0, 255, (600, 800, 3), np.uint8)
     Image.fromarray(noise).save(tmp_path / "noise.png")
     found, side = pictures.embedded([tmp_path / "noise.png", None, tmp_path / "none.jpg"], False)
     assert side == pictures.STEPS[0][0] and found[1:] == [None, None]
-    monkeypatch.setattr(pictures, "BUDGET", len(found[0]) // 4)
-    found, side = pictures.embedded([tmp_path / "noise.png"], False)
-    assert len(found[0]) <= pictures.BUDGET and side < pictures.STEPS[0][0]
+    budget = len(found[0]) // 4
+    found, side = pictures.embedded([tmp_path / "noise.png"], False, budget)
+    assert len(found[0]) <= budget and side < pictures.SIDE
+
+
+def test_what_is_drawn_shrinks_with_the_images(tmp_path, monkeypatch):
+    """Boxes stay where they are on the image, whatever room there is."""
+    monkeypatch.setattr(pages, "SIZE", (600, 500))
+    found = []
+    for budget in (pictures.BUDGET, 1):
+        monkeypatch.setattr(pictures, "BUDGET", budget)
+        text = pages.made(tmp_path / f"{budget}", images=2, segm=False).read_text(encoding="utf-8")
+        (picture, *_) = json.loads(re.search(r'id="data">(.*?)</script>', text, re.DOTALL)[1])["gallery"]["pictures"]
+        found.append((picture["size"], [value / picture["size"][0] for value in picture["objects"][0][2:6]]))
+    assert [size for size, _ in found] == [[512, 427], [256, 213]]
+    assert found[0][1] == pytest.approx(found[1][1], abs=1e-3)
 
 
 def test_the_outline_of_a_mask():

@@ -14,9 +14,10 @@ from pycocotools import mask as coco_mask
 from detport import images
 from detport.analysis.matching import run_lengths
 
-# Longest side in pixels and JPEG quality, from the best; the first that makes all images fit into the budget is taken.
+# Longest side in pixels and JPEG quality, from the best; the first with which all fits is taken.
 STEPS = ((512, 76), (512, 60), (448, 55), (384, 50), (320, 45), (256, 40))
-BUDGET = 1_900_000  # bytes of all images of a page as text
+BUDGET = 2_600_000  # bytes of all images of a page as text, and of what is drawn on them
+SIDE = STEPS[0][0]
 COARSE = 0.8  # pixels that an outline may be off
 # A licence that forbids what a smaller copy is; COCO's are told by name and address.
 FORBIDS = re.compile(r"no.?deriv|/licenses/[a-z-]*nd\b|all rights reserved", re.IGNORECASE)
@@ -38,15 +39,15 @@ def shown_size(width: int, height: int, side: int) -> tuple[int, int]:
     return max(round(width * scale), 1), max(round(height * scale), 1)
 
 
-def embedded(files: Sequence[Path | None], turned: bool) -> tuple[list[str | None], int]:
-    """The images as JPEG in data addresses, in the best quality that fits into the budget, and their longest side.
+def embedded(files: Sequence[Path | None], turned: bool, budget: int = BUDGET) -> tuple[list[str | None], int]:
+    """The images as JPEG in data addresses, in the best quality that fits into so many bytes, and their longest side.
 
     What cannot be decoded is None, as is what is not to be shown.
     """
     decoded = [None if path is None else pixels(path, turned) for path in files]
     for side, quality in STEPS:
         found = [None if each is None else address(each, side, quality) for each in decoded]
-        if sum(len(each) for each in found if each) <= BUDGET:
+        if sum(len(each) for each in found if each) <= budget:
             break
     return found, side
 
