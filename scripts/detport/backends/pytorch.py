@@ -9,6 +9,7 @@ from detport import checkpoints, networks
 from detport.ascend import logs
 from detport.backends import local
 from detport.errors import UsageError
+from detport.inputs import normalised
 
 
 def infer(
@@ -61,14 +62,6 @@ def require_device(name: str) -> torch.device:
             " a build of PyTorch for this GPU"
         )
     return place
-
-
-def normalised(pixels: np.ndarray, settings: dict) -> np.ndarray:
-    """The tensor [1, 3, H, W] of pixels [1, H, W, 3]."""
-    if settings["channels"] == "BGR":
-        pixels = pixels[..., ::-1]
-    mean, std = (np.array(settings[key], np.float32) for key in ("mean", "std"))
-    return np.ascontiguousarray(((pixels - mean) / std).transpose(0, 3, 1, 2))
 
 
 def read_log(text: str, backend: dict) -> dict | None:

@@ -14,13 +14,15 @@ import numpy as np
 import pycocotools.coco
 import pycocotools.cocoeval
 
+from detport import resampling
 from detport.classes import unpaired
 from detport.datasets import annotations as annotation_checks
 from detport.errors import Failure, UsageError
-from detport.metrics import NOTHING_TO_FIND
+from detport.metrics import NOTHING_TO_FIND, coco_matches
 
 SECOND_EVALUATOR = "pycocotools"
 AREAS = ("all", "small", "medium", "large")  # COCO's area ranges, in the order of its arrays
+IOUS = [0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95]
 AGREEMENT = 1e-9  # largest difference of a number between the two evaluators
 SHOWN = 5  # ids in a complaint
 SHORT_SIDE = 32  # pixels; MMDetection's training filter drops images with a shorter one
@@ -95,6 +97,37 @@ def score(library: ModuleType, truth: dict, image_ids: list, rows: list[dict], s
             for k, category in enumerate(categories)
         }
     return figures
+
+
+def resampled(
+    truth: dict, image_ids: list, rows: list[dict], settings: dict, measures: list[str], drawn: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Figures in every resample of these images; NaN where nothing is to be found in one."""
+    truth, image_ids, rows = numbered(truth, image_ids, rows)
+    results, precisions = {}, {}
+    for measure in measures:
+        iou_type, name = measure.split(".")
+        counts = settings["max_detections"]
+        most = counts[headline(counts)] if name == "AP" else counts[-1]
+        if (iou_type, most) not in precisions:
+            found = coco_matches.found(truth, image_ids, rows, iou_type, most)
+            recalls = np.array(coco_matches.STANDARD.recThrs)
+            precisions[iou_type, most] = resampling.average_precisions(found, drawn, recalls)
+        overlaps = {"AP": slice(None), "AP50": slice(0, 1), "AP75": slice(5, 6)}[name]
+        results[measure] = resampling.mean(precisions[iou_type, most][:, overlaps])
+    return results
+
+
+def curves(truth: dict, image_ids: list, rows: list[dict], settings: dict) -> dict:
+    """For each IoU type the mean precision over all classes at recalls 0, 0.01 … 1, at each IoU."""
+    truth, image_ids, rows = numbered(truth, image_ids, rows)
+    found = {}
+    for iou_type in settings["iou_types"]:
+        with contextlib.redirect_stdout(io.StringIO()):
+            precision, _, _ = arrays(hotcoco, truth, image_ids, rows, iou_type, settings)
+        over = precision[:, :, :, 0, headline(settings["max_detections"])]
+        found[iou_type] = {"iou": IOUS, "precision": [[mean(point) for point in curve] for curve in over]}
+    return found
 
 
 def in_order(entries: list[dict]) -> list[dict]:

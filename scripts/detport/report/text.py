@@ -4,6 +4,7 @@ import pandas as pd
 
 from detport import metrics
 from detport.graph import compare
+from detport.report import ladder, statistics
 
 WIDTH = 110
 HEADLINES = ("AP", "AP50", "AP75", "mAP", "mean", "p99")  # of a metric's figures and of latencies, shown side by side
@@ -17,7 +18,9 @@ def render(report: dict, metric: dict) -> str:
     blocks.append(side_by_side_lines(report["backends"]))
     for name, backend in report["backends"].items():
         blocks.append(accuracy_lines(name, backend, metric))
+        blocks.append(statistics.lines(name, backend["intervals"]))
         blocks.append(patch_lines(name, backend["patches"]))
+        blocks.append(parity_lines(name, backend["parity"], report["parity"]))
         blocks.append(calibration_lines(name, backend["calibration"], backend["images"]["scored"]))
         blocks.append(performance_lines(name, backend["title"], backend["performance"]))
         blocks.append(skipped_lines(backend["images"]))
@@ -32,7 +35,9 @@ def head(report: dict) -> list[str]:
     lines = [f"{report['model']}: {report['title']}", f"VERDICT: {report['verdict']}"]
     sample = next((backend["sample"] for backend in report["backends"].values() if backend["sample"]), None)
     if sample:
-        lines.append(f"!! A SAMPLE: {sample['images']} OF {sample['of']} IMAGES; NO GATE ON ACCURACY IS JUDGED BY IT")
+        lines.append(
+            f"!! A SAMPLE: {sample['images']} OF {sample['of']} IMAGES; ONLY INTERVALS DECIDE GATES ON ACCURACY"
+        )
     simulated = [name for name, backend in report["backends"].items() if any(backend["simulator"].values())]
     if simulated:
         lines.append(f"!! FIGURES OF {', '.join(simulated)} COME FROM A SIMULATOR, NOT FROM A DEVICE")
@@ -49,15 +54,19 @@ def gate_lines(report: dict) -> list[str]:
     widest = max([14, *(len(gate["backend"]) for gate in report["gates"])])
     for gate in report["gates"]:
         measured, required = ("-" if gate[key] is None else f"{gate[key]:.4f}" for key in ("measured", "required"))
-        ratio = "" if gate["against"] is None or gate["ratio"] is None else f", {gate['ratio']:.2f} times as much"
+        as_much = gate["against"] is not None and gate["ratio"] is not None and gate["margin"] is None
+        ratio = f", {gate['ratio']:.2f} times as much" if as_much else ""
         lines.append(
             f"  {gate['verdict']:<13}{gate['name']:<24}{gate['backend']:<{widest}} {gate['measure']:<10}"
             f"{measured:>9} >= {required}  from {gate['against'] or gate['reference']}{ratio}"
         )
+        if gate["note"]:
+            lines.append(f"               {gate['note']}")
     for gate in report["gates_not_asked"]:
         against = f" against {gate['against']}" if gate["against"] else ""
         lines.append(f"  not asked    {gate['name']}: for {', '.join(gate['backends'])}{against}, not in this run")
-    return lines if len(lines) > 1 else [*lines, "  none declared"]
+    declared = lines if len(lines) > 1 else [*lines, "  none declared"]
+    return declared + ladder.gate_lines(report["parity"])
 
 
 def side_by_side_lines(backends: dict[str, dict]) -> list[str]:
@@ -136,6 +145,14 @@ def patch_lines(name: str, graphs: list[dict]) -> list[str]:
                     f"    lossy: {compare.described(output, change)} (random image, ONNX Runtime, optimisations off)"
                 )
     return [f"PATCHES of the graph for {name}", *lines] if lines else []
+
+
+def parity_lines(name: str, parity: dict | None, rows: list[dict]) -> list[str]:
+    """What every step from the image to the compiled model changes, where that was asked for."""
+    if parity is None:
+        return []
+    found = ladder.table(parity, [row for row in rows if row["backend"] == name])
+    return [f"PARITY on {name}, each rung beside the one before", *(f"  {line}" for line in table_lines(found))]
 
 
 def calibration_lines(name: str, graphs: list[dict], scored: int) -> list[str]:
@@ -236,20 +253,15 @@ def too_large_lines(images: list[dict], indexed: int) -> list[str]:
 
 def comparison_lines(report: dict) -> list[str]:
     """Measured figures beside those of the references, with the ratio measured / reference."""
-    rows = []
-    references = report["references"]
-    for reference in references:
-        for measure, value in reference["figures"].items():
-            for name, backend in report["backends"].items():
-                measured = backend["figures"].get(measure)
-                ratio = "-" if measured is None or value == 0 else f"{measured / value:.3f}"
-                shown = ("-" if measured is None else f"{measured:.4f}", ratio)
-                rows.append((measure, name, shown[0], f"{value:.4f}", shown[1], reference["name"]))
-    if not rows:
+    if not report["comparison"]:
         return []
-    columns = ["figure", "backend", "measured", "reference", "ratio", "of"]
-    table = pd.DataFrame(rows, columns=columns).to_string(index=False, justify="left")
-    sources = [f"  {reference['name']}: {reference['source']}" for reference in references]
+    columns = {"figure": "", "backend": "", "measured": ".4f", "reference": ".4f", "ratio": ".3f", "of": ""}
+    rows = [
+        ["-" if row[key] is None else f"{row[key]:{form}}" for key, form in columns.items()]
+        for row in report["comparison"]
+    ]
+    table = pd.DataFrame(rows, columns=list(columns)).to_string(index=False, justify="left")
+    sources = [f"  {reference['name']}: {reference['source']}" for reference in report["references"]]
     return ["COMPARISON", *(f"  {line}" for line in table.splitlines()), *sources]
 
 
