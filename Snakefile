@@ -24,6 +24,7 @@ wildcard_constraints:
     kind=r"\w+",
     canvas=f"({alternatives({suffix for model in MODELS for suffix in canvas_suffixes(model)})})",
     shard=r"\d{4}",
+    recorded=r"\w+-[0-9a-f]{8}",
 
 
 include: "rules/dataset.smk"

@@ -114,6 +114,61 @@ rule coco_results:
         " --coco-results {output:q} 2> {log:q}"
 
 
+rule resample:
+    """Figures on images drawn with replacement, many times; for gates with a margin, and for a sample."""
+    input:
+        index=index_of,
+        checked="results/{model}/checked.json",
+        detections=shards_of("results/{model}/{backend}/detections/{shard}.json.gz"),
+    output:
+        "results/{model}/{backend}/resampled.json",
+    log:
+        "logs/resample/{model}/{backend}.log",
+    benchmark:
+        "benchmarks/resample/{model}/{backend}.tsv"
+    conda:
+        "../envs/run.yaml"
+    params:
+        scripts=SCRIPTS,
+        model=model_yaml,
+        config=lambda wildcards: DATASET_FILES[MODELS[wildcards.model]["dataset"]],
+        dataset=lambda wildcards: MODELS[wildcards.model]["dataset"],
+        measures=lambda wildcards: resampled_measures(wildcards.model).get(wildcards.backend, []),
+        expect=expect,
+    shell:
+        "python {params.scripts:q}/resample.py --expect {params.expect} --model {params.model:q} --index {input.index:q} --checked {input.checked:q}"
+        " --dataset-config {params.config:q} --dataset {params.dataset:q} --measure {params.measures}"
+        " --name {wildcards.backend:q} --detections {input.detections:q} --output {output:q} 2> {log:q}"
+
+
+rule resample_recorded:
+    """The same of detections that an earlier run or another tool has left in a file."""
+    input:
+        index=index_of,
+        checked="results/{model}/checked.json",
+        recorded=recorded_file,
+    output:
+        "results/{model}/recorded/{recorded}.json",
+    log:
+        "logs/resample/{model}/recorded/{recorded}.log",
+    benchmark:
+        "benchmarks/resample/{model}/recorded/{recorded}.tsv"
+    conda:
+        "../envs/run.yaml"
+    params:
+        scripts=SCRIPTS,
+        model=model_yaml,
+        config=lambda wildcards: DATASET_FILES[MODELS[wildcards.model]["dataset"]],
+        dataset=lambda wildcards: MODELS[wildcards.model]["dataset"],
+        measures=lambda wildcards: resampled_measures(wildcards.model)[recorded_path(wildcards)],
+        file=recorded_path,
+        expect=expect,
+    shell:
+        "python {params.scripts:q}/resample.py --expect {params.expect} --model {params.model:q} --index {input.index:q} --checked {input.checked:q}"
+        " --dataset-config {params.config:q} --dataset {params.dataset:q} --measure {params.measures}"
+        " --name {params.file:q} --recorded {params.file:q} --output {output:q} 2> {log:q}"
+
+
 rule doctor:
     """Try the usual mistakes in a model's yaml on a few images; only on request."""
     input:

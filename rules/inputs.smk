@@ -37,7 +37,7 @@ def user_files(model: str) -> list[tuple[str, str, str]]:
         weights = (settings["onnx"], "file", f"the model, {model_file(model)}: onnx")
     else:
         weights = (settings["checkpoint"]["file"], "file", f"trained weights, {model_file(model)}: checkpoint.file")
-    return [weights, *dataset_files(settings["dataset"]), *brought_files(model)]
+    return [weights, *dataset_files(settings["dataset"]), *brought_files(model), *recorded_files(model)]
 
 
 def dataset_files(name: str) -> list[tuple[str, str, str]]:
@@ -66,6 +66,29 @@ def brought_files(model: str) -> list[tuple[str, str, str]]:
         for backend in BACKENDS
         for what, path in SETTINGS["brought"].get(backend, {}).get(model, {}).items()
     ]
+
+
+def recorded_files(model: str) -> list[tuple[str, str, str]]:
+    """Recorded detections that gates of a model compare with: path, kind, and what it is."""
+    paths = [path for path in resampled_measures(model) if path not in BACKENDS]
+    return [(path, "file", f"recorded detections, {model_file(model)}: gates, against") for path in paths]
+
+
+def recorded_path(wildcards) -> str:
+    """The file of recorded detections that a product's name stands for."""
+    paths = [path for path, _, _ in recorded_files(wildcards.model)]
+    return next(path for path in paths if detport_compared.short(path) == wildcards.recorded)
+
+
+def recorded_file(wildcards) -> list[str]:
+    """The same as an input."""
+    return there(recorded_path(wildcards))
+
+
+def resampled_files(wildcards) -> list[str]:
+    """What is resampled for a report, of its backends and of recorded detections."""
+    wanted = resampled_measures(wildcards.model)
+    return list(detport_compared.places(wildcards.model, wanted, BACKENDS).values())
 
 
 def index_of(wildcards) -> str:
@@ -300,4 +323,5 @@ def provenance_files(wildcards) -> list[str]:
             files += [f"{graphs}/exported{suffix}.onnx", f"{graphs}/simplified{suffix}.onnx"]
             files.append(f"results/{model}/{name}/patched{suffix}.onnx")
         files += compiled_models(model, name)
+    files += [path for path, _, _ in recorded_files(model) if Path(path).exists()]
     return list(dict.fromkeys(files))

@@ -7,6 +7,7 @@ rule report:
         accuracy=expand("results/{{model}}/{backend}/accuracy.json", backend=BACKENDS),
         performance=expand("results/{{model}}/{backend}/performance.json", backend=BACKENDS),
         files=provenance_files,
+        resampled=resampled_files,
         patches=patch_files,
         parity=parity_files,
         calibration=calibration_files,
@@ -29,6 +30,7 @@ rule report:
         "python {params.scripts:q}/report.py --expect {params.expect} --model {params.model:q} --backend {params.backends:q}"
         " --accuracy {input.accuracy:q} --performance {input.performance:q} --files {input.files:q}"
         " --patches {input.patches:q} --calibration {input.calibration:q} --parity {input.parity:q}"
+        " --resampled {input.resampled:q}"
         ' --history reports/history --command "$DETPORT_COMMAND" --output-text {output.text:q} --output-json {output.json:q} 2> {log:q}'
 
 

@@ -62,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     known = {model["dataset"]: config.load_dataset(args.dataset_config, model["dataset"]) for model in models.values()}
     images = {name: count(name, dataset) for name, dataset in known.items()}
     for name, dataset in known.items():
-        images[name], dataset["shards"] = shards.sizes(dataset, images[name], args.sample)
+        images[name], dataset["shards"] = shards.sizes(dataset, images[name], config.sample_size(dataset, args.sample))
     backends = {path.stem: config.load_backend(path) for path in args.backend}
     settings = {"disk_limit_gb": args.disk_limit_gb, "keep_outputs_gb": args.keep_outputs_gb}
     budget = disk.budget(models, images, known, backends, settings)

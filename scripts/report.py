@@ -18,10 +18,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from detport import cli, config, lineage, made, provenance, results
+from detport import cli, compared, config, lineage, made, provenance, results
 from detport.errors import UsageError
 from detport.files import atomic, write_json
-from detport.report import gates, ladder, text, warnings
+from detport.report import gates, ladder, statistics, text, warnings
 
 
 def arguments(argv: Sequence[str]) -> argparse.Namespace:
@@ -32,6 +32,7 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--accuracy", type=Path, nargs="+", required=True, help="accuracy.json of every backend")
     parser.add_argument("--performance", type=Path, nargs="+", required=True, help="performance.json of every backend")
     parser.add_argument("--files", type=Path, nargs="*", default=[], help="files for the provenance")
+    parser.add_argument("--resampled", type=Path, nargs="*", default=[], help="what resample.py wrote")
     parser.add_argument("--patches", type=Path, nargs="*", default=[], help="patches.json of every compiled graph")
     parser.add_argument("--parity", type=Path, nargs="*", default=[], help="parity.json of every backend")
     parser.add_argument("--calibration", type=Path, nargs="*", default=[], help="calibration.json of every int8 graph")
@@ -62,6 +63,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "patches": args.patches,
         "calibration": args.calibration,
         "parity": args.parity,
+        "resampled": args.resampled,
     }
     record = made.begin(lineage.stage_recipe("report", model, backends=backends), inputs, expect=args.expect)
     report = assemble(model, backends, record, args)
@@ -89,6 +91,8 @@ def assemble(model: dict, titles: dict[str, str], record: dict, args: argparse.N
     patches = [results.read(path, "patches") for path in args.patches]
     parities = [results.read(path, "parity") for path in args.parity]
     calibrations = [calibrated(results.read(path, "calibration")) for path in args.calibration]
+    resampled = {found["of"]: found for found in (results.read(path, "resampled") for path in args.resampled)}
+    confidence = model["statistics"]["confidence"]
     for name, accuracy_file, performance_file in zip(titles, args.accuracy, args.performance, strict=True):
         accuracy, performance = results.read(accuracy_file, "accuracy"), results.read(performance_file, "performance")
         backends[name] = {
@@ -108,11 +112,19 @@ def assemble(model: dict, titles: dict[str, str], record: dict, args: argparse.N
             "calibration": [each for each in calibrations if each["backend"] == name],
             "parity": next((each for each in parities if each["backend"] == name), None),
             "figures": gates.figures(accuracy, performance),
+            "intervals": statistics.intervals(resampled[name], confidence) if name in resampled else {},
         }
+        if name in resampled:
+            statistics.require_agreement(name, resampled[name], backends[name]["figures"])
         if accuracy["annotations"]:
             annotations[accuracy["annotations"]["file"]] = accuracy["annotations"]["sha256"]
-        trusted[name] = accuracy["sample"] is None and len(accuracy["images"]["skipped"]) <= model["allowed_skips"]
-    judgement = judged(model, {name: backend["figures"] for name, backend in backends.items()}, trusted)
+        trusted[name] = len(accuracy["images"]["skipped"]) <= model["allowed_skips"]
+        of = accuracy["sample"]["of"] if accuracy["sample"] else None
+    figures = {name: backend["figures"] for name, backend in backends.items()}
+    origin = provenance.measured_with(args.files, annotations.values())
+    if problem := provenance.mismatch(model["references"], origin):
+        raise UsageError(f"{args.model}: {problem}")
+    judgement = judged(model, figures, trusted, resampled, of)
     rungs = [row for parity in parities for row in ladder.judged(parity, model["parity"])]
     return {
         "schema": 1,
@@ -128,6 +140,7 @@ def assemble(model: dict, titles: dict[str, str], record: dict, args: argparse.N
         "parity": rungs,
         "provenance": {
             "sha256": provenance.digests(args.files) | annotations,
+            "measured_with": origin,
             "brought": provenance.brought([*args.accuracy, *args.performance]),
             "stages": record["trail"],
             "command": args.command,
@@ -142,13 +155,22 @@ def calibrated(calibration: dict) -> dict:
     return {key: value for key, value in calibration.items() if key not in ("ranges", "schema")}
 
 
-def judged(model: dict, measured: dict[str, dict], trusted: dict[str, bool]) -> dict:
-    """Verdict, gates and published figures, from the figures of every backend of the run."""
+def judged(
+    model: dict,
+    measured: dict[str, dict],
+    trusted: dict[str, bool],
+    resampled: dict[str, dict] | None = None,
+    sample_of: int | None = None,
+) -> dict:
+    """Verdict, gates and published figures, from the figures of every backend of the run, and from resamples of them by
+    backend or file. `sample_of` is how many images the dataset has, if the run is about a sample of it."""
+    references, resampled = model["references"], resampled or {}
+    known = measured | statistics.recorded_values(model["gates"], resampled)
     rows = [
-        gates.judge(gate, name, measured, model["references"], trusted[name])
+        statistics.judge(gates.judge(gate, name, known, references, trusted[name]), gate, resampled, model, sample_of)
         for name in measured
         for gate in model["gates"]
-        if gates.asked(gate, name, list(measured))
+        if compared.asked(gate, name, list(measured))
     ]
     asked = {row["name"] for row in rows}
     not_asked = [gate for gate in model["gates"] if gate["name"] not in asked]

@@ -5,7 +5,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
 
-from detport import canvases, compilers, config, datasets, made, sampling
+from detport import canvases, compared, compilers, config, datasets, made, sampling
 from detport.errors import UsageError
 from detport.parity import precisions
 
@@ -33,7 +33,7 @@ class Product(NamedTuple):
 
 def of_dataset(name: str, dataset: dict, settings: dict, pinned: bool = False) -> Product:
     """The index of a dataset, or of its sample."""
-    kind, sample = datasets.load(dataset["kind"]), settings["sample"]
+    kind, sample = datasets.load(dataset["kind"]), config.sample_size(dataset, settings["sample"])
     truth = Source(Path(), readable(kind.files, dataset, []), lambda: signature_of(kind, dataset, sample))
     sources = {"truth": truth, "images": Source(Path(dataset["images"]), None)}
     recipe = index_recipe(dataset, settings["on_bad_image"], sample, pinned)
@@ -64,6 +64,7 @@ def index_path(dataset: str) -> str:
 
 
 def index_recipe(dataset: dict, on_bad_image: str, sample: int | None, pinned: bool = False) -> dict:
+    sample = config.sample_size(dataset, sample)
     settings = {"kind": dataset["kind"], "split": dataset.get("split"), "on_bad_image": on_bad_image, "sample": sample}
     return made.recipe("index_dataset", settings, [f"detport.datasets.{dataset['kind']}"], pinned)
 
@@ -78,7 +79,8 @@ def check_recipe(model: dict, dataset: dict, sample: int | None, pinned: bool = 
     """The recipe of the check, which reads the ground truth by the code of the dataset's kind."""
     settings = {"metric": model["metric"], "categories": model["decode"]["categories"], "dataset": dataset["kind"]}
     plugins = [f"detport.metrics.{model['metric']['kind']}", f"detport.datasets.{dataset['kind']}"]
-    return made.recipe("check", settings | {"split": dataset.get("split"), "sample": sample}, plugins, pinned)
+    settings |= {"split": dataset.get("split"), "sample": config.sample_size(dataset, sample)}
+    return made.recipe("check", settings, plugins, pinned)
 
 
 def evaluate_recipe(model: dict, dataset: dict, pinned: bool = False, **more: object) -> dict:
@@ -86,6 +88,13 @@ def evaluate_recipe(model: dict, dataset: dict, pinned: bool = False, **more: ob
     settings = config.settings(model, None, "evaluate") | {"dataset": dataset["kind"]} | more
     plugins = [*config.plugins(model, None, "evaluate"), f"detport.datasets.{dataset['kind']}"]
     return made.recipe("evaluate", settings, plugins, pinned)
+
+
+def resample_recipe(model: dict, dataset: dict, measures: list[str], pinned: bool = False) -> dict:
+    """The recipe of the resamples of some figures, which reads the ground truth too."""
+    settings = config.settings(model, None, "resample") | {"dataset": dataset["kind"], "measures": measures}
+    plugins = [*config.plugins(model, None, "resample"), f"detport.datasets.{dataset['kind']}"]
+    return made.recipe("resample", settings, plugins, pinned)
 
 
 def doctor_recipe(model: dict, dataset: dict, pinned: bool = False) -> dict:
@@ -164,6 +173,10 @@ class Plan(NamedTuple):
         """What another machine has made on a backend."""
         return self.settings["brought"].get(key, {}).get(self.name, {})
 
+    def resampled(self, measures: list[str]) -> dict:
+        """The recipe of the resamples of some figures."""
+        return resample_recipe(config.visible(self.model, "resample", None), self.dataset, measures, self.pinned)
+
     def recipe(self, stage: str, backend: dict | None = None, canvas: str | None = None, **more: object) -> dict:
         """The recipe of a stage."""
         selected = canvases.select(self.model, canvas) if canvas else self.model
@@ -182,11 +195,17 @@ def of_model(
     examined = {"index": plan.index, "onnx": [f"{plan.top}/onnx/standard/simplified.onnx"]}
     doctor = doctor_recipe(config.visible(model, "doctor", None), dataset, pinned)
     found.append(Product(f"{plan.top}/doctor.txt", doctor, examined, plan.truth()))
+    wanted = compared.measures(model, dataset, backends, settings["sample"])
+    places = compared.places(name, wanted, backends)
+    for path in (key for key in wanted if key not in backends):
+        scored, truth = {"index": plan.index, "checked": plan.checked}, plan.truth() | {"recorded": file(path)}
+        found.append(Product(places[path], plan.resampled(wanted[path]), scored, truth))
     for key in backends:
         compiled = compiled_graphs(plan, key)
         runnable = [product.path for product in compiled if product.recipe["stage"] == "compile"] or plan.weights
-        found += [*compiled, *measured(plan, key, prepare, runnable), *explained(plan, key)]
-    told = reports(plan, found)
+        own = measured(plan, key, prepare, runnable, wanted.get(key))
+        found += [*compiled, *own, *explained(plan, key)]
+    told = reports(plan, found, list(places.values()))
     return [*found, *told, bundle(plan, found, told)]
 
 
@@ -230,7 +249,9 @@ def compiled_graphs(plan: Plan, key: str) -> list[Product]:
     return found
 
 
-def measured(plan: Plan, key: str, prepare: list[dict], runnable: list[str]) -> list[Product]:
+def measured(
+    plan: Plan, key: str, prepare: list[dict], runnable: list[str], measures: list[str] | None
+) -> list[Product]:
     """From images to accuracy, and the speed, of what a backend opens, or of what was brought in its place."""
     own, backend, brought = f"{plan.top}/{key}", plan.backends[key], plan.brought(key)
     runs, outputs = {"compiled": runnable}, {}
@@ -250,6 +271,8 @@ def measured(plan: Plan, key: str, prepare: list[dict], runnable: list[str]) -> 
     scored = {"index": plan.index, "checked": plan.checked, "detections": detections}
     accuracy = evaluated(cross_check=plan.settings["cross_check"])
     found.append(Product(f"{own}/accuracy.json", accuracy, scored, plan.truth()))
+    if measures:
+        found.append(Product(f"{own}/resampled.json", plan.resampled(measures), scored, plan.truth()))
     results = evaluated(image_set=Path(plan.dataset.get("image_set", "test")).stem)
     found.append(Product(f"{own}/comp4", results, scored | {"checked": []}, plan.truth()))
     listed = evaluated(coco_results=True)
@@ -307,12 +330,13 @@ def parity(plan: Plan, key: str, runnable: list[str]) -> list[Product]:
     return [Product(f"{plan.top}/{key}/parity.json", recipe, inputs, {})]
 
 
-def reports(plan: Plan, found: list[Product]) -> list[Product]:
+def reports(plan: Plan, found: list[Product], resampled: list[str]) -> list[Product]:
     """The report over all backends."""
     own = [product.path for product in found if "outputs" not in plan.brought(Path(product.path).parent.name)]
     read = {
         "accuracy": [f"{plan.top}/{key}/accuracy.json" for key in plan.backends],
         "performance": [f"{plan.top}/{key}/performance.json" for key in plan.backends],
+        "resampled": resampled,
         "patches": [path for path in own if Path(path).name.startswith("patches")],
         "calibration": [path for path in own if Path(path).name.startswith("calibration")],
         "parity": [product.path for product in found if Path(product.path).name == "parity.json"],

@@ -73,10 +73,11 @@ def test_every_file_is_there_once():
     [
         {},
         {"names": ("onnxruntime", "pytorch", "ascend310", "ascend310p")},
+        {"names": ("onnxruntime_fp16", "onnxruntime_int8")},
         {"found": model("gfocalv2_portrait"), "names": ("onnxruntime", "ascend310")},
         {"found": model("rfcn"), "dataset": VOC},
     ],
-    ids=["one backend", "all backends", "two canvases", "VOC"],
+    ids=["one backend", "all backends", "precisions", "two canvases", "VOC"],
 )
 def test_everything_stands_behind_what_it_is_made_from(given):
     seen = set()
@@ -109,6 +110,66 @@ def test_a_canvas_more_has_its_own_graphs_and_all_run_together():
         "results/m/onnxruntime/patches.json",
         "results/m/onnxruntime/patches-288x192.json",
     ]
+
+
+def test_int8_is_quantised_by_ranges_on_images_of_the_dataset():
+    found = {product.path: product for product in products(model("gfocalv2_portrait"), names=("onnxruntime_int8",))}
+    own = "results/m/onnxruntime_int8"
+    for suffix in ("", "-288x192"):
+        ranges = found[f"{own}/calibration{suffix}.json"]
+        assert ranges.inputs == {
+            "index": ["results/datasets/shapes/index.tsv"],
+            "onnx": [f"{own}/patched{suffix}.onnx"],
+        }
+        assert found[f"{own}/model{suffix}.onnx"].inputs["calibration"] == [ranges.path]
+    assert found["reports/m.txt"].inputs["calibration"] == [
+        f"{own}/calibration.json",
+        f"{own}/calibration-288x192.json",
+    ]
+
+
+def test_another_mean_calibrates_again():
+    """The ranges are of tensors that preprocessing makes."""
+    expected = {"onnxruntime_int8/calibration.json", "onnxruntime_int8/model.onnx"}
+    found = changed(lambda model: model["preprocess"].update(mean=[1, 2, 3]), names=("onnxruntime_int8",))
+    assert expected <= found and "onnxruntime_int8/patched.onnx" not in found
+
+
+def test_what_gates_with_a_margin_compare_is_resampled():
+    """Of each side once; a change of the margin is the report's alone, one of the draws is not."""
+    margin = {"name": "g", "reference": None, "minus": 0, "times": 1, "margin": 0.01, "measure": "bbox.AP"}
+    gates = [
+        margin | {"against": "pytorch", "backends": None},
+        margin | {"against": "old.json.gz", "backends": ["pytorch"]},
+    ]
+    names = ("onnxruntime", "pytorch")
+    found = {product.path: product for product in products(model() | {"gates": gates}, names=names)}
+    own = [f"results/m/{name}/resampled.json" for name in names]
+    recorded = next(path for path in found if path.startswith("results/m/recorded/old-"))
+    assert found["reports/m.txt"].inputs["resampled"] == [*own, recorded]
+    assert found[own[0]].inputs == found["results/m/onnxruntime/accuracy.json"].inputs
+    assert found[recorded].sources["recorded"] == lineage.file("old.json.gz")
+    assert {found[path].recipe["settings"]["measures"][0] for path in (*own, recorded)} == {"bbox.AP"}
+    assert "results/m/onnxruntime/resampled.json" not in paths(found=model() | {"gates": gates})
+
+    def identities(changes: dict, statistics: dict) -> dict:
+        changed = model() | {"gates": [gates[0] | changes], "statistics": model()["statistics"] | statistics}
+        return lineage.identities(products(changed, names=names))
+
+    told = {f"reports/m.{form}" for form in ("txt", "json", "zip")}
+    before, wider, other = identities({}, {}), identities({"margin": 0.02}, {}), identities({}, {"seed": 1})
+    assert {path for path in before if before[path] != wider[path]} == told
+    assert {path for path in before if before[path] != other[path]} == {*told, *own}
+
+
+def test_a_sample_has_its_figures_resampled():
+    for given in ({"dataset": COCO | {"sample": 3}}, {"sample": 3}):
+        found = {product.path: product for product in products(**given)}
+        settings = found["results/m/onnxruntime/resampled.json"].recipe["settings"]
+        assert settings["measures"] == ["bbox.AP", "segm.AP"]
+        assert found["results/datasets/shapes/index.tsv"].recipe["settings"]["sample"] == 3
+    both = {product.path: product for product in products(dataset=COCO | {"sample": 3}, sample=2)}
+    assert both["results/datasets/shapes/index.tsv"].recipe["settings"]["sample"] == 2, "the smaller one"
 
 
 def ready() -> dict:

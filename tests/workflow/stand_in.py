@@ -30,7 +30,8 @@ INPUTS = {
     "parity": ["index", "weights", "exported", "simplified", "patched", "compiled"],
     "layers": ["index", "onnx", "compiled"],
     "mixed": ["index", "reference", "onnx", "layers", "calibration"],
-    "report": ["accuracy", "performance", "patches", "calibration", "parity"],
+    "resample": ["index", "checked", "detections"],
+    "report": ["accuracy", "performance", "resampled", "patches", "calibration", "parity"],
     "summary": ["reports"],
     "bundle": ["files"],
 }
@@ -69,11 +70,15 @@ def brought(stage: str, flags: dict[str, list[str]]) -> dict[str, dict]:
     if stage == "convert_checkpoint":
         path = Path(flags["weights"][0])
         return {"checkpoint": made.source(path.parent, [path.name])}
-    if stage in ("check", "evaluate", "bundle"):
+    if stage in ("check", "evaluate", "resample", "bundle"):
         from detport import config, datasets  # most stages are faster without
 
         dataset = config.load_dataset(list(map(Path, flags["dataset-config"])), flags["dataset"][0])
-        return {"annotations": made.source(*datasets.load(dataset["kind"]).scored(dataset))}
+        found = {"annotations": made.source(*datasets.load(dataset["kind"]).scored(dataset))}
+        if "recorded" in flags:
+            path = Path(flags["recorded"][0])
+            found["recorded"] = made.source(path.parent, [path.name])
+        return found
     return {}
 
 

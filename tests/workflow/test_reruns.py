@@ -212,6 +212,14 @@ def other_detections(run: Run) -> None:
     path.write_bytes(gzip.compress(b"{}"))
 
 
+def sample(run: Run) -> None:
+    """Half of the images."""
+    content = yaml.safe_load((run.folder / CONFIG).read_text())
+    content["datasets"]["shapes"]["sample"] = 4
+    (run.folder / CONFIG).write_text(yaml.safe_dump(content))
+
+
+RECORDED = {"name": "as recorded", "measure": "bbox.AP", "against": "recorded.json", "margin": 0.01}
 IMAGE = "data/images/000000000005.jpg"
 OWN_PATCH = {"name": "int64_to_int32", "matches": 1, "before": {}, "after": {}}
 GATE = edit(MODEL, "minus: 0.002", "minus: 0.5")
@@ -227,6 +235,11 @@ CHANGES: dict[str, tuple[list[Change], dict[str, int]]] = {
     "title": ([edit(MODEL, "title: ", "title: Another ")], REPORT),
     "reference": ([edit(MODEL, "bbox.AP: 0.6295", "bbox.AP: 0.6")], REPORT),
     "gate": ([GATE], REPORT),
+    "a gate with a margin": (
+        [add("recorded.json", "[]"), configure(MODEL, gates=[RECORDED])],
+        {"resample": 1, "resample_recorded": 1} | REPORT,
+    ),
+    "a sample": ([sample], INDEX | CHECK | {"infer": 1, "decode": 1, "resample": 1}),
     "allowed skips": ([configure(MODEL, allowed_skips=1)], REPORT),
     "masks are not scored": ([edit(MODEL, "iou_types: [bbox, segm]", "iou_types: [bbox]")], CHECK),
     "cross check": ([configure(cross_check=True)], EVALUATE),
@@ -243,6 +256,9 @@ CHANGES: dict[str, tuple[list[Change], dict[str, int]]] = {
     "patches of a backend that does not run": ([configure(MODEL, patches={})], {}),
     "patches": ([configure(MODEL, patches={"onnxruntime": [OWN_PATCH]})], PATCH),
     "option of the runner": ([add(BACKEND, "session: {graph_optimization: basic}\n")], COMPILE),
+    "precision": ([add(BACKEND, "precision: float16\n")], COMPILE),
+    "precision that is calibrated": ([add(BACKEND, "precision: int8\n")], {"calibrate": 1} | COMPILE),
+    "providers": ([add(BACKEND, "providers: [CPUExecutionProvider, AzureExecutionProvider]\n")], COMPILE),
     "title of the backend": ([edit(BACKEND, "title: ", "title: Another ")], REPORT),
     "a backend more": ([configure(backends=["onnxruntime", "pytorch"])], PYTORCH | REPORT),
     "network": ([edit(MODEL, "clip: 256", "clip: 255")], EXPORT),
@@ -261,6 +277,7 @@ CHANGES: dict[str, tuple[list[Change], dict[str, int]]] = {
         {"detect": SHARDS} | EVALUATE | PARITY,
     ),
     "code of one stage": ([code("decode.py")], DECODE),
+    "code of another precision": ([code("detport/precisions/float16.py")], {}),
     "code of the report": ([code("report.py")], REPORT),
     "code of parity": ([code("parity.py")], PARITY),
     "module of decoding": ([code("detport/masks.py")], DECODE | PARITY),
@@ -366,6 +383,7 @@ STEPS = ["convert_checkpoint", "export", "simplify", "patch", "compile"]
     [
         ("index_dataset", {}, {"index_dataset"}),
         ("compile", {}, set(STEPS)),
+        ("compile", {"backends": ["onnxruntime_int8"]}, {"index_dataset", "calibrate", *STEPS}),
         ("infer", {}, {"index_dataset", *STEPS, "infer"}),
         ("decode", {}, {"index_dataset", *STEPS, "infer", "decode"}),
         ("evaluate", {}, {"index_dataset", *STEPS, "infer", "decode", "check", "evaluate"}),

@@ -40,7 +40,10 @@ def lowered(model: onnx.ModelProto, kept: set[str], backend: dict, ranges: None 
     if backend["providers"] != [CPU]:
         return converter.convert_float_to_float16(model, keep_io_types=True, node_block_list=sorted(kept))
     types = element_types(onnx.shape_inference.infer_shapes(without_weights(model)).graph)
-    round_graph(model.graph, kept, types | element_types(model.graph), set())
+    types |= element_types(model.graph)
+    if unknown := [node.name for node in model.graph.node if any(name and name not in types for name in node.output)]:
+        cli.log.warning("float16: of unknown type and not rounded is what these nodes give: %s", listed(unknown))
+    round_graph(model.graph, kept, types, set())
     return model
 
 
@@ -130,5 +133,9 @@ def round_weights(graph: onnx.GraphProto, kept: set[str]) -> None:
             tensor.CopyFrom(numpy_helper.from_array(half, tensor.name))
     graph.initializer.extend(copies)
     if beyond:
-        shown = f"{', '.join(beyond[:SHOWN])}{', …' * (len(beyond) > SHOWN)}"
-        cli.log.warning("float16: constants beyond %g are saturated: %s", LARGEST, shown)
+        cli.log.warning("float16: constants beyond %g are saturated: %s", LARGEST, listed(beyond))
+
+
+def listed(names: list[str]) -> str:
+    """The first of some names."""
+    return f"{', '.join(names[:SHOWN])}{', …' * (len(names) > SHOWN)}"

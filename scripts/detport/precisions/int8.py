@@ -67,18 +67,23 @@ def lowered(model: onnx.ModelProto, kept: set[str], backend: dict, ranges: Range
     """
     kept = kept | set(excluded(model, backend["calibration"]))
     floats = float_tensors(model)
-    wide = {node.name for node in model.graph.node if floats.intersection(node.input, node.output) - ranges.keys()}
+    wide = {node.name for node in model.graph.node if floats.intersection((*node.input, *node.output)) - ranges.keys()}
     endless = [node.name for node in model.graph.node if node.name in wide - kept and node.op_type in OPERATORS]
     if endless:
         cli.log.info("kept in float32, because they meet infinite values: %s", ", ".join(endless))
     known = {name: tuple(map(np.float32, found)) for name, found in ranges.items()}
     data = calibrate.TensorsData(CalibrationMethod.MinMax, known)
     per_channel, reduce_range = True, False
-    quantizer = qdq_quantizer.QDQQuantizer(
-        *(model, per_channel, reduce_range, QuantType.QInt8, QuantType.QInt8, data),
-        *([], sorted(kept | wide), OPERATORS, {}),
-    )
-    return quantizer.quantize_model()
+    try:
+        quantizer = qdq_quantizer.QDQQuantizer(
+            *(model, per_channel, reduce_range, QuantType.QInt8, QuantType.QInt8, data),
+            *([], sorted(kept | wide), OPERATORS, {}),
+        )
+        return quantizer.quantize_model()
+    except REFUSALS as error:
+        raise Failure(
+            f"ONNX Runtime's quantiser stops: {str(error).splitlines()[0]}; name the node in keep_fp32"
+        ) from error
 
 
 def measure(model: onnx.ModelProto, images: Iterable[Feeds], settings: dict, threads: int) -> Ranges:
@@ -103,8 +108,10 @@ def measure(model: onnx.ModelProto, images: Iterable[Feeds], settings: dict, thr
                 turns = iter([feeds, None])  # one image at a time: what the histograms are of is in memory until then
                 calibrator.collect_data(SimpleNamespace(get_next=turns.__next__))
             found = calibrator.compute_data()
-        except (*REFUSALS, FloatingPointError) as error:
+        except REFUSALS as error:
             raise Failure(f"calibration by {settings['method']} fails: {str(error).splitlines()[0]}") from error
+    if found is None:
+        raise Failure("there is no image to calibrate on; correct datasets.NAME.images, or replace the images")
     ranges = {name: tuple(float(np.min(side)) for side in each.range_value) for name, each in found.items()}
     return {name: each for name, each in ranges.items() if np.isfinite(each).all()}
 
@@ -135,7 +142,8 @@ def told(found: dict[str, str]) -> list[str]:
     reasons: dict[str, list[str]] = {}
     for name, why in found.items():
         reasons.setdefault(why, []).append(name)
-    return [f"kept in float32, {why}: {len(names)} nodes from {names[0]} on" for why, names in reasons.items()]
+    counts = {why: "1 node," if len(names) == 1 else f"{len(names)} nodes from" for why, names in reasons.items()}
+    return [f"kept in float32, {why}: {counts[why]} {names[0]}" for why, names in reasons.items()]
 
 
 def behind_weights(view: View) -> list[onnx.NodeProto]:
