@@ -17,7 +17,7 @@ VOC = {
     "image_set": "data/voc/ImageSets/Main/test.txt",
     "shards": 2,
 }
-SETTINGS = {"on_bad_image": "fail", "cross_check": False, "brought": {}, "sample": None}
+SETTINGS = {"on_bad_image": "fail", "cross_check": False, "brought": {}, "sample": None, "report": {"images": "all"}}
 SETTINGS["parity"] = {"images": 8, "seed": 0, "score": 0.3}
 SETTINGS |= {"layers": {"images": 2, "memory_gb": 6}, "mixed": {"steps": 24}}
 
@@ -55,10 +55,10 @@ RUN = {
     *(f"results/m/onnxruntime/{name}" for name in ("patched.onnx", "patches.json", "model.onnx")),
     *(f"results/m/onnxruntime/{name}/000{k}" for name in ("scratch", "outputs") for k in range(2)),
     *(f"results/m/onnxruntime/detections/000{k}.json.gz" for k in range(2)),
-    *(f"results/m/onnxruntime/{name}" for name in ("accuracy.json", "comp4", "coco_results.json")),
+    *(f"results/m/onnxruntime/{name}" for name in ("accuracy.json", "analysis.json", "comp4", "coco_results.json")),
     *(f"results/m/onnxruntime/{name}" for name in ("performance.json", "parity.json")),
     *(f"results/m/onnxruntime/{name}" for name in ("layers.tsv", "mixed.yaml")),
-    *("reports/m.txt", "reports/m.json", "reports/m.zip", "shards/m/0000", "shards/m/0001"),
+    *("reports/m.txt", "reports/m.json", "reports/m.html", "reports/m.zip", "shards/m/0000", "shards/m/0001"),
 }
 
 
@@ -156,7 +156,7 @@ def test_what_gates_with_a_margin_compare_is_resampled():
         changed = model() | {"gates": [gates[0] | changes], "statistics": model()["statistics"] | statistics}
         return lineage.identities(products(changed, names=names))
 
-    told = {f"reports/m.{form}" for form in ("txt", "json", "zip")}
+    told = {f"reports/m.{form}" for form in ("txt", "json", "html", "zip")}
     before, wider, other = identities({}, {}), identities({"margin": 0.02}, {}), identities({}, {"seed": 1})
     assert {path for path in before if before[path] != wider[path]} == told
     assert {path for path in before if before[path] != other[path]} == {*told, *own}
@@ -204,10 +204,10 @@ def changed(change: Callable[[dict], object], **given) -> set[str]:
     return {"/".join(Path(path).parts[-2:]) for path in old if old[path] != new[path] and "0001" not in path}
 
 
-REPORT = {"reports/m.txt", "reports/m.json", "reports/m.zip"}
+REPORT = {"reports/m.txt", "reports/m.json", "reports/m.html", "reports/m.zip"}
 MIXED = {"onnxruntime/mixed.yaml"}
 LAYERS = MIXED | {"onnxruntime/layers.tsv"}
-EVALUATE = REPORT | {f"onnxruntime/{name}" for name in ("accuracy.json", "comp4", "coco_results.json")}
+EVALUATE = REPORT | {f"onnxruntime/{name}" for name in ("accuracy.json", "analysis.json", "comp4", "coco_results.json")}
 PARITY = REPORT | {"onnxruntime/parity.json"}
 DOCTOR = {"m/doctor.txt"}
 METRIC = EVALUATE | DOCTOR | {"m/checked.json"}
@@ -342,5 +342,5 @@ def test_the_pinned_versions_are_other_ones_where_others_are_installed(monkeypat
 
 def test_the_summary_is_made_from_all_reports():
     found = lineage.of_all(["a", "b"])
-    assert [product.path for product in found] == ["reports/summary.txt", "reports/summary.json"]
+    assert [product.path for product in found] == [f"reports/summary.{form}" for form in ("txt", "json", "csv", "html")]
     assert all(product.inputs == {"reports": ["reports/a.json", "reports/b.json"]} for product in found)
