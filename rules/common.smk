@@ -163,6 +163,13 @@ def scratch_mb(wildcards) -> int:
     return BUDGET.job_mb[wildcards.model, wildcards.backend]
 
 
+def parity_mb(wildcards) -> int:
+    """Resource: what the tensors of the images of parity take, which a job may need all of."""
+    model, backend = MODELS[wildcards.model], BACKENDS[wildcards.backend]
+    size = SETTINGS["parity"]["images"] * detport_disk.image_bytes(model, backend, kept=True)
+    return min(max(1, int(size / detport_disk.MB)), BUDGET.scratch_mb)
+
+
 @functools.cache
 def products(model: str) -> list:
     """Everything that is made for a model, the index of its dataset first."""

@@ -9,6 +9,8 @@ rule report:
         files=provenance_files,
         resampled=resampled_files,
         patches=patch_files,
+        parity=parity_files,
+        calibration=calibration_files,
         result_files=result_files,
     output:
         text="reports/{model}.txt",
@@ -27,7 +29,7 @@ rule report:
     shell:
         "python {params.scripts:q}/report.py --expect {params.expect} --model {params.model:q} --backend {params.backends:q}"
         " --accuracy {input.accuracy:q} --performance {input.performance:q} --files {input.files:q}"
-        " --resampled {input.resampled:q} --patches {input.patches:q}"
+        " --resampled {input.resampled:q} --patches {input.patches:q} --calibration {input.calibration:q} --parity {input.parity:q}"
         ' --history reports/history --command "$DETPORT_COMMAND" --output-text {output.text:q} --output-json {output.json:q} 2> {log:q}'
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from detport import cli, compared, config, lineage, made, provenance, results
 from detport.errors import UsageError
 from detport.files import atomic, write_json
-from detport.report import gates, statistics, text, warnings
+from detport.report import gates, ladder, statistics, text, warnings
 
 
 def arguments(argv: Sequence[str]) -> argparse.Namespace:
@@ -34,6 +34,8 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--files", type=Path, nargs="*", default=[], help="files for the provenance")
     parser.add_argument("--resampled", type=Path, nargs="*", default=[], help="what resample.py wrote")
     parser.add_argument("--patches", type=Path, nargs="*", default=[], help="patches.json of every compiled graph")
+    parser.add_argument("--parity", type=Path, nargs="*", default=[], help="parity.json of every backend")
+    parser.add_argument("--calibration", type=Path, nargs="*", default=[], help="calibration.json of every int8 graph")
     parser.add_argument("--command", default="", help="command line of the run, for the provenance")
     parser.add_argument("--history", type=Path, help="folder that keeps a dated copy of every report")
     parser.add_argument("--output-text", type=Path, required=True)
@@ -55,8 +57,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     if problem:
         raise UsageError(problem)
     backends = {path.stem: config.load_backend(path)["title"] for path in args.backend}
-    inputs = {"accuracy": args.accuracy, "performance": args.performance, "patches": args.patches}
-    inputs["resampled"] = args.resampled
+    inputs = {
+        "accuracy": args.accuracy,
+        "performance": args.performance,
+        "resampled": args.resampled,
+        "patches": args.patches,
+        "calibration": args.calibration,
+        "parity": args.parity,
+    }
     record = made.begin(lineage.stage_recipe("report", model, backends=backends), inputs, expect=args.expect)
     report = assemble(model, backends, record, args)
     write_json(args.output_json, report)
@@ -83,6 +91,8 @@ def assemble(model: dict, titles: dict[str, str], record: dict, args: argparse.N
     patches = [results.read(path, "patches") for path in args.patches]
     resampled = {found["of"]: found for found in (results.read(path, "resampled") for path in args.resampled)}
     confidence = model["statistics"]["confidence"]
+    parities = [results.read(path, "parity") for path in args.parity]
+    calibrations = [calibrated(results.read(path, "calibration")) for path in args.calibration]
     for name, accuracy_file, performance_file in zip(titles, args.accuracy, args.performance, strict=True):
         accuracy, performance = results.read(accuracy_file, "accuracy"), results.read(performance_file, "performance")
         backends[name] = {
@@ -99,7 +109,8 @@ def assemble(model: dict, titles: dict[str, str], record: dict, args: argparse.N
             "simulator": {"accuracy": accuracy["simulator"], "performance": performance.get("simulator", False)},
             "performance": performance,
             "patches": [each for each in patches if each["backend"] == name],
-            "parity": [],
+            "calibration": [each for each in calibrations if each["backend"] == name],
+            "parity": next((each for each in parities if each["backend"] == name), None),
             "figures": gates.figures(accuracy, performance),
             "intervals": statistics.intervals(resampled[name], confidence) if name in resampled else {},
         }
@@ -114,6 +125,7 @@ def assemble(model: dict, titles: dict[str, str], record: dict, args: argparse.N
     if problem := provenance.mismatch(model["references"], origin):
         raise UsageError(f"{args.model}: {problem}")
     judgement = judged(model, figures, trusted, resampled, of)
+    rungs = [row for parity in parities for row in ladder.judged(parity, model["parity"])]
     return {
         "schema": 1,
         "model": model["name"],
@@ -122,9 +134,10 @@ def assemble(model: dict, titles: dict[str, str], record: dict, args: argparse.N
         "warnings": [
             line for name in backends for line in warnings.lines(model["name"], name, backends[name], model["metric"])
         ],
-        "verdict": judgement["verdict"],
         "backends": backends,
         **judgement,
+        "verdict": gates.FAIL if any(row["verdict"] == gates.FAIL for row in rungs) else judgement["verdict"],
+        "parity": rungs,
         "provenance": {
             "sha256": provenance.digests(args.files) | annotations,
             "measured_with": origin,
@@ -135,6 +148,11 @@ def assemble(model: dict, titles: dict[str, str], record: dict, args: argparse.N
             "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         },
     }
+
+
+def calibrated(calibration: dict) -> dict:
+    """What a report keeps of a calibration: all but the ranges."""
+    return {key: value for key, value in calibration.items() if key not in ("ranges", "schema")}
 
 
 def judged(

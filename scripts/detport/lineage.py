@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from detport import canvases, compared, compilers, config, datasets, made, sampling
 from detport.errors import UsageError
+from detport.parity import precisions
 
 
 class Source(NamedTuple):
@@ -103,6 +104,33 @@ def doctor_recipe(model: dict, dataset: dict, pinned: bool = False) -> dict:
     return made.recipe("doctor", settings, plugins, pinned)
 
 
+MIXED = ("preprocess", "compile", "infer", "decode")  # what the search for a mixed precision does again and again
+
+
+def mixed_recipe(model: dict, backend: dict, tolerance: dict[str, float], pinned: bool = False, **drawn: float) -> dict:
+    """The recipe of that search: what all of these stages read, and their plugins."""
+    seen = {stage: config.visible(model, stage, backend) for stage in MIXED}
+    settings = {stage: config.settings(each, backend, stage) for stage, each in seen.items()} | {"tolerance": tolerance}
+    plugins = [name for stage, each in seen.items() for name in config.plugins(each, backend, stage)]
+    numbers = {key: float(value) for key, value in drawn.items()}  # 1 in a yaml, 1.0 from a command line
+    return made.recipe("mixed", settings | numbers, dict.fromkeys(plugins), pinned)
+
+
+def allowed(model: dict, backend: dict) -> dict[str, float]:
+    """What a backend's compiled graph may change of the detections: the tolerance of its precision."""
+    options = config.visible(model, "compile", backend)["compile"]
+    return model["parity"]["tolerances"][precisions.of(options, backend)]
+
+
+def parity_recipe(model: dict, backend: dict, pinned: bool = False, **more: object) -> dict:
+    """The recipe of the ladder, which runs the network itself too."""
+    settings = config.settings(model, backend, "parity") | more
+    plugins = config.plugins(model, backend, "parity")
+    if "network" in model:
+        plugins.append("detport.backends.pytorch")
+    return made.recipe("parity", settings, dict.fromkeys(plugins), pinned)
+
+
 def bundle_recipe(dataset: dict, pinned: bool = False) -> dict:
     """The recipe of the bundle, which packs the ground truth by the code of the dataset's kind."""
     settings = {"dataset": {key: dataset[key] for key in sorted(dataset) if key != "shards"}}
@@ -175,7 +203,8 @@ def of_model(
     for key in backends:
         compiled = compiled_graphs(plan, key)
         runnable = [product.path for product in compiled if product.recipe["stage"] == "compile"] or plan.weights
-        found += [*compiled, *measured(plan, key, prepare, runnable, wanted.get(key))]
+        measures = wanted.get(key)
+        found += [*compiled, *measured(plan, key, prepare, runnable, measures), *explained(plan, key)]
     told = reports(plan, found, list(places.values()))
     return [*found, *told, bundle(plan, found, told)]
 
@@ -211,8 +240,12 @@ def compiled_graphs(plan: Plan, key: str) -> list[Product]:
         inputs = {"onnx": [f"{plan.top}/onnx/{backend['flavour']}/simplified{suffix}.onnx"]}
         graph, told = f"{plan.top}/{key}/patched{suffix}.onnx", f"{plan.top}/{key}/patches{suffix}.json"
         found += [Product(path, plan.recipe("patch", backend, canvas), inputs, {}) for path in (graph, told)]
-        model = f"{plan.top}/{key}/model{suffix}.{compilers.suffix(backend['family'])}"
-        found.append(Product(model, plan.recipe("compile", backend, canvas), {"onnx": [graph]}, {}))
+        model, made_from = f"{plan.top}/{key}/model{suffix}.{compilers.suffix(backend['family'])}", {"onnx": [graph]}
+        if compilers.calibrates(backend):
+            made_from["calibration"] = [f"{plan.top}/{key}/calibration{suffix}.json"]
+            images = {"index": plan.index, "onnx": [graph]}
+            found.append(Product(*made_from["calibration"], plan.recipe("calibrate", backend, canvas), images, {}))
+        found.append(Product(model, plan.recipe("compile", backend, canvas), made_from, {}))
     return found
 
 
@@ -244,19 +277,69 @@ def measured(
     found.append(Product(f"{own}/comp4", results, scored | {"checked": []}, plan.truth()))
     listed = evaluated(coco_results=True)
     found.append(Product(f"{own}/coco_results.json", listed, scored | {"checked": []}, plan.truth()))
+    found += parity(plan, key, runnable)
     timed = ({}, {"log": file(brought["log"])}) if "log" in brought else ({"compiled": runnable}, {})
     found.append(Product(f"{own}/performance.json", plan.recipe("benchmark", backend), *timed))
     return found
 
 
+def explained(plan: Plan, key: str) -> list[Product]:
+    """The nodes where error enters, of a graph that can be looked into here or of a device's tensors; what to keep."""
+    backend, brought = plan.backends[key], plan.brought(key)
+    graph, sources = f"{plan.top}/onnx/{backend['flavour']}/simplified.onnx", {}
+    examined = {"index": plan.index, "onnx": [graph]}
+    if "dump" in brought:
+        sources = {"dump": Source(Path(brought["dump"]), None)}
+    elif backend["runs"] == "compiled" and compilers.suffix(backend["family"]) == "onnx":
+        examined["compiled"] = [f"{plan.top}/{key}/model.onnx"]
+    else:
+        return []
+    table, images = f"{plan.top}/{key}/layers.tsv", plan.settings["parity"]
+    recipe = plan.recipe("layers", count=plan.settings["layers"]["images"], seed=images["seed"])
+    found = [Product(table, recipe, examined, sources)]
+    if "keep_fp32" in backend and images["images"]:
+        read = {"onnx": [f"{plan.top}/{key}/patched.onnx"], "layers": [table]}
+        if compilers.calibrates(backend):
+            read["calibration"] = [f"{plan.top}/{key}/calibration.json"]
+        read |= {"index": plan.index, "reference": [f"{plan.top}/onnx/standard/simplified.onnx"]}
+        drawn = {"count": images["images"], "seed": images["seed"], "score": images["score"]}
+        tolerance = allowed(plan.model, backend)
+        recipe = mixed_recipe(plan.model, backend, tolerance, plan.pinned, **drawn, **plan.settings["mixed"])
+        found.append(Product(f"{plan.top}/{key}/mixed.yaml", recipe, read, {}))
+    return found
+
+
+def parity(plan: Plan, key: str, runnable: list[str]) -> list[Product]:
+    """What every step does to a few images; of what was brought, only how they were preprocessed."""
+    asked, backend = plan.settings["parity"], plan.backends[key]
+    if not asked["images"]:
+        return []
+    inputs, brought = {"index": plan.index}, "outputs" in plan.brought(key)
+    if not brought:
+        if "network" in plan.model:
+            inputs["weights"] = plan.weights
+        if backend["runs"] == "compiled":
+            suffixes = canvases.suffixes(plan.model["input"]).values()
+            for step in ("exported", "simplified"):
+                inputs[step] = [f"{plan.top}/onnx/{backend['flavour']}/{step}{suffix}.onnx" for suffix in suffixes]
+            inputs["patched"] = [f"{plan.top}/{key}/patched{suffix}.onnx" for suffix in suffixes]
+            inputs["compiled"] = runnable
+    drawn = {"count": asked["images"], "seed": asked["seed"], "score": float(asked["score"]), "brought": brought}
+    sections = config.visible(plan.model, "parity", backend)
+    recipe = parity_recipe(sections, backend, plan.pinned, **drawn)
+    return [Product(f"{plan.top}/{key}/parity.json", recipe, inputs, {})]
+
+
 def reports(plan: Plan, found: list[Product], resampled: list[str]) -> list[Product]:
     """The report over all backends."""
-    told = [product.path for product in found if Path(product.path).name.startswith("patches")]
+    own = [product.path for product in found if "outputs" not in plan.brought(Path(product.path).parent.name)]
     read = {
         "accuracy": [f"{plan.top}/{key}/accuracy.json" for key in plan.backends],
         "performance": [f"{plan.top}/{key}/performance.json" for key in plan.backends],
         "resampled": resampled,
-        "patches": [path for path in told if "outputs" not in plan.brought(Path(path).parent.name)],
+        "patches": [path for path in own if Path(path).name.startswith("patches")],
+        "calibration": [path for path in own if Path(path).name.startswith("calibration")],
+        "parity": [product.path for product in found if Path(product.path).name == "parity.json"],
     }
     recipe = plan.recipe("report", backends={key: backend["title"] for key, backend in plan.backends.items()})
     return [Product(f"reports/{plan.name}.{form}", recipe, read, {}) for form in ("txt", "json")]

@@ -11,7 +11,7 @@ import yaml
 import record_reference
 import resample
 import resampled_truth
-from detport import config, detections, provenance, recorded, results, shards, yamlfile
+from detport import config, detections, provenance, recorded, references, results, shards, yamlfile
 from detport.errors import Failure, UsageError
 from detport.metrics import coco
 from detport.report import gates, statistics
@@ -266,7 +266,7 @@ def recorded_reference(report: dict, capsys) -> tuple[dict, str]:
     Path("report.json").write_text(json.dumps(report))
     given = ["--report", "report.json", "--backend", "pytorch", "--name", "eager: mine"]
     record_reference.main([*given, "--output", "own.yaml"])
-    return config.resolved_reference({"file": "own.yaml"}), capsys.readouterr().out
+    return references.resolved({"file": "own.yaml"}), capsys.readouterr().out
 
 
 def test_a_recorded_reference_is_read_from_its_file_or_pasted(tmp_path, monkeypatch, capsys):

@@ -21,19 +21,24 @@ INPUTS = {
     "export": ["weights"],
     "simplify": ["onnx"],
     "patch": ["onnx"],
-    "compile": ["onnx"],
+    "calibrate": ["index", "onnx"],
+    "compile": ["onnx", "calibration"],
     "infer": ["shard", "compiled"],
     "decode": ["outputs"],
     "evaluate": ["index", "checked", "detections"],
     "benchmark": ["compiled"],
     "resample": ["index", "checked", "detections"],
-    "report": ["accuracy", "performance", "resampled", "patches"],
+    "parity": ["index", "weights", "exported", "simplified", "patched", "compiled"],
+    "layers": ["index", "onnx", "compiled"],
+    "mixed": ["index", "reference", "onnx", "layers", "calibration"],
+    "report": ["accuracy", "performance", "resampled", "patches", "calibration", "parity"],
     "summary": ["reports"],
     "bundle": ["files"],
 }
 
 # The JSON of a stage whose output the workflow itself reads.
-WRITES = {"report": {"schema": 1, "model": "m", "verdict": "NO GATES", "backends": {}, "gates": [], "warnings": []}}
+WRITES = {"report": {"schema": 1, "model": "m", "verdict": "NO GATES", "backends": {}}}
+WRITES["report"] |= {"gates": [], "parity": [], "warnings": []}
 
 
 def run() -> None:
@@ -45,6 +50,8 @@ def run() -> None:
     time.sleep(float(os.environ.get("STAND_IN_SECONDS", "0")) * (stage == "infer"))
     sizes = dict(entry.split("=") for entry in os.environ.get("STAND_IN_BYTES", "preprocess=10,infer=10").split(","))
     inputs = {role: list(map(Path, flags[role])) for role in INPUTS.get(stage, ()) if role in flags}
+    if stage == "parity":  # forms that the model does not have
+        inputs = {role: found for role, found in inputs.items() if found}
     recipe = {"stage": stage, "settings": {}, "code": "stand-in", "versions": {}}
     record = made.begin(recipe, inputs, brought(stage, flags), threads=int(*flags.get("threads", ["1"])))
     record["identity"], *_ = flags.get("expect", [record["identity"]])
