@@ -247,6 +247,7 @@ REPORT = {
     "dataset": "d",
     "verdict": "PASS",
     "warnings": [],
+    "parity": [],
     "gates": [],
     "backends": {
         "pytorch": {
