@@ -8,11 +8,12 @@ PIP_FLAGS ?=
 # Programs are run as modules: the scripts in there cannot start from a path with a dollar.
 BIN = .venv/bin
 
-.PHONY: demo test check bench coverage docs fuzz torture simulated lock clean full-size
+.PHONY: demo test check bench coverage docs screenshots fuzz torture simulated lock clean full-size
 
 demo: .venv/run-export.done
-	$(BIN)/python -m snakemake --cores all --directory demo reports/retinamask.txt
+	$(BIN)/python -m snakemake --cores all --directory demo reports/retinamask.html
 	@cat demo/reports/retinamask.txt
+	@echo "to be looked at: demo/reports/retinamask.html"
 
 test: .venv/test.done
 	$(BIN)/python -m pytest tests -n 2 --dist loadfile
@@ -54,6 +55,10 @@ full-size: .venv/run-export.done  # one image at the published size through ever
 
 docs: .venv/run-export.done
 	$(BIN)/python docs/tables.py
+
+screenshots: .venv/test.done  # the README's pictures, from the demo's pages; needs chromium
+	$(BIN)/python -m snakemake --cores all --directory demo
+	$(BIN)/python docs/screenshots.py
 
 lock:
 	$(PYTHON) envs/lock.py

@@ -47,7 +47,7 @@ rule all:
     """The report of every configured model, and their summary."""
     default_target: True
     input:
-        expand("reports/{model}.txt", model=MODELS),
+        expand("reports/{model}.{form}", model=MODELS, form=["txt", "html"]),
         "reports/summary.txt",
 
 

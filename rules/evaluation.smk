@@ -8,7 +8,8 @@ rule evaluate:
         checked="results/{model}/checked.json",
         detections=shards_of("results/{model}/{backend}/detections/{shard}.json.gz"),
     output:
-        "results/{model}/{backend}/accuracy.json",
+        accuracy="results/{model}/{backend}/accuracy.json",
+        analysis="results/{model}/{backend}/analysis.json",
     log:
         "logs/evaluate/{model}/{backend}.log",
     benchmark:
@@ -25,7 +26,7 @@ rule evaluate:
     shell:
         "python {params.scripts:q}/evaluate.py --expect {params.expect} --model {params.model:q} --index {input.index:q} --checked {input.checked:q} {params.cross_check}"
         " --dataset-config {params.config:q} --dataset {params.dataset:q} --detections {input.detections:q}"
-        " --output {output:q} 2> {log:q}"
+        " --output {output.accuracy:q} --output-analysis {output.analysis:q} 2> {log:q}"
 
 
 rule comp4:

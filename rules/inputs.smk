@@ -231,6 +231,15 @@ def shards_of(form: str):
     return files
 
 
+def detections_of(wildcards) -> list[str]:
+    """Detections of every backend, one behind the other, each in the order of its shards."""
+    return [
+        f"results/{wildcards.model}/{backend}/detections/{shard}.json.gz"
+        for backend in BACKENDS
+        for shard in shard_names(wildcards.model)
+    ]
+
+
 def sample_flag(wildcards) -> str:
     """Parameter: how many images of the dataset, if not all."""
     return f"--sample {SETTINGS['sample']}" if SETTINGS["sample"] else ""

@@ -5,7 +5,9 @@ rule report:
     """Write the report of a model over all configured backends."""
     input:
         accuracy=expand("results/{{model}}/{backend}/accuracy.json", backend=BACKENDS),
+        analysis=expand("results/{{model}}/{backend}/analysis.json", backend=BACKENDS),
         performance=expand("results/{{model}}/{backend}/performance.json", backend=BACKENDS),
+        detections=detections_of,
         files=provenance_files,
         resampled=resampled_files,
         patches=patch_files,
@@ -28,9 +30,38 @@ rule report:
         expect=expect,
     shell:
         "python {params.scripts:q}/report.py --expect {params.expect} --model {params.model:q} --backend {params.backends:q}"
-        " --accuracy {input.accuracy:q} --performance {input.performance:q} --files {input.files:q}"
-        " --resampled {input.resampled:q} --patches {input.patches:q} --calibration {input.calibration:q} --parity {input.parity:q}"
+        " --accuracy {input.accuracy:q} --analysis {input.analysis:q} --performance {input.performance:q}"
+        " --files {input.files:q} --detections {input.detections:q}"
+        " --patches {input.patches:q} --calibration {input.calibration:q} --parity {input.parity:q}"
+        " --resampled {input.resampled:q}"
         ' --history reports/history --command "$DETPORT_COMMAND" --output-text {output.text:q} --output-json {output.json:q} 2> {log:q}'
+
+
+rule page:
+    """Show a model's report in a browser: one file that holds all it needs."""
+    input:
+        index=index_of,
+        report="reports/{model}.json",
+        detections=detections_of,
+    output:
+        "reports/{model}.html",
+    log:
+        "logs/page/{model}.log",
+    benchmark:
+        "benchmarks/page/{model}.tsv"
+    conda:
+        "../envs/run.yaml"
+    params:
+        scripts=SCRIPTS,
+        model=model_yaml,
+        config=lambda wildcards: DATASET_FILES[MODELS[wildcards.model]["dataset"]],
+        dataset=lambda wildcards: MODELS[wildcards.model]["dataset"],
+        images=SETTINGS["report"]["images"],
+        expect=expect,
+    shell:
+        "python {params.scripts:q}/page.py --expect {params.expect} --model {params.model:q} --report {input.report:q}"
+        " --index {input.index:q} --dataset-config {params.config:q} --dataset {params.dataset:q}"
+        " --detections {input.detections:q} --images {params.images} --output {output:q} 2> {log:q}"
 
 
 rule bundle:
@@ -66,6 +97,8 @@ rule summary:
     output:
         text="reports/summary.txt",
         json="reports/summary.json",
+        csv="reports/summary.csv",
+        html="reports/summary.html",
     log:
         "logs/summary.log",
     benchmark:
@@ -77,4 +110,5 @@ rule summary:
         expect=expect,
     shell:
         "python {params.scripts:q}/summary.py --expect {params.expect} --reports {input:q}"
-        " --output-text {output.text:q} --output-json {output.json:q} 2> {log:q}"
+        " --output-text {output.text:q} --output-json {output.json:q} --output-csv {output.csv:q}"
+        " --output-html {output.html:q} 2> {log:q}"

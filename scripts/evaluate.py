@@ -9,6 +9,8 @@ Example: python scripts/evaluate.py --model config/models/MODEL.yaml \\
              --detections results/MODEL/onnxruntime/detections/*.json.gz \\
              --output results/MODEL/onnxruntime/accuracy.json
 
+--output-analysis analysis.json says besides where the errors are and what the scores are worth.
+
 --dataset-config CONFIG.yaml --dataset NAME in place of --annotations takes a dataset of any kind, also one without
 ground truth, for which accuracy.json then holds no figure.
 
@@ -21,7 +23,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
-from detport import classes, cli, config, datasets, detections, doubts, lineage, made, metrics, shards
+from detport import analysis, classes, cli, config, datasets, detections, doubts, lineage, made, metrics, shards
 from detport.errors import Failure, UsageError
 from detport.files import atomic, sha256, write_json
 
@@ -38,12 +40,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--checked", type=Path, nargs="*", default=[], help="what check.py wrote for the model")
     parser.add_argument("--cross-check", action="store_true", help="a second evaluator must agree on every number")
     parser.add_argument("--output", type=Path, help="accuracy.json")
+    parser.add_argument("--output-analysis", type=Path, help="analysis.json")
     parser.add_argument("--coco-results", type=Path, metavar="FILE", help="list of COCO results")
     parser.add_argument("--comp4", type=Path, metavar="DIR", help="folder for VOC's result files, one per class")
     parser.add_argument("--image-set", default="test", help="SET in their names, comp4_det_SET_CLASS.txt (%(default)s)")
     args = parser.parse_args(argv)
-    if not args.output and not args.coco_results and not args.comp4:
-        raise UsageError("--output, --coco-results or --comp4 is needed")
+    if not (args.output or args.output_analysis or args.coco_results or args.comp4):
+        raise UsageError("--output, --output-analysis, --coco-results or --comp4 is needed")
     if args.dataset and not args.dataset_config:
         raise UsageError("--dataset needs --dataset-config, the configuration that has it")
 
@@ -79,6 +82,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         of = sample(args.index, len(images), kind, dataset)
         write_json(args.output, assemble(settings, dataset, images, parts, args.cross_check, of))
         made.put(record(cross_check=args.cross_check), args.output)
+    if args.output_analysis:
+        write_json(args.output_analysis, analysed(settings, dataset, images, parts))
+        made.put(record(cross_check=args.cross_check), args.output_analysis)
     cli.log.info("%d detections in %d of %d images", len(rows), len(scored), len(images))
 
 
@@ -149,6 +155,20 @@ def figures(truth: dict | None, scored: list, rows: list[dict], settings: dict, 
         "images_counted": len(counted),
         "unscored": unscored,
         "cross_checked": cross_check and metric.SECOND_EVALUATOR is not None,
+    }
+
+
+def analysed(settings: dict, dataset: dict, images: list[dict], parts: list[dict]) -> dict:
+    """analysis.json of the detections of all shards, over the images that count; empty without ground truth."""
+    metric, truth = metrics.load(settings["kind"]), datasets.load(dataset["kind"]).truth(dataset, images)
+    if truth is None:
+        return {"schema": 1, "analysis": None}
+    scored = scored_images([row["image_id"] for row in images], parts)
+    found = [row for part in parts for row in part["detections"]]
+    rows, _ = classes.with_ids(found, metric.categories(truth, settings))
+    return {
+        "schema": 1,
+        "analysis": analysis.of(truth, metric.counted(truth, scored, settings), rows, settings),
     }
 
 

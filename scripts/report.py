@@ -1,10 +1,12 @@
 """Write a model's report, as text and as JSON, from what the other stages measured.
 
---accuracy and --performance are given once per backend, in the order of --backend. --files are hashed into the
-provenance; converted weights also tell the name and sha256 of the checkpoint that they came from.
+--accuracy, --analysis and --performance are given once per backend, in the order of --backend. --files are hashed into
+the provenance; converted weights also tell the name and sha256 of the checkpoint that they came from. The records of
+these files and of --detections say how long the stages took.
 
 Example: python scripts/report.py --model config/models/MODEL.yaml --backend config/backends/onnxruntime.yaml \\
              --accuracy results/MODEL/onnxruntime/accuracy.json \\
+             --analysis results/MODEL/onnxruntime/analysis.json \\
              --performance results/MODEL/onnxruntime/performance.json \\
              --files results/MODEL/weights.safetensors results/MODEL/onnxruntime/model.onnx \\
              --command "snakemake reports/MODEL.txt" \\
@@ -18,7 +20,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from detport import cli, compared, config, lineage, made, provenance, results
+from detport import cli, compared, config, lineage, made, provenance, results, schemas
 from detport.errors import UsageError
 from detport.files import atomic, write_json
 from detport.report import gates, ladder, statistics, text, warnings
@@ -30,12 +32,14 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--model", type=Path, required=True, help="the model's yaml")
     parser.add_argument("--backend", type=Path, nargs="+", required=True, help="yaml of every backend")
     parser.add_argument("--accuracy", type=Path, nargs="+", required=True, help="accuracy.json of every backend")
+    parser.add_argument("--analysis", type=Path, nargs="+", required=True, help="analysis.json of every backend")
     parser.add_argument("--performance", type=Path, nargs="+", required=True, help="performance.json of every backend")
     parser.add_argument("--files", type=Path, nargs="*", default=[], help="files for the provenance")
     parser.add_argument("--resampled", type=Path, nargs="*", default=[], help="what resample.py wrote")
     parser.add_argument("--patches", type=Path, nargs="*", default=[], help="patches.json of every compiled graph")
     parser.add_argument("--parity", type=Path, nargs="*", default=[], help="parity.json of every backend")
     parser.add_argument("--calibration", type=Path, nargs="*", default=[], help="calibration.json of every int8 graph")
+    parser.add_argument("--detections", type=Path, nargs="*", default=[], help="detections, for the time they took")
     parser.add_argument("--command", default="", help="command line of the run, for the provenance")
     parser.add_argument("--history", type=Path, help="folder that keeps a dated copy of every report")
     parser.add_argument("--output-text", type=Path, required=True)
@@ -45,8 +49,10 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
     if args.expect is not None:
         at = args.words.index("--expect")
         del args.words[at : at + 2]
-    if not len(args.backend) == len(args.accuracy) == len(args.performance):
-        raise UsageError("--backend, --accuracy and --performance need equally many files, in the same order")
+    if not len(args.backend) == len(args.accuracy) == len(args.analysis) == len(args.performance):
+        raise UsageError(
+            "--backend, --accuracy, --analysis and --performance need equally many files, in the same order"
+        )
     return args
 
 
@@ -57,14 +63,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     if problem:
         raise UsageError(problem)
     backends = {path.stem: config.load_backend(path)["title"] for path in args.backend}
-    inputs = {
-        "accuracy": args.accuracy,
-        "performance": args.performance,
-        "resampled": args.resampled,
-        "patches": args.patches,
-        "calibration": args.calibration,
-        "parity": args.parity,
-    }
+    roles = ("accuracy", "analysis", "performance", "patches", "calibration", "parity", "resampled")
+    inputs = {role: getattr(args, role) for role in roles}
     record = made.begin(lineage.stage_recipe("report", model, backends=backends), inputs, expect=args.expect)
     report = assemble(model, backends, record, args)
     write_json(args.output_json, report)
@@ -89,12 +89,12 @@ def assemble(model: dict, titles: dict[str, str], record: dict, args: argparse.N
     """The report as plain data."""
     backends, trusted, annotations = {}, {}, {}
     patches = [results.read(path, "patches") for path in args.patches]
-    resampled = {found["of"]: found for found in (results.read(path, "resampled") for path in args.resampled)}
-    confidence = model["statistics"]["confidence"]
     parities = [results.read(path, "parity") for path in args.parity]
     calibrations = [calibrated(results.read(path, "calibration")) for path in args.calibration]
-    for name, accuracy_file, performance_file in zip(titles, args.accuracy, args.performance, strict=True):
-        accuracy, performance = results.read(accuracy_file, "accuracy"), results.read(performance_file, "performance")
+    resampled = {found["of"]: found for found in (results.read(path, "resampled") for path in args.resampled)}
+    confidence = model["statistics"]["confidence"]
+    for name, *files in zip(titles, args.accuracy, args.analysis, args.performance, strict=True):
+        accuracy, analysis, performance = map(results.read, files, ("accuracy", "analysis", "performance"))
         backends[name] = {
             "title": titles[name],
             "accuracy": accuracy["accuracy"],
@@ -108,6 +108,8 @@ def assemble(model: dict, titles: dict[str, str], record: dict, args: argparse.N
             "cross_checked": accuracy["cross_checked"],
             "simulator": {"accuracy": accuracy["simulator"], "performance": performance.get("simulator", False)},
             "performance": performance,
+            "analysis": analysis["analysis"],
+            "bytes": model_bytes(args.files, name),
             "patches": [each for each in patches if each["backend"] == name],
             "calibration": [each for each in calibrations if each["backend"] == name],
             "parity": next((each for each in parities if each["backend"] == name), None),
@@ -134,6 +136,7 @@ def assemble(model: dict, titles: dict[str, str], record: dict, args: argparse.N
         "warnings": [
             line for name in backends for line in warnings.lines(model["name"], name, backends[name], model["metric"])
         ],
+        "headline": schemas.plugin("metrics", model["metric"]["kind"])["headline"],
         "backends": backends,
         **judgement,
         "verdict": gates.FAIL if any(row["verdict"] == gates.FAIL for row in rungs) else judgement["verdict"],
@@ -143,6 +146,9 @@ def assemble(model: dict, titles: dict[str, str], record: dict, args: argparse.N
             "measured_with": origin,
             "brought": provenance.brought([*args.accuracy, *args.performance]),
             "stages": record["trail"],
+            "took": provenance.took(
+                [*args.files, *args.detections, *args.accuracy, *args.analysis, *args.performance, *args.patches]
+            ),
             "command": args.command,
             "arguments": args.words,
             "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -153,6 +159,12 @@ def assemble(model: dict, titles: dict[str, str], record: dict, args: argparse.N
 def calibrated(calibration: dict) -> dict:
     """What a report keeps of a calibration: all but the ranges."""
     return {key: value for key, value in calibration.items() if key not in ("ranges", "schema")}
+
+
+def model_bytes(files: Sequence[Path], backend: str) -> int | None:
+    """Bytes of what a backend opens, all canvases together; None of one that runs the checkpoint."""
+    own = [path for path in files if path.parent.name == backend and path.stem.startswith("model")]
+    return sum(path.stat().st_size for path in own) if own else None
 
 
 def judged(
@@ -178,6 +190,7 @@ def judged(
         "verdict": gates.verdict(rows, not_asked),
         "gates": rows,
         "gates_not_asked": not_asked,
+        "comparison": gates.compared(model["references"], measured),
         "references": [described(reference) for reference in model["references"]],
         "published": gates.published(model["gates"], model["references"]),
     }

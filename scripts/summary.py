@@ -1,15 +1,19 @@
 """Write one line per model and backend, from the reports of all models.
 
 Example: python scripts/summary.py --reports reports/MODEL.json reports/OTHER.json \\
-             --output-text reports/summary.txt --output-json reports/summary.json
+             --output-text reports/summary.txt --output-json reports/summary.json \\
+             --output-csv reports/summary.csv --output-html reports/summary.html
 """
 
+import csv
+import io
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from detport import cli, made, results
+from detport import cli, lineage, made, results
 from detport.files import atomic, write_json
+from detport.page import render as pages
 from detport.report import gates
 
 WIDTH = 110
@@ -20,16 +24,20 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--reports", type=Path, nargs="+", required=True, help="reports/MODEL.json of every model")
     parser.add_argument("--output-text", type=Path, required=True)
     parser.add_argument("--output-json", type=Path, required=True)
+    parser.add_argument("--output-csv", type=Path, required=True)
+    parser.add_argument("--output-html", type=Path, required=True)
     args = parser.parse_args(argv)
 
-    record = made.begin(made.recipe("summary", {}), {"reports": args.reports}, expect=args.expect)
+    record = made.begin(lineage.summary_recipe(), {"reports": args.reports}, expect=args.expect)
     reports = [results.read(path, "report") for path in args.reports]
     rows = [row for report in reports for row in rows_of(report)]
     summary = {"schema": 1, "verdict": overall({report["verdict"] for report in reports}), "rows": rows}
     write_json(args.output_json, summary)
-    with atomic(args.output_text) as partial:
-        partial.write_text(render(summary), encoding="utf-8")
-    for path in (args.output_json, args.output_text):
+    texts = {args.output_text: render(summary), args.output_csv: sheet(rows), args.output_html: pages.summary(summary)}
+    for path, text in texts.items():
+        with atomic(path) as partial:
+            partial.write_text(text, encoding="utf-8")
+    for path in (args.output_json, *texts):
         made.put(record, path)
     cli.log.info("%d models: %s", len(reports), summary["verdict"])
 
@@ -46,6 +54,8 @@ def rows_of(report: dict) -> list[dict]:
     """What the summary says of a model on each of its backends."""
     rows = []
     for name, backend in report["backends"].items():
+        accuracy, performance = gates.headline(backend["accuracy"]), backend["performance"]
+        published = compared(report, name, next(iter(accuracy), None))
         judged = [gate for gate in report["gates"] if gate["backend"] == name]
         lost = [row["rung"] for row in report["parity"] if (row["backend"], row["verdict"]) == (name, gates.FAIL)]
         rows.append(
@@ -56,12 +66,44 @@ def rows_of(report: dict) -> list[dict]:
                 "verdict": gates.FAIL if lost else gates.verdict(judged),
                 "parity": lost,
                 "gates": dict(Counter(gate["verdict"] for gate in judged)),
-                "accuracy": gates.headline(backend["accuracy"]),
-                "fps": backend["performance"]["fps"],
+                "accuracy": accuracy,
+                "reference": published.get("reference"),
+                "difference": published.get("difference"),
+                "reference_is": published.get("of"),
+                "fps": performance["fps"],
+                "latency_ms": {key: performance.get("latency_ms", {}).get(key) for key in ("mean", "p50", "p99")},
+                "bytes": backend.get("bytes"),
                 "images": {key: backend["images"][key] for key in ("indexed", "scored")},
             }
         )
     return rows
+
+
+def compared(report: dict, backend: str, figure: str | None) -> dict:
+    """The first comparison of a figure with a reference."""
+    rows = report.get("comparison", [])
+    return next((row for row in rows if row["backend"] == backend and row["figure"] == figure), {})
+
+
+def sheet(rows: list[dict]) -> str:
+    """The rows for a spreadsheet: one column for every figure, empty where there is none."""
+    flat = [flattened(row) for row in rows]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(dict.fromkeys(key for row in flat for key in row)), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(flat)
+    return text.getvalue()
+
+
+def flattened(row: dict, before: str = "") -> dict:
+    """Keys of keys with a point between them. Text that a spreadsheet would take for a formula gets a quote."""
+    found = {}
+    for key, value in row.items():
+        if isinstance(value, dict):
+            found |= flattened(value, f"{before}{key}.")
+        else:
+            found[before + key] = f"'{value}" if isinstance(value, str) and value[:1] in "=+-@" else value
+    return found
 
 
 def render(summary: dict) -> str:

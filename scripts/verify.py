@@ -114,7 +114,7 @@ def origin(name: str, record: dict) -> Iterator[tuple[str, str]]:
         backends = json.loads(own.with_suffix(".json").read_text(encoding="utf-8"))["backends"]
         roles = {
             role: [f"results/{own.stem}/{backend}/{role}.json" for backend in backends]
-            for role in ("accuracy", "performance")
+            for role in ("accuracy", "analysis", "performance")
         }
     else:
         roles = {"index": packed("results/datasets/*/index.tsv"), "checked": [f"{own.parents[1]}/checked.json"]}
@@ -157,6 +157,9 @@ def rescored(own: Bundle) -> Iterator[tuple[str, str]]:
         parts = [detections.read(each) for each in sorted((path.parent / "detections").glob("*.json.gz"))]
         again = evaluate.assemble(settings, own.dataset, images, parts, stated["cross_checked"], stated["sample"])
         yield from compared(again, stated, str(path), "the detections")
+        path = own.measured(backend, "analysis")
+        again = evaluate.analysed(settings, own.dataset, images, parts)
+        yield from compared(again, results.read(path, "analysis"), str(path), "the detections")
 
 
 def redrawn(own: Bundle) -> Iterator[tuple[str, str]]:
@@ -181,8 +184,10 @@ def derived(own: Bundle) -> Iterator[tuple[str, str]]:
     titles = {name: backend["title"] for name, backend in own.report["backends"].items()}
     again = reporting.assemble(model, titles, {"trail": own.report["provenance"]["stages"]}, args)
     # The first are of files, which are compared one by one, the others are nobody's.
-    for key in ("sha256", "measured_with", "date", "arguments"):
+    for key in ("sha256", "measured_with", "took", "date", "arguments"):
         again["provenance"][key] = own.report["provenance"][key]
+    for name, backend in own.report["backends"].items():
+        again["backends"][name]["bytes"] = backend["bytes"]  # of files that are not packed
     path = f"reports/{own.model}"
     yield from compared(again, own.report, f"{path}.json", "what was measured")
     written = Path(f"{path}.txt").read_text(encoding="utf-8")

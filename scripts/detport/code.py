@@ -22,6 +22,8 @@ PLUMBING = {
 PACKAGES = {
     "cv2": ("opencv-python-headless", "opencv-python"),
     "google": ("protobuf",),
+    "jinja2": ("Jinja2",),
+    "markupsafe": ("MarkupSafe",),
     "PIL": ("pillow",),
     "ruamel": ("ruamel.yaml",),
 }

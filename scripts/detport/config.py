@@ -64,11 +64,12 @@ STAGES = {
     "decode": Stage(("outputs", "decode")),
     "evaluate": Stage(("metric",)),
     "benchmark": Stage(("network", "input", "preprocess", "outputs", "benchmark"), RUNNING),
-    "resample": Stage(("metric", "statistics")),
     "parity": Stage(("network", "input", "preprocess", "outputs", "decode"), RUNNING, every_step=True),
+    "resample": Stage(("metric", "statistics")),
     "doctor": Stage(("input", "preprocess", "outputs", "decode", "metric")),
     "layers": Stage(("input", "preprocess")),
-    "report": Stage(("title", "dataset", "metric", "allowed_skips", "references", "gates", "parity", "statistics")),
+    "report": Stage(("title", "dataset", "metric", "allowed_skips", "references", "gates", "statistics", "parity")),
+    "page": Stage(("metric",)),
 }
 
 

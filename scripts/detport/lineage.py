@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from detport import canvases, compared, compilers, config, datasets, made, sampling
 from detport.errors import UsageError
+from detport.page import templates
 from detport.parity import precisions
 
 
@@ -131,6 +132,17 @@ def parity_recipe(model: dict, backend: dict, pinned: bool = False, **more: obje
     return made.recipe("parity", settings, dict.fromkeys(plugins), pinned)
 
 
+def page_recipe(model: dict, dataset: dict, images: str, pinned: bool = False) -> dict:
+    """The recipe of the page, which shows the ground truth on images, by templates that are no code."""
+    settings = config.settings(config.visible(model, "page", None), None, "page")
+    settings |= {"dataset": dataset["kind"], "images": images, "templates": templates.digest()}
+    plugins = [
+        *config.plugins(config.visible(model, "page", None), None, "page"),
+        f"detport.datasets.{dataset['kind']}",
+    ]
+    return made.recipe("page", settings, plugins, pinned)
+
+
 def bundle_recipe(dataset: dict, pinned: bool = False) -> dict:
     """The recipe of the bundle, which packs the ground truth by the code of the dataset's kind."""
     settings = {"dataset": {key: dataset[key] for key in sorted(dataset) if key != "shards"}}
@@ -203,8 +215,8 @@ def of_model(
     for key in backends:
         compiled = compiled_graphs(plan, key)
         runnable = [product.path for product in compiled if product.recipe["stage"] == "compile"] or plan.weights
-        measures = wanted.get(key)
-        found += [*compiled, *measured(plan, key, prepare, runnable, measures), *explained(plan, key)]
+        own = measured(plan, key, prepare, runnable, wanted.get(key))
+        found += [*compiled, *own, *explained(plan, key)]
     told = reports(plan, found, list(places.values()))
     return [*found, *told, bundle(plan, found, told)]
 
@@ -270,7 +282,7 @@ def measured(
 
     scored = {"index": plan.index, "checked": plan.checked, "detections": detections}
     accuracy = evaluated(cross_check=plan.settings["cross_check"])
-    found.append(Product(f"{own}/accuracy.json", accuracy, scored, plan.truth()))
+    found += [Product(f"{own}/{name}.json", accuracy, scored, plan.truth()) for name in ("accuracy", "analysis")]
     if measures:
         found.append(Product(f"{own}/resampled.json", plan.resampled(measures), scored, plan.truth()))
     results = evaluated(image_set=Path(plan.dataset.get("image_set", "test")).stem)
@@ -331,10 +343,11 @@ def parity(plan: Plan, key: str, runnable: list[str]) -> list[Product]:
 
 
 def reports(plan: Plan, found: list[Product], resampled: list[str]) -> list[Product]:
-    """The report over all backends."""
+    """The report over all backends, as text, as data and as a page."""
     own = [product.path for product in found if "outputs" not in plan.brought(Path(product.path).parent.name)]
     read = {
         "accuracy": [f"{plan.top}/{key}/accuracy.json" for key in plan.backends],
+        "analysis": [f"{plan.top}/{key}/analysis.json" for key in plan.backends],
         "performance": [f"{plan.top}/{key}/performance.json" for key in plan.backends],
         "resampled": resampled,
         "patches": [path for path in own if Path(path).name.startswith("patches")],
@@ -342,11 +355,16 @@ def reports(plan: Plan, found: list[Product], resampled: list[str]) -> list[Prod
         "parity": [product.path for product in found if Path(product.path).name == "parity.json"],
     }
     recipe = plan.recipe("report", backends={key: backend["title"] for key, backend in plan.backends.items()})
-    return [Product(f"reports/{plan.name}.{form}", recipe, read, {}) for form in ("txt", "json")]
+    texts = [Product(f"reports/{plan.name}.{form}", recipe, read, {}) for form in ("txt", "json")]
+    detections = [product.path for product in found if product.recipe["stage"] == "decode"]
+    shown = {"report": [texts[1].path], "index": plan.index, "detections": detections}
+    page = page_recipe(plan.model, plan.dataset, plan.settings["report"]["images"], plan.pinned)
+    return [*texts, Product(f"reports/{plan.name}.html", page, shown, plan.truth())]
 
 
 def bundle(plan: Plan, found: list[Product], told: list[Product]) -> Product:
-    """The report with all that its figures rest on."""
+    """The report with all that its figures rest on; without the page, of which nobody can compute the images again."""
+    told = [product for product in told if product.recipe["stage"] == "report"]
     by_path = {product.path: product for product in found}
     measured = [by_path[path] for paths in told[0].inputs.values() for path in paths]
     scored = [product for product in measured if product.recipe["stage"] == "evaluate"]
@@ -359,8 +377,13 @@ def bundle(plan: Plan, found: list[Product], told: list[Product]) -> Product:
 def of_all(models: Iterable[str], pinned: bool = False) -> list[Product]:
     """The summary of all models."""
     inputs = {"reports": [f"reports/{name}.json" for name in models]}
-    paths = ("reports/summary.txt", "reports/summary.json")
-    return [Product(path, made.recipe("summary", {}, pinned=pinned), inputs, {}) for path in paths]
+    paths = [f"reports/summary.{form}" for form in ("txt", "json", "csv", "html")]
+    return [Product(path, summary_recipe(pinned), inputs, {}) for path in paths]
+
+
+def summary_recipe(pinned: bool = False) -> dict:
+    """The recipe of the summary, whose page has templates that are no code."""
+    return made.recipe("summary", {"templates": templates.digest()}, pinned=pinned)
 
 
 def file(path: str) -> Source:

@@ -44,6 +44,27 @@ def mismatch(references: Iterable[dict], own: Mapping[str, str]) -> str | None:
     return None
 
 
+def took(files: Sequence[Path]) -> list[dict]:
+    """Of every stage that made one of these files: its jobs, their seconds in all, and the most memory that one took.
+
+    A job that made several files has a record beside each, which differ by little: the last one counts.
+    """
+    jobs: dict[tuple, dict] = {}
+    for path in dict.fromkeys(files):
+        record = made.read(path)
+        if record is not None:
+            jobs[record["identity"], path.parent] = record
+    found: dict[str, dict] = {}
+    for record in jobs.values():
+        for stage, seconds in record["seconds"].items():
+            entry = found.setdefault(stage, {"stage": stage, "jobs": 0, "seconds": 0.0, "peak_bytes": 0})
+            entry["jobs"] += 1
+            entry["seconds"] = round(entry["seconds"] + seconds, 3)
+            if stage == record["stage"]:
+                entry["peak_bytes"] = max(entry["peak_bytes"], record["peak_bytes"])
+    return list(found.values())
+
+
 def brought(files: Sequence[Path]) -> dict[str, dict]:
     """Of each measured file that rests on outputs or a log from another machine: how many files, and their digest."""
     return {

@@ -91,6 +91,7 @@ def test_nothing_is_left_but_results(server):
         "model.om.json",
         "model.atc.log",
         "accuracy.json",
+        "analysis.json",
         "performance.json",
         "parity.json",
         "detections",

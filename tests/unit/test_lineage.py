@@ -17,7 +17,7 @@ VOC = {
     "image_set": "data/voc/ImageSets/Main/test.txt",
     "shards": 2,
 }
-SETTINGS = {"on_bad_image": "fail", "cross_check": False, "brought": {}, "sample": None}
+SETTINGS = {"on_bad_image": "fail", "cross_check": False, "brought": {}, "sample": None, "report": {"images": "all"}}
 SETTINGS["parity"] = {"images": 8, "seed": 0, "score": 0.3}
 SETTINGS |= {"layers": {"images": 2, "memory_gb": 6}, "mixed": {"steps": 24}}
 
@@ -55,10 +55,10 @@ RUN = {
     *(f"results/m/onnxruntime/{name}" for name in ("patched.onnx", "patches.json", "model.onnx")),
     *(f"results/m/onnxruntime/{name}/000{k}" for name in ("scratch", "outputs") for k in range(2)),
     *(f"results/m/onnxruntime/detections/000{k}.json.gz" for k in range(2)),
-    *(f"results/m/onnxruntime/{name}" for name in ("accuracy.json", "comp4", "coco_results.json")),
+    *(f"results/m/onnxruntime/{name}" for name in ("accuracy.json", "analysis.json", "comp4", "coco_results.json")),
     *(f"results/m/onnxruntime/{name}" for name in ("performance.json", "parity.json")),
     *(f"results/m/onnxruntime/{name}" for name in ("layers.tsv", "mixed.yaml")),
-    *("reports/m.txt", "reports/m.json", "reports/m.zip", "shards/m/0000", "shards/m/0001"),
+    *("reports/m.txt", "reports/m.json", "reports/m.html", "reports/m.zip", "shards/m/0000", "shards/m/0001"),
 }
 
 
@@ -112,6 +112,29 @@ def test_a_canvas_more_has_its_own_graphs_and_all_run_together():
     ]
 
 
+def test_int8_is_quantised_by_ranges_on_images_of_the_dataset():
+    found = {product.path: product for product in products(model("gfocalv2_portrait"), names=("onnxruntime_int8",))}
+    own = "results/m/onnxruntime_int8"
+    for suffix in ("", "-288x192"):
+        ranges = found[f"{own}/calibration{suffix}.json"]
+        assert ranges.inputs == {
+            "index": ["results/datasets/shapes/index.tsv"],
+            "onnx": [f"{own}/patched{suffix}.onnx"],
+        }
+        assert found[f"{own}/model{suffix}.onnx"].inputs["calibration"] == [ranges.path]
+    assert found["reports/m.txt"].inputs["calibration"] == [
+        f"{own}/calibration.json",
+        f"{own}/calibration-288x192.json",
+    ]
+
+
+def test_another_mean_calibrates_again():
+    """The ranges are of tensors that preprocessing makes."""
+    expected = {"onnxruntime_int8/calibration.json", "onnxruntime_int8/model.onnx"}
+    found = changed(lambda model: model["preprocess"].update(mean=[1, 2, 3]), names=("onnxruntime_int8",))
+    assert expected <= found and "onnxruntime_int8/patched.onnx" not in found
+
+
 def test_what_gates_with_a_margin_compare_is_resampled():
     """Of each side once; a change of the margin is the report's alone, one of the draws is not."""
     margin = {"name": "g", "reference": None, "minus": 0, "times": 1, "margin": 0.01, "measure": "bbox.AP"}
@@ -149,29 +172,6 @@ def test_a_sample_has_its_figures_resampled():
     assert both["results/datasets/shapes/index.tsv"].recipe["settings"]["sample"] == 2, "the smaller one"
 
 
-def test_int8_is_quantised_by_ranges_on_images_of_the_dataset():
-    found = {product.path: product for product in products(model("gfocalv2_portrait"), names=("onnxruntime_int8",))}
-    own = "results/m/onnxruntime_int8"
-    for suffix in ("", "-288x192"):
-        ranges = found[f"{own}/calibration{suffix}.json"]
-        assert ranges.inputs == {
-            "index": ["results/datasets/shapes/index.tsv"],
-            "onnx": [f"{own}/patched{suffix}.onnx"],
-        }
-        assert found[f"{own}/model{suffix}.onnx"].inputs["calibration"] == [ranges.path]
-    assert found["reports/m.txt"].inputs["calibration"] == [
-        f"{own}/calibration.json",
-        f"{own}/calibration-288x192.json",
-    ]
-
-
-def test_another_mean_calibrates_again():
-    """The ranges are of tensors that preprocessing makes."""
-    expected = {"onnxruntime_int8/calibration.json", "onnxruntime_int8/model.onnx"}
-    found = changed(lambda model: model["preprocess"].update(mean=[1, 2, 3]), names=("onnxruntime_int8",))
-    assert expected <= found and "onnxruntime_int8/patched.onnx" not in found
-
-
 def ready() -> dict:
     found = {key: value for key, value in model().items() if key not in ("checkpoint", "network")}
     return found | {"onnx": "weights/ready.onnx"}
@@ -204,10 +204,10 @@ def changed(change: Callable[[dict], object], **given) -> set[str]:
     return {"/".join(Path(path).parts[-2:]) for path in old if old[path] != new[path] and "0001" not in path}
 
 
-REPORT = {"reports/m.txt", "reports/m.json", "reports/m.zip"}
+REPORT = {"reports/m.txt", "reports/m.json", "reports/m.html", "reports/m.zip"}
 MIXED = {"onnxruntime/mixed.yaml"}
 LAYERS = MIXED | {"onnxruntime/layers.tsv"}
-EVALUATE = REPORT | {f"onnxruntime/{name}" for name in ("accuracy.json", "comp4", "coco_results.json")}
+EVALUATE = REPORT | {f"onnxruntime/{name}" for name in ("accuracy.json", "analysis.json", "comp4", "coco_results.json")}
 PARITY = REPORT | {"onnxruntime/parity.json"}
 DOCTOR = {"m/doctor.txt"}
 METRIC = EVALUATE | DOCTOR | {"m/checked.json"}
@@ -342,5 +342,5 @@ def test_the_pinned_versions_are_other_ones_where_others_are_installed(monkeypat
 
 def test_the_summary_is_made_from_all_reports():
     found = lineage.of_all(["a", "b"])
-    assert [product.path for product in found] == ["reports/summary.txt", "reports/summary.json"]
+    assert [product.path for product in found] == [f"reports/summary.{form}" for form in ("txt", "json", "csv", "html")]
     assert all(product.inputs == {"reports": ["reports/a.json", "reports/b.json"]} for product in found)

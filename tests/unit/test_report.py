@@ -6,7 +6,7 @@ import json
 import pytest
 
 import report
-from detport import compared, config
+from detport import compared, config, made, provenance, timing
 from detport.errors import UsageError
 from detport.report import gates, text
 
@@ -112,12 +112,15 @@ def test_as_many_skipped_images_as_the_yaml_allows(tmp_path, allowed, verdict):
     }
     model = {"name": "m", "title": "t", "dataset": "d", "allowed_skips": allowed, "references": REFERENCES}
     model |= {"metric": {"kind": "coco"}, "parity": {}, "statistics": {"confidence": 0.95}}
-    for name, content in (("accuracy", accuracy), ("performance", performance)):
+    analysis = {"schema": 1, "analysis": None}
+    for name, content in (("accuracy", accuracy), ("analysis", analysis), ("performance", performance)):
         (tmp_path / f"{name}.json").write_text(json.dumps(content))
     args = argparse.Namespace(
         accuracy=[tmp_path / "accuracy.json"],
+        analysis=[tmp_path / "analysis.json"],
         performance=[tmp_path / "performance.json"],
-        **{"files": [], "patches": [], "resampled": [], "calibration": [], "parity": [], "command": "", "words": []},
+        **{"files": [], "patches": [], "calibration": [], "parity": [], "resampled": [], "detections": []},
+        **{"command": "", "words": []},
     )
     found = report.assemble(model | {"gates": [GATE]}, {"onnxruntime": "ONNX Runtime"}, {"trail": []}, args)
     assert found["gates"][0]["verdict"] == found["verdict"] == verdict
@@ -406,3 +409,47 @@ def test_fps_is_stated_or_computed_but_not_both():
     twice = [reference | {"values": {"fps": 1.0}} for reference in PUBLISHED["references"]]
     message = gates.check_references({"references": twice, "gates": []}, "m.yaml")
     assert message == "m.yaml: references.2.values.fps: follows from speed; leave one of them out"
+
+
+@pytest.mark.parametrize("runs", [1, 7, 200, 1001])
+def test_latencies_over_time_are_bounded_and_lose_nothing(runs):
+    seconds = [0.01 + 0.001 * (i % 5) for i in range(runs)]
+    found = timing.over_time(seconds)
+    histogram, trace = found["latency_histogram"], found["latency_trace"]
+    assert sum(histogram["runs"]) == runs and len(histogram["edges_ms"]) == len(histogram["runs"]) + 1
+    assert len(trace["seconds"]) == len(trace["ms"]) == min(runs, timing.POINTS)
+    assert trace["seconds"][-1] == pytest.approx(sum(seconds), abs=1e-3)
+    assert 10 <= min(trace["ms"]) <= max(trace["ms"]) <= 14
+
+
+def test_an_interrupted_run_does_not_squeeze_the_histogram():
+    found = timing.over_time([0.01] * 500 + [0.02] * 500 + [5.0])
+    assert found["latency_histogram"]["edges_ms"][-1] == pytest.approx(20)
+    assert found["latency_histogram"]["runs"][-1] == 501
+
+
+def test_what_each_stage_took_counts_a_job_of_several_files_once(tmp_path):
+    for shard, seconds in (("0", 1.0), ("1", 2.0)):
+        path = tmp_path / f"{shard}.json.gz"
+        path.write_text(shard)
+        record = made.begin({"stage": "decode", "settings": {"shard": shard}, "code": "", "versions": {}}, {})
+        made.write(made.record_file(path), record | {"seconds": {"infer": seconds, "decode": 0.5}, "peak_bytes": 7})
+    both = made.begin({"stage": "patch", "settings": {}, "code": "", "versions": {}}, {})
+    for name in ("patched.onnx", "patches.json"):
+        made.write(tmp_path / f"{name}.made", both | {"seconds": {"patch": 3.0}, "peak_bytes": 9})
+    names = ("0.json.gz", "1.json.gz", "patched.onnx", "patches.json", "no such file")
+    assert provenance.took([tmp_path / name for name in names]) == [
+        {"stage": "infer", "jobs": 2, "seconds": 3.0, "peak_bytes": 0},
+        {"stage": "decode", "jobs": 2, "seconds": 1.0, "peak_bytes": 7},
+        {"stage": "patch", "jobs": 1, "seconds": 3.0, "peak_bytes": 9},
+    ]
+
+
+def test_figures_are_compared_with_every_reference():
+    references = [*REFERENCES, REFERENCES[0] | {"name": "paper", "values": {"bbox.AP": 0.0}}]
+    rows = gates.compared(references, {"onnxruntime": {"bbox.AP": 0.28}})
+    assert [(row["figure"], row["of"], row["difference"], row["ratio"]) for row in rows] == [
+        ("bbox.AP", "guide", 0.001, pytest.approx(1.003584)),
+        ("fps", "guide", None, None),
+        ("bbox.AP", "paper", 0.28, None),
+    ]

@@ -1,5 +1,6 @@
 """The summary of several reports."""
 
+import csv
 import json
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import accept
 import summary
 from detport import made
 from detport.errors import Failure
+from detport.page import sections, words
 from detport.report import ending
 
 
@@ -46,7 +48,8 @@ def written(tmp_path) -> Path:
     for each in reports:
         (tmp_path / f"{each['model']}.json").write_text(json.dumps(each))
     files = [tmp_path / f"{each['model']}.json" for each in reports]
-    outputs = ("--output-text", tmp_path / "summary.txt", "--output-json", tmp_path / "summary.json")
+    forms = {"text": "txt", "json": "json", "csv": "csv", "html": "html"}
+    outputs = [each for key, form in forms.items() for each in (f"--output-{key}", tmp_path / f"summary.{form}")]
     summary.main(list(map(str, ["--reports", *files, *outputs])))
     return tmp_path
 
@@ -140,3 +143,45 @@ def test_a_report_that_somebody_edited_is_not_accepted(tmp_path):
     path.write_text(path.read_text().replace("FAIL", "PASS"))
     with pytest.raises(Failure, match=r"m\.json is not what stage report wrote"):
         accept.main(["--reports", str(path)])
+
+
+def test_a_spreadsheet_has_a_column_for_every_figure(written):
+    rows = list(csv.DictReader((written / "summary.csv").read_text().splitlines()))
+    assert [row["model"] for row in rows] == ["a", "a", "longer_name"]
+    assert (rows[0]["accuracy.bbox.AP"], rows[0]["accuracy.voc07.mAP"], rows[2]["accuracy.voc07.mAP"]) == (
+        "0.25",
+        "",
+        "0.5",
+    )
+    assert rows[0]["fps"] == "4.25"
+
+
+def test_a_spreadsheet_computes_nothing():
+    assert summary.flattened({"model": "=1+1", "fps": -1.5}) == {"model": "'=1+1", "fps": -1.5}
+
+
+def test_the_reference_is_the_first_that_states_the_figure():
+    found = report("a", {"onnxruntime": ["PASS"]}, COCO)
+    row = {"backend": "onnxruntime", "measured": 0.25, "ratio": 1.25}
+    found["comparison"] = [
+        row | {"figure": "fps", "reference": 4.0, "difference": 0.25, "of": "x"},
+        row | {"figure": "bbox.AP", "reference": 0.2, "difference": 0.05, "of": "paper"},
+        row | {"figure": "bbox.AP", "reference": 0.1, "difference": 0.15, "of": "guide"},
+    ]
+    (line,) = summary.rows_of(found)
+    assert (line["reference"], line["difference"], line["reference_is"]) == (0.2, 0.05, "paper")
+
+
+def test_the_page_has_a_row_and_a_link_for_every_model(written):
+    page = (written / "summary.html").read_text()
+    assert page.count('<tr><th scope="row">') == 3
+    assert 'href="longer_name.html"' in page
+    assert '<svg class="chart"' in page
+
+
+def test_the_front_is_what_nothing_beats_in_both():
+    rows = [("fast", 9.0, 0.1), ("good", 1.0, 0.9), ("both", 5.0, 0.5), ("beaten", 4.0, 0.4), ("equal", 5.0, 0.5)]
+    made = [{"model": name, "backend": "b", "fps": fps, "accuracy": {"bbox.AP": ap}} for name, fps, ap in rows]
+    drawn = sections.pareto(made, words.of({}))
+    assert drawn.count('class="dot series-2"') == 4 and drawn.count('class="dot series-1"') == 1
+    assert sections.pareto(made[:1], words.of({})) is None

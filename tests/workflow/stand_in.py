@@ -27,11 +27,12 @@ INPUTS = {
     "decode": ["outputs"],
     "evaluate": ["index", "checked", "detections"],
     "benchmark": ["compiled"],
-    "resample": ["index", "checked", "detections"],
     "parity": ["index", "weights", "exported", "simplified", "patched", "compiled"],
     "layers": ["index", "onnx", "compiled"],
     "mixed": ["index", "reference", "onnx", "layers", "calibration"],
-    "report": ["accuracy", "performance", "resampled", "patches", "calibration", "parity"],
+    "resample": ["index", "checked", "detections"],
+    "report": ["accuracy", "analysis", "performance", "resampled", "patches", "calibration", "parity"],
+    "page": ["report", "index", "detections"],
     "summary": ["reports"],
     "bundle": ["files"],
 }
@@ -70,7 +71,7 @@ def brought(stage: str, flags: dict[str, list[str]]) -> dict[str, dict]:
     if stage == "convert_checkpoint":
         path = Path(flags["weights"][0])
         return {"checkpoint": made.source(path.parent, [path.name])}
-    if stage in ("check", "evaluate", "resample", "bundle"):
+    if stage in ("check", "evaluate", "resample", "bundle", "page"):
         from detport import config, datasets  # most stages are faster without
 
         dataset = config.load_dataset(list(map(Path, flags["dataset-config"])), flags["dataset"][0])

@@ -188,7 +188,7 @@ def test_the_plan_counts_the_jobs_that_a_dry_run_counts(repository, folder):
     plan = snakemake(folder, "--cores", "1", "plan", repository=repository)
     assert jobs(plan.stdout)["decode"] == (SHARDS, 0)
     pending = {rule: n for rule, (_, n) in jobs(plan.stdout).items() if n}
-    assert pending == planned(folder, repository=repository) == {"benchmark": 1, "report": 1, "summary": 1}
+    assert pending == planned(folder, repository=repository) == {"benchmark": 1, "report": 1, "page": 1, "summary": 1}
 
 
 def test_the_plan_comes_without_data(tmp_path):

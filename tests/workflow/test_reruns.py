@@ -321,6 +321,38 @@ def test_only_what_changed_reruns(run, name):
         assert run.plan() == expected
 
 
+PAGE = "reports/retinamask.html"
+
+
+@pytest.fixture(scope="module")
+def looked_at(run, tmp_path_factory) -> Run:
+    """The same run with its page."""
+    folder = Path(shutil.copytree(run.folder, tmp_path_factory.mktemp("looked at") / "demo"))
+    found = Run(folder, run.repository)
+    found.again("--cores", str(CORES), PAGE)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (configure(), {}),
+        (code("detport/page/templates/styles.css", "/* edited */\n"), {"page": 1}),
+        (code("detport/page/templates/sections/sizes.html", "edited"), {"page": 1}),
+        (code("detport/page/gallery.py"), {"page": 1}),
+        (configure(report={"images": "none"}), {"page": 1}),
+        (add(PAGE, "x"), {"page": 1}),
+        (code("detport/analysis/scores.py"), EVALUATE | {"page": 1}),
+        (GATE, REPORT | {"page": 1}),
+    ],
+    ids=["nothing", "styles", "template", "code", "images", "edited page", "code of the analysis", "gate"],
+)
+def test_the_page_follows_what_it_is_made_from(looked_at, change, expected):
+    with kept(looked_at):
+        change(looked_at)
+        assert planned(looked_at.folder, PAGE, repository=looked_at.repository) == expected
+
+
 def test_afterwards_everything_is_as_before(run):
     assert run.plan() == {}
 

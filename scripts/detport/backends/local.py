@@ -55,6 +55,7 @@ def measure(run: Run, model: dict, threads: int, device: str = "") -> dict:
         "fps": round(len(seconds) / sum(seconds), 4),
         "fps_is": "batch / mean latency, one model on one machine",
         "latency_ms": timing.latency_ms(seconds),
+        **timing.over_time(seconds),
         "batch": 1,
         "threads": threads,
         "runs": len(seconds),

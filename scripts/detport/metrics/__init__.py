@@ -22,6 +22,8 @@ def load(kind: str) -> ModuleType:
     evaluate(truth, image_ids, rows, settings, cross_check): the figures;
     resampled(truth, image_ids, rows, settings, measures, drawn): some of the figures by name in every resample, NaN
     where one is not defined; `drawn` is how often each image is there, [resamples, images];
+    curves(truth, image_ids, rows, settings): by group of the figures the mean precision at recalls 0, 0.01 … 1, at
+    each IoU that counts;
     tables(figures, settings): the figures as tables, each with a title, the names of its columns and rows of words and
     numbers, None where there is none; `digits` behind the point are shown (3 unless given), and `notes` below it;
     SECOND_EVALUATOR: who can cross-check them, None if nobody; evaluators(cross_checked): who computed them, in words;

@@ -22,6 +22,7 @@ from detport.metrics import NOTHING_TO_FIND, coco_matches
 
 SECOND_EVALUATOR = "pycocotools"
 AREAS = ("all", "small", "medium", "large")  # COCO's area ranges, in the order of its arrays
+IOUS = [0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95]
 AGREEMENT = 1e-9  # largest difference of a number between the two evaluators
 SHOWN = 5  # ids in a complaint
 SHORT_SIDE = 32  # pixels; MMDetection's training filter drops images with a shorter one
@@ -115,6 +116,18 @@ def resampled(
         overlaps = {"AP": slice(None), "AP50": slice(0, 1), "AP75": slice(5, 6)}[name]
         results[measure] = resampling.mean(precisions[iou_type, most][:, overlaps])
     return results
+
+
+def curves(truth: dict, image_ids: list, rows: list[dict], settings: dict) -> dict:
+    """For each IoU type the mean precision over all classes at recalls 0, 0.01 … 1, at each IoU."""
+    truth, image_ids, rows = numbered(truth, image_ids, rows)
+    found = {}
+    for iou_type in settings["iou_types"]:
+        with contextlib.redirect_stdout(io.StringIO()):
+            precision, _, _ = arrays(hotcoco, truth, image_ids, rows, iou_type, settings)
+        over = precision[:, :, :, 0, headline(settings["max_detections"])]
+        found[iou_type] = {"iou": IOUS, "precision": [[mean(point) for point in curve] for curve in over]}
+    return found
 
 
 def in_order(entries: list[dict]) -> list[dict]:

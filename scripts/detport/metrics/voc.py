@@ -225,6 +225,18 @@ def found_of(
     return resampling.Found(places, scores, true[None] > 0, neither[None], np.array(objects))
 
 
+def curves(truth: dict, image_ids: list, rows: list[dict], settings: dict) -> dict:
+    """The mean over all classes with objects of the best precision at recalls 0, 0.01 … 1 or more."""
+    ground_truth = objects_of(truth, image_ids, settings)
+    files = comp4(ground_truth, with_text_ids(rows), settings)
+    pairs = [precision_recall(ground_truth, name, lines, settings["iou_threshold"]) for name, lines in files.items()]
+    points = np.arange(101) / 100
+    known = [pair for pair in pairs if not np.isnan(pair[1]).any()]
+    lines = [[precision[recall >= least].max(initial=0) for least in points] for precision, recall in known]
+    mean = np.mean(lines, axis=0).tolist() if lines else [0.0] * len(points)
+    return {"voc": {"iou": [settings["iou_threshold"]], "precision": [mean]}}
+
+
 def eleven_points(precision: np.ndarray, recall: np.ndarray) -> float:
     """Mean over the recalls 0, 0.1, ... 1 of the best precision at that recall or more."""
     return float(sum(precision[recall >= least].max(initial=0) / len(RECALLS) for least in RECALLS))

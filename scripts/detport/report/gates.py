@@ -40,6 +40,28 @@ def published_figures(reference: dict) -> dict[str, float]:
     return reference["values"] | computed
 
 
+def compared(references: list[dict], measured: dict[str, dict]) -> list[dict]:
+    """Every figure of a reference beside that of every backend; `measured` are the figures of the backends."""
+    rows = []
+    for reference in references:
+        for figure, value in published_figures(reference).items():
+            for backend, figures in measured.items():
+                found = figures.get(figure)
+                both = found is not None
+                rows.append(
+                    {
+                        "figure": figure,
+                        "backend": backend,
+                        "measured": found,
+                        "reference": value,
+                        "difference": round(found - value, 6) if both else None,
+                        "ratio": round(found / value, 6) if both and value else None,
+                        "of": reference["name"],
+                    }
+                )
+    return rows
+
+
 def judge(gate: dict, backend: str, measured: dict[str, dict], references: list[dict], trusted: bool) -> dict:
     """A gate's row of the report. `measured` are the figures of every backend; `trusted` is false where too many
     images were skipped to believe an accuracy."""

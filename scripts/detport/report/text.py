@@ -253,20 +253,15 @@ def too_large_lines(images: list[dict], indexed: int) -> list[str]:
 
 def comparison_lines(report: dict) -> list[str]:
     """Measured figures beside those of the references, with the ratio measured / reference."""
-    rows = []
-    references = report["references"]
-    for reference in references:
-        for measure, value in reference["figures"].items():
-            for name, backend in report["backends"].items():
-                measured = backend["figures"].get(measure)
-                ratio = "-" if measured is None or value == 0 else f"{measured / value:.3f}"
-                shown = ("-" if measured is None else f"{measured:.4f}", ratio)
-                rows.append((measure, name, shown[0], f"{value:.4f}", shown[1], reference["name"]))
-    if not rows:
+    if not report["comparison"]:
         return []
-    columns = ["figure", "backend", "measured", "reference", "ratio", "of"]
-    table = pd.DataFrame(rows, columns=columns).to_string(index=False, justify="left")
-    sources = [f"  {reference['name']}: {reference['source']}" for reference in references]
+    columns = {"figure": "", "backend": "", "measured": ".4f", "reference": ".4f", "ratio": ".3f", "of": ""}
+    rows = [
+        ["-" if row[key] is None else f"{row[key]:{form}}" for key, form in columns.items()]
+        for row in report["comparison"]
+    ]
+    table = pd.DataFrame(rows, columns=list(columns)).to_string(index=False, justify="left")
+    sources = [f"  {reference['name']}: {reference['source']}" for reference in report["references"]]
     return ["COMPARISON", *(f"  {line}" for line in table.splitlines()), *sources]
 
 
