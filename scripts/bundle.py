@@ -12,7 +12,7 @@ Example: python scripts/bundle.py --model config/models/MODEL.yaml --report repo
 from collections.abc import Sequence
 from pathlib import Path
 
-from detport import bundled, cli, config, datasets, lineage, made, results, yamlfile
+from detport import bundled, cli, config, datasets, lineage, made, references, results, yamlfile
 from detport.errors import Failure
 from detport.files import atomic
 
@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         [
             *bundled.with_records(args.files),
             *yamlfile.with_bases(args.model),
-            *config.reference_files(args.model),
+            *references.files(args.model),
             *args.dataset_config,
             *logs(args, model["name"]),
         ]

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from detport import decoders, input_rules, schemas
+from detport import decoders, input_rules, references, schemas
 from detport.errors import UsageError
 from detport.schemas import ROOT, schema_of, validate
 from detport.yamlfile import (
@@ -191,7 +191,7 @@ def check(value: object, schema: str, source: str, places: Places | None = None)
         check_declared(value["patches"], source, places, ("patches",), value["family"])
     if schema == "model":
         resolve_categories(value, source, places)
-        value["references"] = [resolved_reference(each) for each in value["references"]]
+        value["references"] = [references.resolved(each) for each in value["references"]]
         check_plugins(value, source, places)
         for check_part in (check_classes, check_decoded, check_measures, check_canvases, check_input):
             check_part(value, source, places)
@@ -207,23 +207,6 @@ def resolve_categories(model: dict, source: str, places: Places) -> None:
         except UsageError as error:
             where = position(source, places, ("decode", "categories"))
             raise UsageError(f"{where}: decode.categories: {error}") from error
-
-
-def resolved_reference(reference: dict) -> dict:
-    """A reference; one that is in a file of its own is read and checked as if it stood in the model's yaml."""
-    if "file" not in reference:
-        return reference
-    value, places = read_yaml(Path(reference["file"]))
-    if isinstance(value, dict) and "file" in value:
-        raise UsageError(f"{position(reference['file'], places, ('file',))}: file: is not allowed in such a file")
-    validate(value, schema_of("model")["properties"]["references"]["items"], reference["file"], places, ())
-    return value
-
-
-def reference_files(path: Path) -> list[Path]:
-    """Files that references of a model's yaml are in."""
-    model, _ = read_with_base(path)
-    return [Path(each["file"]) for each in model.get("references", []) if "file" in each]
 
 
 def flavours() -> list[str]:

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Mapping
-from statistics import NormalDist
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +11,7 @@ from detport.errors import Failure
 from detport.report.gates import FAIL, NOT_MEASURED, PASS, UNDECIDED, is_accuracy, named, published_figures
 
 AGREEMENT = 1e-9  # of a figure that two stages have computed
+BIAS = 2.3  # what AP of some images has too much, in units of what their resamples have more: bench/intervals.py
 COUNTLESS = 10_000_000  # images; no dataset decides what needs more
 
 
@@ -31,18 +31,15 @@ def interval(
 ) -> Interval | None:
     """The percentiles of the resamples; None where it is undefined in most of them.
 
-    AP itself is larger on fewer different images, which those of a resample are, so that its percentiles are corrected
-    for the share of the resamples below the value (Efron's BC). Of a difference most of that cancels out.
+    AP is too high on few different images. The interval of a single figure is moved by what the resamples, which have
+    fewer of them, have too much, and by BIAS times that for the images themselves. Of a difference it cancels out.
     """
     defined = resamples[~np.isnan(resamples)]
     if math.isnan(value) or 2 * len(defined) <= len(resamples):
         return None
-    normal, shift = NormalDist(), 0.0
+    low, high = np.quantile(defined, [(1 - confidence) / 2, (1 + confidence) / 2])
     if not of_difference:
-        below = ((defined < value).mean() + (defined <= value).mean()) / 2
-        shift = 2 * normal.inv_cdf(min(max(below, 0.5 / len(defined)), 1 - 0.5 / len(defined)))
-    ends = [normal.cdf(shift + normal.inv_cdf(each)) for each in ((1 - confidence) / 2, (1 + confidence) / 2)]
-    low, high = np.quantile(defined, ends)
+        low, high = (end - (1 + BIAS) * (defined.mean() - value) for end in (low, high))
     return Interval(value, float(low), float(high), confidence, images, len(defined))
 
 
