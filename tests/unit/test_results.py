@@ -11,6 +11,7 @@ REPORT = {
     "schema": 1,
     "model": "m",
     "verdict": "PASS",
+    "warnings": [],
     "backends": {
         "onnxruntime": {
             "accuracy": {"bbox": {"AP": 0.5, "per_class": {}}},
