@@ -8,7 +8,7 @@ PIP_FLAGS ?=
 # Programs are run as modules: the scripts in there cannot start from a path with a dollar.
 BIN = .venv/bin
 
-.PHONY: demo test check bench docs screenshots fuzz torture simulated lock clean full-size
+.PHONY: demo test check bench coverage docs screenshots fuzz torture simulated lock clean full-size
 
 demo: .venv/run-export.done
 	$(BIN)/python -m snakemake --cores all --directory demo reports/retinamask.html
@@ -27,6 +27,11 @@ check: .venv/test.done
 bench: .venv/run-export.done
 	PYTHONPATH=scripts $(BIN)/python bench/preprocess.py
 	PYTHONPATH=scripts $(BIN)/python bench/postprocess.py
+	PYTHONPATH=scripts $(BIN)/python bench/resample.py
+
+coverage: .venv/run-export.done  # how often intervals cover the truth: 3 minutes on one core
+	PYTHONPATH=scripts $(BIN)/python bench/intervals.py
+	PYTHONPATH=scripts $(BIN)/python bench/intervals.py --say
 
 FUZZ_RUNS ?= 20000
 

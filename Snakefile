@@ -24,6 +24,7 @@ wildcard_constraints:
     kind=r"\w+",
     canvas=f"({alternatives({suffix for model in MODELS for suffix in canvas_suffixes(model)})})",
     shard=r"\d{4}",
+    recorded=r"\w+-[0-9a-f]{8}",
 
 
 include: "rules/dataset.smk"
@@ -82,6 +83,7 @@ rule plan:
         backends=[str(backend_file(name)) for name in BACKENDS],
         sample=sample_flag,
         cores=CORES,
+        parity=SETTINGS["parity"]["images"],
         limit=SETTINGS["disk_limit_gb"],
         keep=SETTINGS["keep_outputs_gb"],
     shell:
@@ -90,4 +92,4 @@ rule plan:
         ' --summary -- all > "$asked/jobs.tsv" 2> {log:q} || {{ cat {log:q}; exit 1; }};'
         ' python {params.scripts:q}/plan.py --summary "$asked/jobs.tsv" --outputs {params.outputs}'
         " --model {params.models:q} --dataset-config {params.datasets:q} --backend {params.backends:q} {params.sample}"
-        " --cores {params.cores} --disk-limit-gb {params.limit} --keep-outputs-gb {params.keep} 2>&1 | tee {log:q}"
+        " --parity-images {params.parity} --cores {params.cores} --disk-limit-gb {params.limit} --keep-outputs-gb {params.keep} 2>&1 | tee {log:q}"

@@ -130,7 +130,8 @@ def stages() -> str:
     lines = ["| stage | sections of the model's yaml | keys of the backend's yaml |", "| --- | --- | --- |"]
     for name, stage in config.STAGES.items():
         keys = [key for keys in own.values() for key, part in keys.items() if name in part.get("stages", [])]
-        cells = [", ".join(f"`{each}`" for each in part) for part in (stage.sections, [*stage.backend, *keys])]
+        parts = (stage.sections, dict.fromkeys([*stage.backend, *keys]))
+        cells = [", ".join(f"`{each}`" for each in part) for part in parts]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines)
 

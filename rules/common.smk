@@ -7,6 +7,7 @@ import re
 import shlex
 
 from detport import canvases as detport_canvases
+from detport import compared as detport_compared
 from detport import compilers as detport_compilers
 from detport import datasets as detport_datasets
 from detport import disk as detport_disk
@@ -94,7 +95,9 @@ try:
     DATASET_FILES = {name: configurations_of(name) for name in DATASETS}
     IMAGES = {name: image_count(dataset) for name, dataset in DATASETS.items()}
     for name, dataset in DATASETS.items():
-        IMAGES[name], dataset["shards"] = detport_shards.sizes(dataset, IMAGES[name], SETTINGS["sample"])
+        IMAGES[name], dataset["shards"] = detport_shards.sizes(
+            dataset, IMAGES[name], detport_config.sample_size(dataset, SETTINGS["sample"])
+        )
     BUDGET = detport_disk.budget(MODELS, IMAGES, DATASETS, BACKENDS, SETTINGS)
 except UsageError as error:
     give_up(error)
@@ -160,12 +163,26 @@ def scratch_mb(wildcards) -> int:
     return BUDGET.job_mb[wildcards.model, wildcards.backend]
 
 
+def parity_mb(wildcards) -> int:
+    """Resource: what the tensors of the images of parity take, which a job may need all of."""
+    model, backend = MODELS[wildcards.model], BACKENDS[wildcards.backend]
+    size = SETTINGS["parity"]["images"] * detport_disk.image_bytes(model, backend, kept=True)
+    return min(max(1, int(size / detport_disk.MB)), BUDGET.scratch_mb)
+
+
 @functools.cache
 def products(model: str) -> list:
     """Everything that is made for a model, the index of its dataset first."""
     dataset = DATASETS[MODELS[model]["dataset"]]
     made = detport_lineage.of_model(model, MODELS[model], dataset, BACKENDS, SETTINGS, PINNED)
     return [index_product(MODELS[model]["dataset"]), *made]
+
+
+@functools.cache
+def resampled_measures(model: str) -> dict[str, list[str]]:
+    """The figures that are resampled, by backend or file of recorded detections."""
+    dataset = DATASETS[MODELS[model]["dataset"]]
+    return detport_compared.measures(MODELS[model], dataset, BACKENDS, SETTINGS["sample"])
 
 
 @functools.cache

@@ -37,7 +37,7 @@ def user_files(model: str) -> list[tuple[str, str, str]]:
         weights = (settings["onnx"], "file", f"the model, {model_file(model)}: onnx")
     else:
         weights = (settings["checkpoint"]["file"], "file", f"trained weights, {model_file(model)}: checkpoint.file")
-    return [weights, *dataset_files(settings["dataset"]), *brought_files(model)]
+    return [weights, *dataset_files(settings["dataset"]), *brought_files(model), *recorded_files(model)]
 
 
 def dataset_files(name: str) -> list[tuple[str, str, str]]:
@@ -60,12 +60,35 @@ def brought_files(model: str) -> list[tuple[str, str, str]]:
     return [
         (
             path,
-            "folder" if what == "outputs" else "file",
+            "file" if what == "log" else "folder",
             f"brought, config/config.yaml: brought.{backend}.{model}.{what}",
         )
         for backend in BACKENDS
         for what, path in SETTINGS["brought"].get(backend, {}).get(model, {}).items()
     ]
+
+
+def recorded_files(model: str) -> list[tuple[str, str, str]]:
+    """Recorded detections that gates of a model compare with: path, kind, and what it is."""
+    paths = [path for path in resampled_measures(model) if path not in BACKENDS]
+    return [(path, "file", f"recorded detections, {model_file(model)}: gates, against") for path in paths]
+
+
+def recorded_path(wildcards) -> str:
+    """The file of recorded detections that a product's name stands for."""
+    paths = [path for path, _, _ in recorded_files(wildcards.model)]
+    return next(path for path in paths if detport_compared.short(path) == wildcards.recorded)
+
+
+def recorded_file(wildcards) -> list[str]:
+    """The same as an input."""
+    return there(recorded_path(wildcards))
+
+
+def resampled_files(wildcards) -> list[str]:
+    """What is resampled for a report, of its backends and of recorded detections."""
+    wanted = resampled_measures(wildcards.model)
+    return list(detport_compared.places(wildcards.model, wanted, BACKENDS).values())
 
 
 def index_of(wildcards) -> str:
@@ -130,6 +153,18 @@ def simplified_graph(wildcards) -> str:
     return f"results/{wildcards.model}/onnx/{flavour}/simplified{wildcards.canvas}.onnx"
 
 
+def calibration(wildcards) -> list[str]:
+    """The ranges of tensors that a graph is quantised by, where its backend wants them."""
+    calibrates = detport_compilers.calibrates(BACKENDS[wildcards.backend])
+    return ["results/{model}/{backend}/calibration{canvas}.json".format(**wildcards)] * calibrates
+
+
+def mixed_calibration(wildcards) -> list[str]:
+    """The same for the graph of the default canvas, which is the one that is searched in."""
+    calibrates = detport_compilers.calibrates(BACKENDS[wildcards.backend])
+    return [f"results/{wildcards.model}/{wildcards.backend}/calibration.json"] * calibrates
+
+
 def compiled_models(model: str, backend: str) -> list[str]:
     """Of every canvas model.onnx or, for Ascend, model.om."""
     kind = detport_compilers.suffix(BACKENDS[backend]["family"])
@@ -159,6 +194,26 @@ def source_of(what: str):
 def source_flag(what: str):
     """Parameter: how the stage is told about its source."""
     return lambda wildcards: f"--from-{what}" if brought(wildcards.model, wildcards.backend, what) else "--compiled"
+
+
+def layers_graph(wildcards) -> str:
+    """The float32 graph that a backend's is compared with: that of the default canvas."""
+    return f"results/{wildcards.model}/onnx/{BACKENDS[wildcards.backend]['flavour']}/simplified.onnx"
+
+
+def layers_source(wildcards) -> list[str]:
+    """The compiled graph whose nodes are looked into, that of the default canvas, or the tensors of a device."""
+    if brought(wildcards.model, wildcards.backend, "dump"):
+        return source_of("dump")(wildcards)
+    if (
+        BACKENDS[wildcards.backend]["runs"] != "compiled"
+        or detport_compilers.suffix(BACKENDS[wildcards.backend]["family"]) != "onnx"
+    ):
+        give_up(
+            f"layers of {wildcards.backend}: its tensors can only be looked into where it runs; bring them, and name"
+            f" their folder under brought.{wildcards.backend}.{wildcards.model}.dump"
+        )
+    return compiled_models(wildcards.model, wildcards.backend)[:1]
 
 
 def runner_env(wildcards) -> str:
@@ -221,6 +276,45 @@ def patch_files(wildcards) -> list[str]:
     ]
 
 
+def parity_files(wildcards) -> list[str]:
+    """What every step changes on each backend, if the configuration asks for it."""
+    asked = SETTINGS["parity"]["images"] > 0
+    return [f"results/{wildcards.model}/{name}/parity.json" for name in BACKENDS if asked]
+
+
+def rung(step: str):
+    """Input of parity: the files of a form of the model, if there is such a one on this machine."""
+
+    def files(wildcards) -> list[str]:
+        begin()
+        model, backend = MODELS[wildcards.model], BACKENDS[wildcards.backend]
+        if brought(wildcards.model, wildcards.backend, "outputs") is not None:
+            return []
+        if step == "weights":
+            return [f"results/{wildcards.model}/weights.safetensors"] if "network" in model else []
+        if backend["runs"] != "compiled":
+            return []
+        if step == "compiled":
+            return compiled_models(wildcards.model, wildcards.backend)
+        folder = wildcards.backend if step == "patched" else f"onnx/{backend['flavour']}"
+        return [
+            f"results/{wildcards.model}/{folder}/{step}{suffix}.onnx" for suffix in canvas_suffixes(wildcards.model)
+        ]
+
+    return files
+
+
+def calibration_files(wildcards) -> list[str]:
+    """What the graphs of a report were quantised by."""
+    begin()
+    return [
+        f"results/{wildcards.model}/{name}/calibration{suffix}.json"
+        for name in run_here(wildcards)
+        if detport_compilers.calibrates(BACKENDS[name])
+        for suffix in canvas_suffixes(wildcards.model)
+    ]
+
+
 def packed_files(wildcards) -> list[str]:
     """What a bundle holds of what was made: the report and all that it rests on."""
     bundle = next(found for found in products(wildcards.model) if found.path == f"reports/{wildcards.model}.zip")
@@ -238,4 +332,5 @@ def provenance_files(wildcards) -> list[str]:
             files += [f"{graphs}/exported{suffix}.onnx", f"{graphs}/simplified{suffix}.onnx"]
             files.append(f"results/{model}/{name}/patched{suffix}.onnx")
         files += compiled_models(model, name)
+    files += [path for path, _, _ in recorded_files(model) if Path(path).exists()]
     return list(dict.fromkeys(files))

@@ -91,10 +91,38 @@ rule patch:
         " 2> {log:q}"
 
 
+rule calibrate:
+    """Measure the range of every tensor on images, for a backend that computes with 8-bit integers."""
+    input:
+        index=index_of,
+        graph="results/{model}/{backend}/patched{canvas}.onnx",
+    output:
+        "results/{model}/{backend}/calibration{canvas}.json",
+    log:
+        "logs/calibrate/{model}/{backend}{canvas}.log",
+    benchmark:
+        "benchmarks/calibrate/{model}/{backend}{canvas}.tsv"
+    conda:
+        "../envs/run.yaml"
+    threads: 2
+    params:
+        scripts=SCRIPTS,
+        model=model_yaml,
+        backend=backend_yaml,
+        images=lambda wildcards: dataset_of(wildcards)["images"],
+        canvas=canvas,
+        expect=expect,
+    shell:
+        "python {params.scripts:q}/calibrate.py --expect {params.expect} --model {params.model:q} --backend {params.backend:q}"
+        " --onnx {input.graph:q} --index {input.index:q} --images {params.images:q} --canvas {params.canvas}"
+        " --threads {threads} --output {output:q} 2> {log:q}"
+
+
 rule compile:
     """Compile the graph for the backend."""
     input:
-        "results/{model}/{backend}/patched{canvas}.onnx",
+        graph="results/{model}/{backend}/patched{canvas}.onnx",
+        calibration=calibration,
     output:
         "results/{model}/{backend}/model{canvas}.{kind}",
     log:
@@ -108,7 +136,9 @@ rule compile:
         model=model_yaml,
         backend=backend_yaml,
         canvas=canvas,
+        calibration=lambda wildcards, input: "--calibration" * bool(input.calibration),
         expect=expect,
     shell:
-        "python {params.scripts:q}/compile.py --expect {params.expect} --model {params.model:q} --backend {params.backend:q} --onnx {input:q}"
+        "python {params.scripts:q}/compile.py --expect {params.expect} --model {params.model:q} --backend {params.backend:q}"
+        " --onnx {input.graph:q} {params.calibration} {input.calibration:q}"
         " --canvas {params.canvas} --output {output:q} 2> {log:q}"

@@ -9,7 +9,10 @@ rule report:
         performance=expand("results/{{model}}/{backend}/performance.json", backend=BACKENDS),
         detections=detections_of,
         files=provenance_files,
+        resampled=resampled_files,
         patches=patch_files,
+        parity=parity_files,
+        calibration=calibration_files,
         result_files=result_files,
     output:
         text="reports/{model}.txt",
@@ -29,7 +32,8 @@ rule report:
         "python {params.scripts:q}/report.py --expect {params.expect} --model {params.model:q} --backend {params.backends:q}"
         " --accuracy {input.accuracy:q} --analysis {input.analysis:q} --performance {input.performance:q}"
         " --files {input.files:q} --detections {input.detections:q}"
-        " --patches {input.patches:q}"
+        " --patches {input.patches:q} --calibration {input.calibration:q} --parity {input.parity:q}"
+        " --resampled {input.resampled:q}"
         ' --history reports/history --command "$DETPORT_COMMAND" --output-text {output.text:q} --output-json {output.json:q} 2> {log:q}'
 
 

@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from detport import backends, canvases, cli, config, lineage, made
+from detport.backends import local
 from detport.errors import Failure, UsageError
 from detport.files import sha256, write_json
 
@@ -42,7 +43,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         record = made.begin(recipe, {}, sources, args.expect, threads=None)
         found = read_log(args.from_log, backend)
     else:
-        record = made.begin(recipe, {"compiled": args.compiled}, expect=args.expect, threads=args.threads)
+        record = made.begin(
+            recipe,
+            {"compiled": args.compiled},
+            expect=args.expect,
+            threads=args.threads,
+            device=local.device(backend),
+        )
         family = backends.load(backend["family"])
         first, *others = (
             family.measure(file, canvases.select(model, name), backend, args.threads) | {"canvas": name}

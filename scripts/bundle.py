@@ -51,6 +51,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         [
             *bundled.with_records(args.files),
             *yamlfile.with_bases(args.model),
+            *config.reference_files(args.model),
             *args.dataset_config,
             *logs(args, model["name"]),
         ]

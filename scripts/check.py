@@ -34,11 +34,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     model = config.load_model(args.model, "check")
     kind = datasets.load(dataset["kind"])
     sources = {"annotations": made.source(*kind.scored(dataset))}
+    sample = config.sample_size(dataset, args.sample)
     record = made.begin(lineage.check_recipe(model, dataset, args.sample), {}, sources, args.expect)
     rows = kind.index_rows(dataset)
     truth = kind.truth(dataset, rows)
-    if args.sample:
-        rows = sampling.choose(rows, truth, args.sample)
+    if sample:
+        rows = sampling.choose(rows, truth, sample)
     said = [] if truth is None else complaints(args.model, model, truth, [row["image_id"] for row in rows])
     for line in said:
         cli.log.warning("%s", line)

@@ -1,7 +1,8 @@
 """Compile a graph for a backend.
 
 For ONNX Runtime that is a proof that it loads, with the inputs and outputs that the model's yaml declares. For Ascend
-the graph is checked and atc builds an .om; what atc says is kept beside it, as model.atc.log.
+the graph is checked and atc builds an .om; what atc says is kept beside it, as model.atc.log. A backend with a lower
+precision gets the graph in it.
 
 Example: python scripts/compile.py --model config/models/MODEL.yaml --backend config/backends/onnxruntime.yaml \\
              --onnx results/MODEL/onnxruntime/patched.onnx --output results/MODEL/onnxruntime/model.onnx
@@ -19,6 +20,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--model", type=Path, required=True, help="the model's yaml")
     parser.add_argument("--backend", type=Path, required=True, help="the backend's yaml")
     parser.add_argument("--onnx", type=Path, required=True, help="the patched graph")
+    parser.add_argument("--calibration", type=Path, help="calibration.json, which a backend of precision int8 needs")
     parser.add_argument("--canvas", help="HEIGHTxWIDTH of the graph's input (default: the model's first canvas)")
     parser.add_argument("--output", type=Path, required=True, help="the compiled model")
     args = parser.parse_args(argv)
@@ -27,8 +29,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     model = canvases.select(config.load_model(args.model, "compile", backend), args.canvas)
     if backend["runs"] != "compiled":
         raise UsageError(f"{args.backend}: runs the {backend['runs']} itself; there is nothing to compile")
-    record = made.begin(lineage.stage_recipe("compile", model, backend), {"onnx": args.onnx}, expect=args.expect)
-    compilers.load(backend["family"]).compile_model(args.onnx, model, backend, args.output)
+    inputs = {"onnx": args.onnx}
+    if compilers.calibrates(backend):
+        if args.calibration is None:
+            raise UsageError(f"{args.backend}: precision int8 needs --calibration, which calibrate.py makes")
+        inputs["calibration"] = args.calibration
+    record = made.begin(lineage.stage_recipe("compile", model, backend), inputs, expect=args.expect)
+    compilers.load(backend["family"]).compile_model(args.onnx, model, backend, args.output, args.calibration)
     made.put(record, args.output)
     cli.log.info("%s for %s", args.output, backend["title"])
 

@@ -19,7 +19,6 @@ ground truth, for which accuracy.json then holds no figure.
 """
 
 import json
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
@@ -27,8 +26,6 @@ from types import ModuleType
 from detport import analysis, classes, cli, config, datasets, detections, doubts, lineage, made, metrics, shards
 from detport.errors import Failure, UsageError
 from detport.files import atomic, sha256, write_json
-
-SHOWN = 5  # image ids in a complaint
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -95,7 +92,7 @@ def scored_images(index: list, parts: list[dict]) -> list:
     """Ids of the images that were decoded, in the order of the index, of which none is missing."""
     skipped = [image for part in parts for image in part["skipped"]]
     scored = [image for part in parts for image in part["images"]]
-    require_all(index, scored, [image["image_id"] for image in skipped])
+    detections.require_all(index, scored, [image["image_id"] for image in skipped])
     if not scored:
         raise Failure(
             f"no image could be scored: all {len(index)} were skipped, the first ({skipped[0]['file']!r}) because it"
@@ -182,23 +179,6 @@ def sample(path: Path, images: int, kind: ModuleType, dataset: dict) -> dict | N
         return None
     count = kind.count(dataset)
     return {"images": images, "of": count} if images < count else None
-
-
-def require_all(index: list, scored: list, skipped: list) -> None:
-    """Every indexed image is there exactly once, and no other."""
-    found, expected = Counter(scored + skipped), set(index)
-    problems = [
-        ("missing", [image for image in index if image not in found]),
-        ("there more than once", [image for image, count in found.items() if count > 1]),
-        ("not in the index", [image for image in found if image not in expected]),
-    ]
-    if any(images for _, images in problems):
-        text = "; ".join(
-            f"{len(images)} images {what}: {', '.join(map(str, images[:SHOWN]))}{', …' * (len(images) > SHOWN)}"
-            for what, images in problems
-            if images
-        )
-        raise Failure(f"not scored, the index has {len(index)} images; {text}. Decode the missing shards again")
 
 
 if __name__ == "__main__":

@@ -47,8 +47,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             f" images that {dataset.get('annotations', folder)} lists; correct it, or fetch them again"
         )
     refuse_shared_stems(rows)
-    if args.sample:
-        rows = sampling.choose(rows, kind.truth(dataset, rows), args.sample)
+    if sample := config.sample_size(dataset, args.sample):
+        rows = sampling.choose(rows, kind.truth(dataset, rows), sample)
     truth["signature"] = made.digest_of(rows)
     with ThreadPoolExecutor(args.threads) as pool:
         reasons = list(pool.map(lambda row: complaint(folder, row, kind.TURNED), rows))

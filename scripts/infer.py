@@ -22,6 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from detport import backends, canvases, cli, config, inputs, lineage, made, outputs, shards
+from detport.backends import local
 from detport.errors import Failure, UsageError
 from detport.files import atomic, sha256, write_json
 
@@ -50,7 +51,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     recipe, digests = lineage.stage_recipe("infer", model, backend), {}
     if not args.from_outputs:  # what is wrong is told before the run, not behind it
         record = made.begin(
-            recipe, {"shard": args.shard, "compiled": args.compiled}, expect=args.expect, threads=args.threads
+            recipe,
+            {"shard": args.shard, "compiled": args.compiled},
+            expect=args.expect,
+            threads=args.threads,
+            device=local.device(backend),
         )
     with atomic(args.output, directory=True, durable=not args.scratch) as folder:
 

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from detport import cli, config, datasets, disk, outputs, shards
+from detport import cli, config, datasets, disk, outputs, parity, shards
 from detport.disk import GB
 from detport.errors import UsageError
 
@@ -50,6 +50,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--sample", type=cli.positive, help="images of each dataset, where not all of them are asked for"
     )
+    parser.add_argument("--parity-images", type=int, default=0, help="images of the parity ladder (%(default)s: none)")
     parser.add_argument("--cores", type=cli.positive, default=1, help="jobs at once")
     parser.add_argument("--disk-limit-gb", type=gigabytes, required=True, help="most that shards and outputs may take")
     parser.add_argument("--keep-outputs-gb", type=gigabytes, required=True, help="outputs up to this size are kept")
@@ -61,14 +62,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     known = {model["dataset"]: config.load_dataset(args.dataset_config, model["dataset"]) for model in models.values()}
     images = {name: count(name, dataset) for name, dataset in known.items()}
     for name, dataset in known.items():
-        images[name], dataset["shards"] = shards.sizes(dataset, images[name], args.sample)
+        images[name], dataset["shards"] = shards.sizes(dataset, images[name], config.sample_size(dataset, args.sample))
     backends = {path.stem: config.load_backend(path) for path in args.backend}
     settings = {"disk_limit_gb": args.disk_limit_gb, "keep_outputs_gb": args.keep_outputs_gb}
     budget = disk.budget(models, images, known, backends, settings)
     jobs = jobs_of(args.summary, dict(entry.split("=") for entry in args.outputs))
     rows = [row(name, model, images, known, backends, budget, jobs, args.results) for name, model in models.items()]
     print(f"{', '.join(models)} on {', '.join(backends)}. GB are 1e9 bytes.\n")
-    print("\n".join([*model_lines(rows), "", *disk_lines(rows, budget, args), "", *job_lines(jobs, args.benchmarks)]))
+    blocks = [model_lines(rows), disk_lines(rows, budget, args), parity_lines(args.parity_images, models, backends)]
+    print("\n\n".join("\n".join(block) for block in [*blocks, job_lines(jobs, args.benchmarks)] if block))
 
 
 def gigabytes(text: str) -> float:
@@ -172,6 +174,17 @@ def disk_lines(rows: list[dict], budget: disk.Budget, args: argparse.Namespace) 
         f" {gb(at_work)} of jobs at work on {args.cores} cores and {gb(kept)} of outputs that are kept.",
         "results: detections and graphs, about; graphs count only where the file that a model starts from is there.",
     ]
+
+
+def parity_lines(images: int, models: dict[str, dict], backends: dict[str, dict]) -> list[str]:
+    """What the ladder costs: runs of the model, beside those over the dataset."""
+    if not images:
+        return []
+    told = []
+    for name, model in models.items():
+        runs = {key: images * len(parity.steps(model, backend)) for key, backend in backends.items()}
+        told.append(f"{name} {', '.join(f'{count} on {key}' for key, count in runs.items())}")
+    return [f"Parity, {images} images through every form of a model, runs it so often besides: {'; '.join(told)}."]
 
 
 def job_lines(jobs: dict[tuple[str, str], Jobs], benchmarks: Path) -> list[str]:

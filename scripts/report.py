@@ -20,10 +20,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from detport import cli, config, lineage, made, provenance, results, schemas
+from detport import cli, compared, config, lineage, made, provenance, results, schemas
 from detport.errors import UsageError
 from detport.files import atomic, write_json
-from detport.report import gates, text, warnings
+from detport.report import gates, ladder, statistics, text, warnings
 
 
 def arguments(argv: Sequence[str]) -> argparse.Namespace:
@@ -35,7 +35,10 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--analysis", type=Path, nargs="+", required=True, help="analysis.json of every backend")
     parser.add_argument("--performance", type=Path, nargs="+", required=True, help="performance.json of every backend")
     parser.add_argument("--files", type=Path, nargs="*", default=[], help="files for the provenance")
+    parser.add_argument("--resampled", type=Path, nargs="*", default=[], help="what resample.py wrote")
     parser.add_argument("--patches", type=Path, nargs="*", default=[], help="patches.json of every compiled graph")
+    parser.add_argument("--parity", type=Path, nargs="*", default=[], help="parity.json of every backend")
+    parser.add_argument("--calibration", type=Path, nargs="*", default=[], help="calibration.json of every int8 graph")
     parser.add_argument("--detections", type=Path, nargs="*", default=[], help="detections, for the time they took")
     parser.add_argument("--command", default="", help="command line of the run, for the provenance")
     parser.add_argument("--history", type=Path, help="folder that keeps a dated copy of every report")
@@ -60,7 +63,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     if problem:
         raise UsageError(problem)
     backends = {path.stem: config.load_backend(path)["title"] for path in args.backend}
-    inputs = {key: getattr(args, key) for key in ("accuracy", "analysis", "performance", "patches")}
+    roles = ("accuracy", "analysis", "performance", "patches", "calibration", "parity", "resampled")
+    inputs = {role: getattr(args, role) for role in roles}
     record = made.begin(lineage.stage_recipe("report", model, backends=backends), inputs, expect=args.expect)
     report = assemble(model, backends, record, args)
     write_json(args.output_json, report)
@@ -85,6 +89,10 @@ def assemble(model: dict, titles: dict[str, str], record: dict, args: argparse.N
     """The report as plain data."""
     backends, trusted, annotations = {}, {}, {}
     patches = [results.read(path, "patches") for path in args.patches]
+    parities = [results.read(path, "parity") for path in args.parity]
+    calibrations = [calibrated(results.read(path, "calibration")) for path in args.calibration]
+    resampled = {found["of"]: found for found in (results.read(path, "resampled") for path in args.resampled)}
+    confidence = model["statistics"]["confidence"]
     for name, *files in zip(titles, args.accuracy, args.analysis, args.performance, strict=True):
         accuracy, analysis, performance = map(results.read, files, ("accuracy", "analysis", "performance"))
         backends[name] = {
@@ -103,13 +111,23 @@ def assemble(model: dict, titles: dict[str, str], record: dict, args: argparse.N
             "analysis": analysis["analysis"],
             "bytes": model_bytes(args.files, name),
             "patches": [each for each in patches if each["backend"] == name],
-            "parity": [],
+            "calibration": [each for each in calibrations if each["backend"] == name],
+            "parity": next((each for each in parities if each["backend"] == name), None),
             "figures": gates.figures(accuracy, performance),
+            "intervals": statistics.intervals(resampled[name], confidence) if name in resampled else {},
         }
+        if name in resampled:
+            statistics.require_agreement(name, resampled[name], backends[name]["figures"])
         if accuracy["annotations"]:
             annotations[accuracy["annotations"]["file"]] = accuracy["annotations"]["sha256"]
-        trusted[name] = accuracy["sample"] is None and len(accuracy["images"]["skipped"]) <= model["allowed_skips"]
-    judgement = judged(model, {name: backend["figures"] for name, backend in backends.items()}, trusted)
+        trusted[name] = len(accuracy["images"]["skipped"]) <= model["allowed_skips"]
+        of = accuracy["sample"]["of"] if accuracy["sample"] else None
+    figures = {name: backend["figures"] for name, backend in backends.items()}
+    origin = provenance.measured_with(args.files, annotations.values())
+    if problem := provenance.mismatch(model["references"], origin):
+        raise UsageError(f"{args.model}: {problem}")
+    judgement = judged(model, figures, trusted, resampled, of)
+    rungs = [row for parity in parities for row in ladder.judged(parity, model["parity"])]
     return {
         "schema": 1,
         "model": model["name"],
@@ -118,12 +136,14 @@ def assemble(model: dict, titles: dict[str, str], record: dict, args: argparse.N
         "warnings": [
             line for name in backends for line in warnings.lines(model["name"], name, backends[name], model["metric"])
         ],
-        "verdict": judgement["verdict"],
         "headline": schemas.plugin("metrics", model["metric"]["kind"])["headline"],
         "backends": backends,
         **judgement,
+        "verdict": gates.FAIL if any(row["verdict"] == gates.FAIL for row in rungs) else judgement["verdict"],
+        "parity": rungs,
         "provenance": {
             "sha256": provenance.digests(args.files) | annotations,
+            "measured_with": origin,
             "brought": provenance.brought([*args.accuracy, *args.performance]),
             "stages": record["trail"],
             "took": provenance.took(
@@ -136,19 +156,33 @@ def assemble(model: dict, titles: dict[str, str], record: dict, args: argparse.N
     }
 
 
+def calibrated(calibration: dict) -> dict:
+    """What a report keeps of a calibration: all but the ranges."""
+    return {key: value for key, value in calibration.items() if key not in ("ranges", "schema")}
+
+
 def model_bytes(files: Sequence[Path], backend: str) -> int | None:
     """Bytes of what a backend opens, all canvases together; None of one that runs the checkpoint."""
     own = [path for path in files if path.parent.name == backend and path.stem.startswith("model")]
     return sum(path.stat().st_size for path in own) if own else None
 
 
-def judged(model: dict, measured: dict[str, dict], trusted: dict[str, bool]) -> dict:
-    """Verdict, gates and published figures, from the figures of every backend of the run."""
+def judged(
+    model: dict,
+    measured: dict[str, dict],
+    trusted: dict[str, bool],
+    resampled: dict[str, dict] | None = None,
+    sample_of: int | None = None,
+) -> dict:
+    """Verdict, gates and published figures, from the figures of every backend of the run, and from resamples of them by
+    backend or file. `sample_of` is how many images the dataset has, if the run is about a sample of it."""
+    references, resampled = model["references"], resampled or {}
+    known = measured | statistics.recorded_values(model["gates"], resampled)
     rows = [
-        gates.judge(gate, name, measured, model["references"], trusted[name])
+        statistics.judge(gates.judge(gate, name, known, references, trusted[name]), gate, resampled, model, sample_of)
         for name in measured
         for gate in model["gates"]
-        if gates.asked(gate, name, list(measured))
+        if compared.asked(gate, name, list(measured))
     ]
     asked = {row["name"] for row in rows}
     not_asked = [gate for gate in model["gates"] if gate["name"] not in asked]

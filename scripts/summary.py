@@ -57,12 +57,14 @@ def rows_of(report: dict) -> list[dict]:
         accuracy, performance = gates.headline(backend["accuracy"]), backend["performance"]
         published = compared(report, name, next(iter(accuracy), None))
         judged = [gate for gate in report["gates"] if gate["backend"] == name]
+        lost = [row["rung"] for row in report["parity"] if (row["backend"], row["verdict"]) == (name, gates.FAIL)]
         rows.append(
             {
                 "model": report["model"],
                 "backend": name,
                 "simulator": any(backend["simulator"].values()),
-                "verdict": gates.verdict(judged),
+                "verdict": gates.FAIL if lost else gates.verdict(judged),
+                "parity": lost,
                 "gates": dict(Counter(gate["verdict"] for gate in judged)),
                 "accuracy": accuracy,
                 "reference": published.get("reference"),
@@ -126,7 +128,7 @@ def cells(row: dict) -> dict[str, str]:
         "model": row["model"],
         "backend": row["backend"] + (" (SIMULATOR)" if row["simulator"] else ""),
         "verdict": row["verdict"],
-        "gates": ", ".join(verdicts) or "none",
+        "gates": ", ".join([*verdicts, *(f"FAIL parity: {rung}" for rung in row["parity"])]) or "none",
         "accuracy": ", ".join(figures),
         "fps": f"{row['fps']:.2f}",
         "images": f"{row['images']['scored']}/{row['images']['indexed']}",

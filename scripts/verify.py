@@ -15,6 +15,7 @@ from pathlib import Path
 
 import evaluate
 import report as reporting
+import resample
 from detport import bundled, cli, config, datasets, detections, made, results, shards
 from detport.errors import Failure, UsageError
 from detport.files import sha256
@@ -52,7 +53,7 @@ def checks(manifest: dict, trusted: Path | None) -> Iterator[tuple[str, str]]:
     except (UsageError, Failure, KeyError, OSError) as error:
         parts.append(iter([(WRONG, f"the report and its configuration cannot be read: {error}")]))
     else:
-        parts += [annotations(own), rescored(own), derived(own), elsewhere(own)]
+        parts += [annotations(own), rescored(own), redrawn(own), derived(own), elsewhere(own)]
     for part in parts:
         try:
             yield from part
@@ -102,7 +103,7 @@ def records(manifest: dict) -> Iterator[tuple[str, str]]:
             right += 1
     yield RIGHT, f"{right} files are what their stages wrote"
     for name, record in found.items():
-        if record is not None and record["stage"] in ("evaluate", "report"):
+        if record is not None and record["stage"] in ("evaluate", "resample", "report"):
             yield from origin(name, record)
 
 
@@ -117,7 +118,8 @@ def origin(name: str, record: dict) -> Iterator[tuple[str, str]]:
         }
     else:
         roles = {"index": packed("results/datasets/*/index.tsv"), "checked": [f"{own.parents[1]}/checked.json"]}
-        roles["detections"] = packed(f"{own.parent}/detections/*.json.gz")
+        if "detections" in record["inputs"]:  # not of a file that was recorded elsewhere
+            roles["detections"] = packed(f"{own.parent}/detections/*.json.gz")
     for role, paths in roles.items():
         there = [{"sha256": sha256(Path(path))} for path in paths if Path(path).is_file()]
         if len(there) == len(paths) and made.content(there) == record["inputs"][role]:
@@ -160,6 +162,20 @@ def rescored(own: Bundle) -> Iterator[tuple[str, str]]:
         yield from compared(again, results.read(path, "analysis"), str(path), "the detections")
 
 
+def redrawn(own: Bundle) -> Iterator[tuple[str, str]]:
+    """The detections give the figures of every resample; a file that was recorded elsewhere is not packed."""
+    model = config.load_model(own.yaml, "resample")
+    index = [row["image_id"] for row in shards.read_index(own.index)]
+    truth = own.kind.truth(own.dataset, shards.read_index(own.index))
+    for name in packed(f"results/{own.model}/*/resampled.json"):
+        stated = results.read(Path(name), "resampled")
+        scored, rows = resample.own(list(map(Path, packed(f"{Path(name).parent}/detections/*.json.gz"))), index)
+        again = resample.resampled(truth, scored, rows, list(stated["measures"]), model, name)
+        yield from compared(stated | again, stated, name, "the detections")
+    for name in packed(f"results/{own.model}/recorded/*.json"):
+        yield OPEN, f"{name}: resampled from {results.read(Path(name), 'resampled')['of']}, which is not packed"
+
+
 def derived(own: Bundle) -> Iterator[tuple[str, str]]:
     """What was measured gives the report, in both forms."""
     args = reporting.arguments(own.report["provenance"]["arguments"])
@@ -167,7 +183,8 @@ def derived(own: Bundle) -> Iterator[tuple[str, str]]:
     model = config.load_model(own.yaml, "report")
     titles = {name: backend["title"] for name, backend in own.report["backends"].items()}
     again = reporting.assemble(model, titles, {"trail": own.report["provenance"]["stages"]}, args)
-    for key in ("sha256", "took", "date", "arguments"):  # the first is compared file by file, the others are nobody's
+    # The first are of files, which are compared one by one, the others are nobody's.
+    for key in ("sha256", "measured_with", "took", "date", "arguments"):
         again["provenance"][key] = own.report["provenance"][key]
     for name, backend in own.report["backends"].items():
         again["backends"][name]["bytes"] = backend["bytes"]  # of files that are not packed

@@ -30,17 +30,24 @@ __all__ = ["ROOT", "schema_of", "validate"]  # of detport.schemas, for those who
 # Sections of a model that a plugin describes, by the key that names it; and its room.
 PLUGINS = {"network": ("architecture", "networks"), "decode": ("kind", "decoders"), "metric": ("kind", "metrics")}
 PATCHES = "graph/patches"
+EXPORT = "export"  # under `patches`, those of the graph that every backend starts from
 
 
 class Stage(NamedTuple):
-    """What a stage reads: sections of the model's yaml and keys of every backend's; its family may add further ones."""
+    """What a stage reads: sections of the model's yaml and keys of every backend's; its family may add further ones.
+
+    One that takes `every_step` reads network and preprocess whatever the backend runs.
+    """
 
     sections: tuple[str, ...]
     backend: tuple[str, ...] = ()
+    every_step: bool = False
+    pixels: bool = False  # it prepares images itself, although it is of a backend
 
 
 # Where a stage finds the module of a family of backends.
-FAMILY_ROOMS = {"compile": "compilers", "infer": "backends", "benchmark": "backends"}
+FAMILY_ROOMS = {"compile": "compilers", "infer": "backends", "benchmark": "backends", "parity": "backends"}
+FLOAT32 = "float32"  # the precision that no module makes
 RUNNING = ("family", "flavour", "runs")  # keys of every backend that decide what a model computes
 
 
@@ -48,16 +55,20 @@ STAGES = {
     "preprocess": Stage(("input", "preprocess")),
     "check": Stage(("metric", "decode")),
     "convert_checkpoint": Stage(("checkpoint",)),
-    "export": Stage(("onnx", "network", "input", "outputs", "export")),
+    "export": Stage(("onnx", "network", "input", "outputs", "export", "patches")),
     "simplify": Stage(("input", "outputs", "simplify")),
-    "patch": Stage(("patches", "input", "outputs", "simplify"), backend=("family",)),
+    "patch": Stage(("patches", "input", "outputs", "simplify"), backend=("family", "patches")),
+    "calibrate": Stage(("input", "preprocess"), ("family",), pixels=True),
     "compile": Stage(("input", "preprocess", "outputs", "compile"), ("family", "flavour")),
     "infer": Stage(("network", "input", "preprocess", "outputs"), RUNNING),
     "decode": Stage(("outputs", "decode")),
     "evaluate": Stage(("metric",)),
     "benchmark": Stage(("network", "input", "preprocess", "outputs", "benchmark"), RUNNING),
+    "parity": Stage(("network", "input", "preprocess", "outputs", "decode"), RUNNING, every_step=True),
+    "resample": Stage(("metric", "statistics")),
     "doctor": Stage(("input", "preprocess", "outputs", "decode", "metric")),
-    "report": Stage(("title", "dataset", "metric", "allowed_skips", "references", "gates")),
+    "layers": Stage(("input", "preprocess")),
+    "report": Stage(("title", "dataset", "metric", "allowed_skips", "references", "gates", "statistics", "parity")),
     "page": Stage(("metric",)),
 }
 
@@ -70,20 +81,24 @@ def load_model(path: Path, stage: str, backend: dict | None = None) -> dict:
 def visible(model: dict, stage: str, backend: dict | None) -> dict:
     """The sections of a model that a stage reads, for this backend.
 
-    Only a backend that runs the checkpoint itself reads the network; only a model that normalises on the device tells
-    stages behind preprocess how. Of the patches, only the backend's own are there, or else its family's; of compiler
-    options, its family's.
+    Only a backend that runs the checkpoint itself reads the network, and only a model that normalises on the device
+    tells stages behind preprocess how, but for those that take every step or prepare images. Of the patches, only the
+    backend's own are there, or else its family's; of compiler options, its family's.
     """
     sections = {key: model[key] for key in STAGES[stage].sections if key in model}
+    if stage == EXPORT:
+        sections["patches"] = sections.get("patches", {}).get(EXPORT, [])
     if STAGES[stage].backend:
-        if not sections.get("input", {}).get("on_device"):
+        every_step, pixels = STAGES[stage].every_step, STAGES[stage].pixels
+        if not every_step and not pixels and not sections.get("input", {}).get("on_device"):
             sections.pop("preprocess", None)
         if backend is not None:
-            if backend["runs"] == "compiled":
+            if backend["runs"] == "compiled" and not every_step:
                 sections.pop("network", None)
             if "patches" in sections:
                 declared = sections["patches"]
-                sections["patches"] = declared.get(backend["name"], declared.get(backend["family"], []))
+                own = declared.get(backend["name"], declared.get(backend["family"], []))
+                sections["patches"] = own + backend.get("patches", [])
             if "compile" in sections:
                 sections["compile"] = sections["compile"].get(backend["family"], {})
     return sections
@@ -98,16 +113,25 @@ def load_backend(path: Path) -> dict:
 def check_backend_names(path: Path, known: set[str]) -> None:
     """Refuse a model's yaml with the name of a backend that nobody has: a gate of it would never be asked."""
     model, places = read_with_base(path)
-    named = [(("patches", name), name, known.union(schemas.kinds("backends"))) for name in model.get("patches", {})]
+    patched = known.union(schemas.kinds("backends"), [EXPORT])
+    named = [(("patches", name), name, patched) for name in model.get("patches", {})]
     for i, reference in enumerate(model.get("references", [])):
         named.append((("references", i, "backend"), reference.get("backend"), known))
     for i, gate in enumerate(model.get("gates", [])):
-        named.append((("gates", i, "against"), gate.get("against"), known))
+        if recorded(gate) is None:
+            named.append((("gates", i, "against"), gate.get("against"), known))
         named += [(("gates", i, "backends", k), name, known) for k, name in enumerate(gate.get("backends") or [])]
     for key, name, expected in named:
         if name is not None and name not in expected:
             where = position(str(path), places, key)
             raise UsageError(f"{where}: {dotted(key)}: no backend {name!r}; {expectation(name, sorted(expected))}")
+
+
+def recorded(gate: dict) -> str | None:
+    """The file of recorded detections that a gate compares with; None for one that compares with a backend."""
+    against = gate.get("against")
+    compares = gate.get("margin") is not None and isinstance(against, str)
+    return against if compares and against.endswith((".json", ".json.gz")) else None
 
 
 def check_patches(path: Path, backends: Iterable[dict]) -> None:
@@ -116,14 +140,18 @@ def check_patches(path: Path, backends: Iterable[dict]) -> None:
     declared = model.get("patches", {})
     for backend in backends:
         key = backend["name"] if backend["name"] in declared else backend["family"]
-        for i, patch in enumerate(declared.get(key, [])):
-            about = schemas.plugin(PATCHES, patch["name"])
-            if backend["family"] not in about.get("families", [backend["family"]]):
-                where = position(str(path), places, ("patches", key, i))
-                raise UsageError(
-                    f"{where}: patches.{key}.{i}: {patch['name']} is for the family {listing(about['families'])} alone:"
-                    f" {about['elsewhere']}; declare it there"
-                )
+        require_families(declared.get(key, []), backend["family"], str(path), places, ("patches", key))
+
+
+def require_families(declared: list[dict], family: str, source: str, places: Places, key: tuple) -> None:
+    """Refuse a patch that is not for a family of backends."""
+    for i, patch in enumerate(declared):
+        about = schemas.plugin(PATCHES, patch["name"])
+        if family not in about.get("families", [family]):
+            raise UsageError(
+                f"{position(source, places, (*key, i))}: {dotted((*key, i))}: {patch['name']} is for the family"
+                f" {listing(about['families'])} alone: {about['elsewhere']}; declare it there"
+            )
 
 
 def load_configuration(paths: list[Path]) -> dict:
@@ -142,6 +170,11 @@ def load_dataset(paths: list[Path], name: str) -> dict:
     return datasets[name]
 
 
+def sample_size(dataset: dict, sample: int | None) -> int | None:
+    """How many images are asked for of a dataset, by its own key `sample` and that of all datasets; None for all."""
+    return min((each for each in (dataset.get("sample"), sample) if each is not None), default=None)
+
+
 def load(path: Path, schema: str) -> dict:
     """Read and check one yaml file; a model's is read with its base."""
     value, places = read_with_base(path) if schema == "model" else read_yaml(path)
@@ -154,8 +187,11 @@ def check(value: object, schema: str, source: str, places: Places | None = None)
     require_text_keys(value, source, places)
     whole = backend_schema(value, source, places) if schema == "backend" else schema_of(schema)
     validate(value, whole, source, places, ())
+    if schema == "backend":
+        check_declared(value["patches"], source, places, ("patches",), value["family"])
     if schema == "model":
         resolve_categories(value, source, places)
+        value["references"] = [resolved_reference(each) for each in value["references"]]
         check_plugins(value, source, places)
         for check_part in (check_classes, check_decoded, check_measures, check_canvases, check_input):
             check_part(value, source, places)
@@ -171,6 +207,23 @@ def resolve_categories(model: dict, source: str, places: Places) -> None:
         except UsageError as error:
             where = position(source, places, ("decode", "categories"))
             raise UsageError(f"{where}: decode.categories: {error}") from error
+
+
+def resolved_reference(reference: dict) -> dict:
+    """A reference; one that is in a file of its own is read and checked as if it stood in the model's yaml."""
+    if "file" not in reference:
+        return reference
+    value, places = read_yaml(Path(reference["file"]))
+    if isinstance(value, dict) and "file" in value:
+        raise UsageError(f"{position(reference['file'], places, ('file',))}: file: is not allowed in such a file")
+    validate(value, schema_of("model")["properties"]["references"]["items"], reference["file"], places, ())
+    return value
+
+
+def reference_files(path: Path) -> list[Path]:
+    """Files that references of a model's yaml are in."""
+    model, _ = read_with_base(path)
+    return [Path(each["file"]) for each in model.get("references", []) if "file" in each]
 
 
 def flavours() -> list[str]:
@@ -200,10 +253,13 @@ def check_plugins(model: dict, source: str, places: Places) -> None:
         schemas.require_kind(kind, room, source, places, (section, PLUGINS[section][0]))
         validate(model[section], schemas.plugin(room, kind), source, places, (section,))
     for key, declared in model["patches"].items():
-        for i, patch in enumerate(declared):
-            schemas.require_kind(patch["name"], PATCHES, source, places, ("patches", key, i, "name"))
-            schema = schemas.plugin(PATCHES, patch["name"])
-            validate(patch["options"], schema, source, places, ("patches", key, i, "options"))
+        check_declared(declared, source, places, ("patches", key))
+    if model["patches"].get(EXPORT):
+        where = ("patches", EXPORT)
+        if "onnx" not in model:
+            problem = "is for a model that is ONNX already; patch an exported network for a family of backends"
+            raise UsageError(f"{position(source, places, where)}: {dotted(where)}: {problem}")
+        require_families(model["patches"][EXPORT], EXPORT, source, places, where)
     for family, options in model["compile"].items():
         schemas.require_kind(family, "compilers", source, places, ("compile", family))
         validate(options, schemas.plugin("compilers", family), source, places, ("compile", family))
@@ -212,6 +268,15 @@ def check_plugins(model: dict, source: str, places: Places) -> None:
         if found:
             key, text = found
             raise UsageError(f"{position(source, places, key)}: {dotted(key)}: {text}")
+
+
+def check_declared(declared: list[dict], source: str, places: Places, key: tuple, family: str | None = None) -> None:
+    """Check the options of patches against their schemas, and that they are for the family of a backend's yaml."""
+    for i, patch in enumerate(declared):
+        schemas.require_kind(patch["name"], PATCHES, source, places, (*key, i, "name"))
+        validate(patch["options"], schemas.plugin(PATCHES, patch["name"]), source, places, (*key, i, "options"))
+    if family is not None:
+        require_families(declared, family, source, places, key)
 
 
 def check_classes(model: dict, source: str, places: Places) -> None:
@@ -274,13 +339,19 @@ def scored_masks(metric: dict) -> list[tuple[str, str]]:
 def check_measures(model: dict, source: str, places: Places) -> None:
     """Every gate is on a figure of speed or of the metric: any other would never be measured."""
     kind, speed = model["metric"]["kind"], schema_of("model")["properties"]["gates"]["speed"]
-    own = schemas.plugin("metrics", kind)["figures"]
+    own, resampled = (schemas.plugin("metrics", kind)[key] for key in ("figures", "resampled"))
     for i, gate in enumerate(model["gates"]):
         if not any(re.fullmatch(pattern, gate["measure"]) for pattern in (speed, own)):
             key = ("gates", i, "measure")
             raise UsageError(
                 f"{position(source, places, key)}: {dotted(key)}: {gate['measure']!r} is neither a figure of metric"
                 f" {kind} ({own}) nor one of speed ({speed})"
+            )
+        if gate["margin"] is not None and not re.fullmatch(resampled, gate["measure"]):
+            key = ("gates", i, "measure")
+            raise UsageError(
+                f"{position(source, places, key)}: {dotted(key)}: a gate with a margin is on a figure that can be"
+                f" resampled, which {gate['measure']!r} cannot ({resampled})"
             )
 
 
@@ -312,6 +383,9 @@ def plugins(sections: dict, backend: dict | None, stage: str) -> list[str]:
     if backend is not None:
         if stage in FAMILY_ROOMS:
             names.append(schemas.module(FAMILY_ROOMS[stage], backend["family"]))
+        if stage == "compile" and backend.get("precision", FLOAT32) != FLOAT32:
+            names.append(schemas.module("precisions", backend["precision"]))
+    if backend is not None or stage == EXPORT:
         names += dict.fromkeys(schemas.module(PATCHES, patch["name"]) for patch in sections.get("patches", []))
     return names
 

@@ -11,10 +11,13 @@ import gzip
 import json
 import math
 import zlib
+from collections import Counter
 from pathlib import Path
 
 from detport.errors import Failure
 from detport.files import atomic
+
+SHOWN = 5  # image ids in a complaint
 
 
 def write(
@@ -58,6 +61,23 @@ def read(path: Path) -> dict:
     ):
         raise Failure(f"{path}: an image has no name; delete the file and decode again")
     return {"too_large": [], "turned": [], "readings": [], "simulator": False} | content
+
+
+def require_all(index: list, scored: list, skipped: list) -> None:
+    """Every indexed image is there exactly once, and no other."""
+    found, expected = Counter(scored + skipped), set(index)
+    problems = [
+        ("missing", [image for image in index if image not in found]),
+        ("there more than once", [image for image, count in found.items() if count > 1]),
+        ("not in the index", [image for image in found if image not in expected]),
+    ]
+    if any(images for _, images in problems):
+        text = "; ".join(
+            f"{len(images)} images {what}: {', '.join(map(str, images[:SHOWN]))}{', …' * (len(images) > SHOWN)}"
+            for what, images in problems
+            if images
+        )
+        raise Failure(f"not scored, the index has {len(index)} images; {text}. Decode the missing shards again")
 
 
 def is_result(row: object) -> bool:

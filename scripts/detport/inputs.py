@@ -101,3 +101,11 @@ def random(size: dict, seed: int, on_device: bool = False) -> dict[str, np.ndarr
         tensor = generator.integers(0, 256, lengths, kind)
     whole = {"width": size["width"], "height": size["height"]}
     return feeds(size, tensor, whole | {"resized": [size["width"], size["height"]], "scale": 1.0})
+
+
+def normalised(pixels: np.ndarray, settings: dict) -> np.ndarray:
+    """The tensor [1, 3, H, W] of pixels [1, H, W, 3], as a device that is fed pixels makes it."""
+    if settings["channels"] == "BGR":
+        pixels = pixels[..., ::-1]
+    mean, std = (np.array(settings[key], np.float32) for key in ("mean", "std"))
+    return np.ascontiguousarray(((pixels - mean) / std).transpose(0, 3, 1, 2))

@@ -5,9 +5,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
 
-from detport import canvases, compilers, config, datasets, made, sampling
+from detport import canvases, compared, compilers, config, datasets, made, sampling
 from detport.errors import UsageError
 from detport.page import templates
+from detport.parity import precisions
 
 
 class Source(NamedTuple):
@@ -33,7 +34,7 @@ class Product(NamedTuple):
 
 def of_dataset(name: str, dataset: dict, settings: dict, pinned: bool = False) -> Product:
     """The index of a dataset, or of its sample."""
-    kind, sample = datasets.load(dataset["kind"]), settings["sample"]
+    kind, sample = datasets.load(dataset["kind"]), config.sample_size(dataset, settings["sample"])
     truth = Source(Path(), readable(kind.files, dataset, []), lambda: signature_of(kind, dataset, sample))
     sources = {"truth": truth, "images": Source(Path(dataset["images"]), None)}
     recipe = index_recipe(dataset, settings["on_bad_image"], sample, pinned)
@@ -64,6 +65,7 @@ def index_path(dataset: str) -> str:
 
 
 def index_recipe(dataset: dict, on_bad_image: str, sample: int | None, pinned: bool = False) -> dict:
+    sample = config.sample_size(dataset, sample)
     settings = {"kind": dataset["kind"], "split": dataset.get("split"), "on_bad_image": on_bad_image, "sample": sample}
     return made.recipe("index_dataset", settings, [f"detport.datasets.{dataset['kind']}"], pinned)
 
@@ -78,7 +80,8 @@ def check_recipe(model: dict, dataset: dict, sample: int | None, pinned: bool = 
     """The recipe of the check, which reads the ground truth by the code of the dataset's kind."""
     settings = {"metric": model["metric"], "categories": model["decode"]["categories"], "dataset": dataset["kind"]}
     plugins = [f"detport.metrics.{model['metric']['kind']}", f"detport.datasets.{dataset['kind']}"]
-    return made.recipe("check", settings | {"split": dataset.get("split"), "sample": sample}, plugins, pinned)
+    settings |= {"split": dataset.get("split"), "sample": config.sample_size(dataset, sample)}
+    return made.recipe("check", settings, plugins, pinned)
 
 
 def evaluate_recipe(model: dict, dataset: dict, pinned: bool = False, **more: object) -> dict:
@@ -88,11 +91,45 @@ def evaluate_recipe(model: dict, dataset: dict, pinned: bool = False, **more: ob
     return made.recipe("evaluate", settings, plugins, pinned)
 
 
+def resample_recipe(model: dict, dataset: dict, measures: list[str], pinned: bool = False) -> dict:
+    """The recipe of the resamples of some figures, which reads the ground truth too."""
+    settings = config.settings(model, None, "resample") | {"dataset": dataset["kind"], "measures": measures}
+    plugins = [*config.plugins(model, None, "resample"), f"detport.datasets.{dataset['kind']}"]
+    return made.recipe("resample", settings, plugins, pinned)
+
+
 def doctor_recipe(model: dict, dataset: dict, pinned: bool = False) -> dict:
     """The recipe of the doctor, which reads the ground truth too."""
     settings = config.settings(model, None, "doctor") | {"dataset": dataset["kind"]}
     plugins = [*config.plugins(model, None, "doctor"), f"detport.datasets.{dataset['kind']}"]
     return made.recipe("doctor", settings, plugins, pinned)
+
+
+MIXED = ("preprocess", "compile", "infer", "decode")  # what the search for a mixed precision does again and again
+
+
+def mixed_recipe(model: dict, backend: dict, tolerance: dict[str, float], pinned: bool = False, **drawn: float) -> dict:
+    """The recipe of that search: what all of these stages read, and their plugins."""
+    seen = {stage: config.visible(model, stage, backend) for stage in MIXED}
+    settings = {stage: config.settings(each, backend, stage) for stage, each in seen.items()} | {"tolerance": tolerance}
+    plugins = [name for stage, each in seen.items() for name in config.plugins(each, backend, stage)]
+    numbers = {key: float(value) for key, value in drawn.items()}  # 1 in a yaml, 1.0 from a command line
+    return made.recipe("mixed", settings | numbers, dict.fromkeys(plugins), pinned)
+
+
+def allowed(model: dict, backend: dict) -> dict[str, float]:
+    """What a backend's compiled graph may change of the detections: the tolerance of its precision."""
+    options = config.visible(model, "compile", backend)["compile"]
+    return model["parity"]["tolerances"][precisions.of(options, backend)]
+
+
+def parity_recipe(model: dict, backend: dict, pinned: bool = False, **more: object) -> dict:
+    """The recipe of the ladder, which runs the network itself too."""
+    settings = config.settings(model, backend, "parity") | more
+    plugins = config.plugins(model, backend, "parity")
+    if "network" in model:
+        plugins.append("detport.backends.pytorch")
+    return made.recipe("parity", settings, dict.fromkeys(plugins), pinned)
 
 
 def page_recipe(model: dict, dataset: dict, images: str, pinned: bool = False) -> dict:
@@ -148,6 +185,10 @@ class Plan(NamedTuple):
         """What another machine has made on a backend."""
         return self.settings["brought"].get(key, {}).get(self.name, {})
 
+    def resampled(self, measures: list[str]) -> dict:
+        """The recipe of the resamples of some figures."""
+        return resample_recipe(config.visible(self.model, "resample", None), self.dataset, measures, self.pinned)
+
     def recipe(self, stage: str, backend: dict | None = None, canvas: str | None = None, **more: object) -> dict:
         """The recipe of a stage."""
         selected = canvases.select(self.model, canvas) if canvas else self.model
@@ -166,11 +207,17 @@ def of_model(
     examined = {"index": plan.index, "onnx": [f"{plan.top}/onnx/standard/simplified.onnx"]}
     doctor = doctor_recipe(config.visible(model, "doctor", None), dataset, pinned)
     found.append(Product(f"{plan.top}/doctor.txt", doctor, examined, plan.truth()))
+    wanted = compared.measures(model, dataset, backends, settings["sample"])
+    places = compared.places(name, wanted, backends)
+    for path in (key for key in wanted if key not in backends):
+        scored, truth = {"index": plan.index, "checked": plan.checked}, plan.truth() | {"recorded": file(path)}
+        found.append(Product(places[path], plan.resampled(wanted[path]), scored, truth))
     for key in backends:
         compiled = compiled_graphs(plan, key)
         runnable = [product.path for product in compiled if product.recipe["stage"] == "compile"] or plan.weights
-        found += [*compiled, *measured(plan, key, prepare, runnable)]
-    told = reports(plan, found)
+        own = measured(plan, key, prepare, runnable, wanted.get(key))
+        found += [*compiled, *own, *explained(plan, key)]
+    told = reports(plan, found, list(places.values()))
     return [*found, *told, bundle(plan, found, told)]
 
 
@@ -205,12 +252,18 @@ def compiled_graphs(plan: Plan, key: str) -> list[Product]:
         inputs = {"onnx": [f"{plan.top}/onnx/{backend['flavour']}/simplified{suffix}.onnx"]}
         graph, told = f"{plan.top}/{key}/patched{suffix}.onnx", f"{plan.top}/{key}/patches{suffix}.json"
         found += [Product(path, plan.recipe("patch", backend, canvas), inputs, {}) for path in (graph, told)]
-        model = f"{plan.top}/{key}/model{suffix}.{compilers.suffix(backend['family'])}"
-        found.append(Product(model, plan.recipe("compile", backend, canvas), {"onnx": [graph]}, {}))
+        model, made_from = f"{plan.top}/{key}/model{suffix}.{compilers.suffix(backend['family'])}", {"onnx": [graph]}
+        if compilers.calibrates(backend):
+            made_from["calibration"] = [f"{plan.top}/{key}/calibration{suffix}.json"]
+            images = {"index": plan.index, "onnx": [graph]}
+            found.append(Product(*made_from["calibration"], plan.recipe("calibrate", backend, canvas), images, {}))
+        found.append(Product(model, plan.recipe("compile", backend, canvas), made_from, {}))
     return found
 
 
-def measured(plan: Plan, key: str, prepare: list[dict], runnable: list[str]) -> list[Product]:
+def measured(
+    plan: Plan, key: str, prepare: list[dict], runnable: list[str], measures: list[str] | None
+) -> list[Product]:
     """From images to accuracy, and the speed, of what a backend opens, or of what was brought in its place."""
     own, backend, brought = f"{plan.top}/{key}", plan.backends[key], plan.brought(key)
     runs, outputs = {"compiled": runnable}, {}
@@ -230,23 +283,76 @@ def measured(plan: Plan, key: str, prepare: list[dict], runnable: list[str]) -> 
     scored = {"index": plan.index, "checked": plan.checked, "detections": detections}
     accuracy = evaluated(cross_check=plan.settings["cross_check"])
     found += [Product(f"{own}/{name}.json", accuracy, scored, plan.truth()) for name in ("accuracy", "analysis")]
+    if measures:
+        found.append(Product(f"{own}/resampled.json", plan.resampled(measures), scored, plan.truth()))
     results = evaluated(image_set=Path(plan.dataset.get("image_set", "test")).stem)
     found.append(Product(f"{own}/comp4", results, scored | {"checked": []}, plan.truth()))
     listed = evaluated(coco_results=True)
     found.append(Product(f"{own}/coco_results.json", listed, scored | {"checked": []}, plan.truth()))
+    found += parity(plan, key, runnable)
     timed = ({}, {"log": file(brought["log"])}) if "log" in brought else ({"compiled": runnable}, {})
     found.append(Product(f"{own}/performance.json", plan.recipe("benchmark", backend), *timed))
     return found
 
 
-def reports(plan: Plan, found: list[Product]) -> list[Product]:
+def explained(plan: Plan, key: str) -> list[Product]:
+    """The nodes where error enters, of a graph that can be looked into here or of a device's tensors; what to keep."""
+    backend, brought = plan.backends[key], plan.brought(key)
+    graph, sources = f"{plan.top}/onnx/{backend['flavour']}/simplified.onnx", {}
+    examined = {"index": plan.index, "onnx": [graph]}
+    if "dump" in brought:
+        sources = {"dump": Source(Path(brought["dump"]), None)}
+    elif backend["runs"] == "compiled" and compilers.suffix(backend["family"]) == "onnx":
+        examined["compiled"] = [f"{plan.top}/{key}/model.onnx"]
+    else:
+        return []
+    table, images = f"{plan.top}/{key}/layers.tsv", plan.settings["parity"]
+    recipe = plan.recipe("layers", count=plan.settings["layers"]["images"], seed=images["seed"])
+    found = [Product(table, recipe, examined, sources)]
+    if "keep_fp32" in backend and images["images"]:
+        read = {"onnx": [f"{plan.top}/{key}/patched.onnx"], "layers": [table]}
+        if compilers.calibrates(backend):
+            read["calibration"] = [f"{plan.top}/{key}/calibration.json"]
+        read |= {"index": plan.index, "reference": [f"{plan.top}/onnx/standard/simplified.onnx"]}
+        drawn = {"count": images["images"], "seed": images["seed"], "score": images["score"]}
+        tolerance = allowed(plan.model, backend)
+        recipe = mixed_recipe(plan.model, backend, tolerance, plan.pinned, **drawn, **plan.settings["mixed"])
+        found.append(Product(f"{plan.top}/{key}/mixed.yaml", recipe, read, {}))
+    return found
+
+
+def parity(plan: Plan, key: str, runnable: list[str]) -> list[Product]:
+    """What every step does to a few images; of what was brought, only how they were preprocessed."""
+    asked, backend = plan.settings["parity"], plan.backends[key]
+    if not asked["images"]:
+        return []
+    inputs, brought = {"index": plan.index}, "outputs" in plan.brought(key)
+    if not brought:
+        if "network" in plan.model:
+            inputs["weights"] = plan.weights
+        if backend["runs"] == "compiled":
+            suffixes = canvases.suffixes(plan.model["input"]).values()
+            for step in ("exported", "simplified"):
+                inputs[step] = [f"{plan.top}/onnx/{backend['flavour']}/{step}{suffix}.onnx" for suffix in suffixes]
+            inputs["patched"] = [f"{plan.top}/{key}/patched{suffix}.onnx" for suffix in suffixes]
+            inputs["compiled"] = runnable
+    drawn = {"count": asked["images"], "seed": asked["seed"], "score": float(asked["score"]), "brought": brought}
+    sections = config.visible(plan.model, "parity", backend)
+    recipe = parity_recipe(sections, backend, plan.pinned, **drawn)
+    return [Product(f"{plan.top}/{key}/parity.json", recipe, inputs, {})]
+
+
+def reports(plan: Plan, found: list[Product], resampled: list[str]) -> list[Product]:
     """The report over all backends, as text, as data and as a page."""
-    told = [product.path for product in found if Path(product.path).name.startswith("patches")]
+    own = [product.path for product in found if "outputs" not in plan.brought(Path(product.path).parent.name)]
     read = {
         "accuracy": [f"{plan.top}/{key}/accuracy.json" for key in plan.backends],
         "analysis": [f"{plan.top}/{key}/analysis.json" for key in plan.backends],
         "performance": [f"{plan.top}/{key}/performance.json" for key in plan.backends],
-        "patches": [path for path in told if "outputs" not in plan.brought(Path(path).parent.name)],
+        "resampled": resampled,
+        "patches": [path for path in own if Path(path).name.startswith("patches")],
+        "calibration": [path for path in own if Path(path).name.startswith("calibration")],
+        "parity": [product.path for product in found if Path(product.path).name == "parity.json"],
     }
     recipe = plan.recipe("report", backends={key: backend["title"] for key, backend in plan.backends.items()})
     texts = [Product(f"reports/{plan.name}.{form}", recipe, read, {}) for form in ("txt", "json")]

@@ -49,12 +49,13 @@ def begin(
     sources: Mapping[str, dict] | None = None,
     expect: str | None = None,
     threads: int | None = 1,
+    device: str = "",
 ) -> dict:
     """The record of what is about to be made, complete but for what comes out.
 
     `inputs` are files and folders of other stages, which must be what their own records say; `sources`, as `source`
     gives them, are what a person brought. `expect` is the identity that the workflow has planned with. `threads` is
-    None where no processor of ours had a part in the figures.
+    None where no processor of ours had a part in the figures, `device` what computed if it was not the processor.
     """
     paths = {role: [found] if isinstance(found, Path) else list(found) for role, found in inputs.items()}
     records = {role: [whole(path) for path in found] for role, found in paths.items()}
@@ -67,6 +68,7 @@ def begin(
     folders = [each for found in records.values() for each in found if each["folder"]]
     versions = made_by["versions"] | {"python": platform.python_version()}
     step = {"stage": made_by["stage"], "versions": versions, "threads": threads, "processor": processor()}
+    step |= {"device": device} if device else {}
     trail = [each for found in records.values() for record in found for each in record.get("trail", [])]
     return {
         "schema": 1,

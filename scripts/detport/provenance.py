@@ -1,6 +1,6 @@
 """What a report says of its origin: digests of files, and which of them a person brought from another machine."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import safetensors
@@ -19,6 +19,29 @@ def digests(files: Sequence[Path]) -> dict[str, str]:
             found[header["source"]] = header["source_sha256"]
         found[str(path)] = sha256(path)
     return found
+
+
+def measured_with(files: Sequence[Path], annotations: Iterable[str]) -> dict[str, str]:
+    """sha256 of the checkpoint or ready onnx that files were made from, by their records, and of the ground truth."""
+    found = dict.fromkeys(("annotations",), next(iter(annotations), None))
+    for path in files:
+        sources = (made.read(path) or {}).get("sources", {})
+        for role in ("checkpoint", "onnx"):
+            for _, _, digest in sources.get(role, {"files": {}})["files"].values():
+                found[role] = digest
+    return {role: digest for role, digest in found.items() if digest}
+
+
+def mismatch(references: Iterable[dict], own: Mapping[str, str]) -> str | None:
+    """The first reference whose figures were measured with something else than this run's, in words."""
+    for i, reference in enumerate(references):
+        for role, digest in reference["digests"].items():
+            if own.get(role, digest) != digest:
+                return (
+                    f"references.{i}: {reference['name']!r} was measured with {role} {digest[:12]}…, this run has"
+                    f" {own[role][:12]}…; record it again (record_reference.py), or take it out"
+                )
+    return None
 
 
 def took(files: Sequence[Path]) -> list[dict]:

@@ -34,6 +34,6 @@ def choose(rows: list[dict], truth: dict | None, count: int) -> list[dict]:
     return [row for row in rows if row["image_id"] in taken]
 
 
-def lot(identity: int | str) -> bytes:
+def lot(identity: int | str, seed: int = SEED) -> bytes:
     """A number drawn for an id, the same on every machine."""
-    return hashlib.sha256(f"{SEED} {identity!r}".encode("utf-8", "surrogatepass")).digest()
+    return hashlib.sha256(f"{seed} {identity!r}".encode("utf-8", "surrogatepass")).digest()

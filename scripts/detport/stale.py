@@ -17,6 +17,11 @@ from detport.lineage import Product, Source
 
 SHOWN = 60  # characters of a setting in a reason
 AGAIN = "what it was made from is made again"
+# Of a setting that looks as if less would follow from it, what is used again and why not more.
+REUSED = {
+    ("index_dataset", "sample"): "; weights, graphs and compiled models are used again, shards and detections are not,"
+    " because each is of a part of the whole index"
+}
 REPORTS = Path("reports")
 STALE = "STALE"
 
@@ -69,7 +74,7 @@ def difference(before: dict, now: dict) -> str:
     for key in dict.fromkeys((*before["settings"], *now["settings"])):
         old, new = before["settings"].get(key), now["settings"].get(key)
         if old != new:
-            return f"{stage}: {changed_setting(key, old, new)}"
+            return f"{stage}: {changed_setting(key, old, new)}{REUSED.get((stage, key), '')}"
     if before["code"] != now["code"]:
         return f"{stage}: its code changed"
     package = next(

@@ -75,6 +75,33 @@ def test_an_option_that_has_a_key_is_refused_among_the_extra_ones(backend, optio
         atc.merged({"name": "m", "compile": {}}, backend(atc={"extra": [option]}))
 
 
+def weight(om) -> np.ndarray:
+    """The weights of the convolution in a simulated .om."""
+    return numpy_helper.to_array(onnx.load_from_string(om.read_bytes().split(b"\n", 2)[2]).graph.initializer[0])
+
+
+@pytest.mark.parametrize("where", ["backend", "model"])
+def test_nodes_that_stay_float32_are_told_to_atc_in_a_file(tools, graph, model, backend, tmp_path, where):
+    own = {"keep_fp32": ["conv"]}
+    ascend.compile_model(graph, model, backend(), tmp_path / "half.om")
+    kept = [model, backend(**own)] if where == "backend" else [model | {"compile": own}, backend()]
+    ascend.compile_model(graph, *kept, tmp_path / "kept.om")
+    ascend.compile_model(graph, model, backend(atc={"precision_mode": "force_fp32"}), tmp_path / "whole.om")
+    log = (tmp_path / "kept.atc.log").read_text()
+    assert "--keep_dtype=./keep_dtype.cfg" in log.splitlines()[0]
+    assert log.splitlines()[1] == "conv"
+    half, kept, whole = (weight(tmp_path / f"{name}.om") for name in ("half", "kept", "whole"))
+    assert (kept == whole).all()
+    assert (half != whole).any()
+
+
+def test_a_node_to_keep_must_be_there_and_the_file_be_one(tools, graph, model, backend, tmp_path):
+    with pytest.raises(UsageError, match="keep_fp32: the graph has no node 'Conv'; the nearest: conv"):
+        ascend.compile_model(graph, model, backend(keep_fp32=["Conv"]), tmp_path / "model.om")
+    with pytest.raises(UsageError, match="keep_fp32 makes the keep_dtype file; remove one"):
+        ascend.compile_model(graph, model, backend(keep_fp32=["conv"], atc={"keep_dtype": "x"}), tmp_path / "model.om")
+
+
 def test_the_framework_may_be_stated(tools, graph, model, backend, tmp_path):
     ascend.compile_model(graph, model, backend(atc={"framework": 5}), tmp_path / "model.om")
     assert "$ atc --framework=5 --model=" in (tmp_path / "model.atc.log").read_text()

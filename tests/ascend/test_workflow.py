@@ -65,6 +65,22 @@ def test_the_report_of_a_simulated_server(server):
     assert any(name.endswith("ascend310/model.om") for name in report["provenance"]["sha256"])
 
 
+def test_the_ladder_reaches_the_simulated_chip(server):
+    """ONNX Runtime refuses the patch's cast to float16; the chip's detections are compared with the graph before it."""
+    report = json.loads((server / "reports" / "retinamask.json").read_text())
+    for name in DEVICES:
+        rungs = {row["rung"]: row for row in report["parity"] if row["backend"] == name}
+        verdicts = {"preprocess": "PASS", "eager": "PASS", "exported": "PASS", "simplified": "PASS"}
+        verdicts |= {"patched": "NOT MEASURED", "compiled": "PASS"}
+        assert {rung: row["verdict"] for rung, row in rungs.items()} == verdicts
+        assert "does not match expected type (tensor(float16))" in rungs["patched"]["told"]
+        assert rungs["compiled"]["precision"] == "float16"
+        compiled = report["backends"][name]["parity"]["rungs"][-1]
+        assert (compiled["simulator"], compiled["previous"]["rung"]) == (True, "simplified")
+        assert compiled["previous"]["detections"]["before"] > 0
+    assert "  patched NOT MEASURED: " in (server / REPORT).read_text()
+
+
 def test_nothing_is_left_but_results(server):
     own = server / "results" / "retinamask" / "ascend310"
     names = {path.name.removesuffix(".made") for path in own.iterdir()}
@@ -77,6 +93,7 @@ def test_nothing_is_left_but_results(server):
         "accuracy.json",
         "analysis.json",
         "performance.json",
+        "parity.json",
         "detections",
     }
     assert names <= expected | {"patches.json", "outputs", "scratch"}

@@ -227,11 +227,12 @@ STAGES = (
     "decode",
     "evaluate",
     "benchmark",
+    "parity",
     "report",
 )
 SHARD = ("preprocess", "infer", "decode", "evaluate", "report")
 TRUTH = ("check", "evaluate", "report")
-COMPILED = ("compile", "benchmark", *SHARD)
+COMPILED = ("compile", "benchmark", "parity", *SHARD)
 # The stages that run again after a change. A case that ends in another one would be over before.
 REACHED = {
     **dict.fromkeys(("one image", "an image gone", "an image broken"), ("index_dataset", *SHARD)),
@@ -306,7 +307,7 @@ def prepare(folder: Path) -> Place:
     }
     (place.folder / MODEL).write_text(yaml.safe_dump(model), encoding="utf-8")
     dataset = {"kind": "coco", "images": "data/images", "annotations": "data/instances.json", "shards": SHARDS}
-    config = {"models": ["mine"], "datasets": {"shapes": dataset}}
+    config = {"models": ["mine"], "datasets": {"shapes": dataset}, "parity": {"images": 2}}
     (place.folder / CONFIG).write_text(yaml.safe_dump(config), encoding="utf-8")
     return place
 

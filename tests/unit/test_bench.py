@@ -1,16 +1,20 @@
 """The benchmarks call the library as it is: what is timed runs once here, on small maps."""
 
+import argparse
+import re
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
 
+import intervals
 import postprocess
 import psroi_share
 from detport import canvases, config, networks
 from detport.graph.export import export
 
+SMALL = {"images": 80, "sets": 40, "resamples": 300, "classes": 2, "worse": 0.1, "noise": 0.4, "say": False}
 LEVELS = (16, 8, 4, 2, 1)  # map sides at 128
 IMAGE = postprocess.IMAGE | {"resized": [128, 96], "scale": 0.2, "pad": [0, 32]}
 
@@ -51,3 +55,18 @@ def test_the_products_of_the_map_with_the_masks_are_pooling(rfcn):
     groups = psroi_share.node_groups(graph)
     assert {groups[node.name] for node in graph.node if node.op_type == "MatMul"} == {"position-sensitive pooling"}
     assert {groups[node.name] for node in graph.node if node.op_type == "Conv"} == {"convolutions"}
+
+
+def test_intervals_cover_simulated_truth(capsys):
+    """Of 40 sets, so that their share is known to some 4 %."""
+    intervals.cover(argparse.Namespace(**SMALL))
+    shares = dict(re.findall(r"^(difference|AP of one) +([0-9.]+) %", capsys.readouterr().out, re.MULTILINE))
+    assert 87 <= float(shares["difference"]) <= 100
+    assert 80 <= float(shares["AP of one"]) <= 100
+
+
+def test_two_detectors_apart_in_words(capsys):
+    intervals.say(argparse.Namespace(**SMALL), sizes=(64, 500), population=1000)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("true AP 0.") and len(lines) == 5
+    assert all("of backend less that of baseline is" in line for line in lines[1:])

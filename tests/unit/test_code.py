@@ -9,6 +9,7 @@ from detport import code, config
 
 MODEL = config.load(config.ROOT / "config" / "models" / "retinamask.yaml", "model")
 BACKEND = config.load_backend(config.ROOT / "config" / "backends" / "onnxruntime.yaml")
+IMAGES = {"preprocess", "calibrate", "infer", "parity", "doctor", "layers"}  # stages that read images or shards
 
 
 def plugins(stage: str, backend: dict = BACKEND) -> list[str]:
@@ -40,16 +41,21 @@ def own_scripts(tmp_path, monkeypatch) -> Path:
     ("edited", "stages"),
     [
         ("infer.py", {"infer"}),
-        ("detport/networks/retinamask.py", {"export"}),
-        ("detport/networks/blocks.py", {"export"}),
+        ("parity.py", {"parity"}),
+        ("detport/networks/retinamask.py", {"export", "parity"}),
+        ("detport/networks/blocks.py", {"export", "parity"}),
         ("detport/networks/gfocalv2.py", set()),
-        ("detport/decoders/after_nms.py", {"decode", "doctor"}),
-        ("detport/masks.py", {"decode", "doctor"}),
-        ("detport/images.py", {"preprocess", "doctor", "page"}),
-        ("detport/shards.py", {"check", "preprocess", "infer", "decode", "evaluate", "report", "doctor", "page"}),
-        ("detport/metrics/coco.py", {"check", "evaluate", "report", "doctor", "page"}),
-        ("detport/backends/onnxruntime.py", {"compile", "infer", "benchmark", "simplify", "patch", "doctor"}),
-        ("detport/graph/patches/__init__.py", {"patch"}),
+        ("detport/decoders/after_nms.py", {"decode", "parity", "doctor"}),
+        ("detport/masks.py", {"decode", "parity", "doctor"}),
+        ("detport/images.py", (IMAGES | {"page"}) - {"infer"}),
+        ("detport/shards.py", {"check", "decode", "evaluate", "report", "resample", "page", *IMAGES}),
+        ("detport/metrics/coco.py", {"check", "evaluate", "report", "doctor", "resample", "page"}),
+        ("detport/resampling.py", {"check", "evaluate", "report", "doctor", "resample", "page"}),
+        ("detport/report/statistics.py", {"report"}),
+        ("detport/backends/onnxruntime.py", {"compile", "benchmark", "simplify", "patch", *IMAGES} - {"preprocess"}),
+        ("detport/precisions/float16.py", set()),
+        ("detport/precisions/int8.py", {"calibrate"}),
+        ("detport/graph/patches/__init__.py", {"export", "patch"}),
         ("detport/graph/patches/cast_roi_concat_to_float16.py", set()),
         ("detport/efficientdet.py", set()),
         ("detport/ascend/logs.py", set()),

@@ -487,7 +487,7 @@ def test_a_family_marks_which_stage_reads_which_of_its_keys():
     assert changed == {
         "title": set(),
         "atc": {"compile"},
-        "runner": {"infer", "benchmark"},
+        "runner": {"infer", "benchmark", "parity"},
         "loop": {"benchmark"},
         "cann": {"compile", "benchmark"},
     }

@@ -18,6 +18,8 @@ VOC = {
     "shards": 2,
 }
 SETTINGS = {"on_bad_image": "fail", "cross_check": False, "brought": {}, "sample": None, "report": {"images": "all"}}
+SETTINGS["parity"] = {"images": 8, "seed": 0, "score": 0.3}
+SETTINGS |= {"layers": {"images": 2, "memory_gb": 6}, "mixed": {"steps": 24}}
 
 
 @pytest.fixture(autouse=True)
@@ -53,8 +55,9 @@ RUN = {
     *(f"results/m/onnxruntime/{name}" for name in ("patched.onnx", "patches.json", "model.onnx")),
     *(f"results/m/onnxruntime/{name}/000{k}" for name in ("scratch", "outputs") for k in range(2)),
     *(f"results/m/onnxruntime/detections/000{k}.json.gz" for k in range(2)),
-    *(f"results/m/onnxruntime/{name}" for name in ("accuracy.json", "analysis.json", "comp4", "performance.json")),
-    "results/m/onnxruntime/coco_results.json",
+    *(f"results/m/onnxruntime/{name}" for name in ("accuracy.json", "analysis.json", "comp4", "coco_results.json")),
+    *(f"results/m/onnxruntime/{name}" for name in ("performance.json", "parity.json")),
+    *(f"results/m/onnxruntime/{name}" for name in ("layers.tsv", "mixed.yaml")),
     *("reports/m.txt", "reports/m.json", "reports/m.html", "reports/m.zip", "shards/m/0000", "shards/m/0001"),
 }
 
@@ -70,10 +73,11 @@ def test_every_file_is_there_once():
     [
         {},
         {"names": ("onnxruntime", "pytorch", "ascend310", "ascend310p")},
+        {"names": ("onnxruntime_fp16", "onnxruntime_int8")},
         {"found": model("gfocalv2_portrait"), "names": ("onnxruntime", "ascend310")},
         {"found": model("rfcn"), "dataset": VOC},
     ],
-    ids=["one backend", "all backends", "two canvases", "VOC"],
+    ids=["one backend", "all backends", "precisions", "two canvases", "VOC"],
 )
 def test_everything_stands_behind_what_it_is_made_from(given):
     seen = set()
@@ -106,6 +110,66 @@ def test_a_canvas_more_has_its_own_graphs_and_all_run_together():
         "results/m/onnxruntime/patches.json",
         "results/m/onnxruntime/patches-288x192.json",
     ]
+
+
+def test_int8_is_quantised_by_ranges_on_images_of_the_dataset():
+    found = {product.path: product for product in products(model("gfocalv2_portrait"), names=("onnxruntime_int8",))}
+    own = "results/m/onnxruntime_int8"
+    for suffix in ("", "-288x192"):
+        ranges = found[f"{own}/calibration{suffix}.json"]
+        assert ranges.inputs == {
+            "index": ["results/datasets/shapes/index.tsv"],
+            "onnx": [f"{own}/patched{suffix}.onnx"],
+        }
+        assert found[f"{own}/model{suffix}.onnx"].inputs["calibration"] == [ranges.path]
+    assert found["reports/m.txt"].inputs["calibration"] == [
+        f"{own}/calibration.json",
+        f"{own}/calibration-288x192.json",
+    ]
+
+
+def test_another_mean_calibrates_again():
+    """The ranges are of tensors that preprocessing makes."""
+    expected = {"onnxruntime_int8/calibration.json", "onnxruntime_int8/model.onnx"}
+    found = changed(lambda model: model["preprocess"].update(mean=[1, 2, 3]), names=("onnxruntime_int8",))
+    assert expected <= found and "onnxruntime_int8/patched.onnx" not in found
+
+
+def test_what_gates_with_a_margin_compare_is_resampled():
+    """Of each side once; a change of the margin is the report's alone, one of the draws is not."""
+    margin = {"name": "g", "reference": None, "minus": 0, "times": 1, "margin": 0.01, "measure": "bbox.AP"}
+    gates = [
+        margin | {"against": "pytorch", "backends": None},
+        margin | {"against": "old.json.gz", "backends": ["pytorch"]},
+    ]
+    names = ("onnxruntime", "pytorch")
+    found = {product.path: product for product in products(model() | {"gates": gates}, names=names)}
+    own = [f"results/m/{name}/resampled.json" for name in names]
+    recorded = next(path for path in found if path.startswith("results/m/recorded/old-"))
+    assert found["reports/m.txt"].inputs["resampled"] == [*own, recorded]
+    assert found[own[0]].inputs == found["results/m/onnxruntime/accuracy.json"].inputs
+    assert found[recorded].sources["recorded"] == lineage.file("old.json.gz")
+    assert {found[path].recipe["settings"]["measures"][0] for path in (*own, recorded)} == {"bbox.AP"}
+    assert "results/m/onnxruntime/resampled.json" not in paths(found=model() | {"gates": gates})
+
+    def identities(changes: dict, statistics: dict) -> dict:
+        changed = model() | {"gates": [gates[0] | changes], "statistics": model()["statistics"] | statistics}
+        return lineage.identities(products(changed, names=names))
+
+    told = {f"reports/m.{form}" for form in ("txt", "json", "zip")}
+    before, wider, other = identities({}, {}), identities({"margin": 0.02}, {}), identities({}, {"seed": 1})
+    assert {path for path in before if before[path] != wider[path]} == told
+    assert {path for path in before if before[path] != other[path]} == {*told, *own}
+
+
+def test_a_sample_has_its_figures_resampled():
+    for given in ({"dataset": COCO | {"sample": 3}}, {"sample": 3}):
+        found = {product.path: product for product in products(**given)}
+        settings = found["results/m/onnxruntime/resampled.json"].recipe["settings"]
+        assert settings["measures"] == ["bbox.AP", "segm.AP"]
+        assert found["results/datasets/shapes/index.tsv"].recipe["settings"]["sample"] == 3
+    both = {product.path: product for product in products(dataset=COCO | {"sample": 3}, sample=2)}
+    assert both["results/datasets/shapes/index.tsv"].recipe["settings"]["sample"] == 2, "the smaller one"
 
 
 def ready() -> dict:
@@ -141,14 +205,17 @@ def changed(change: Callable[[dict], object], **given) -> set[str]:
 
 
 REPORT = {"reports/m.txt", "reports/m.json", "reports/m.html", "reports/m.zip"}
+MIXED = {"onnxruntime/mixed.yaml"}
+LAYERS = MIXED | {"onnxruntime/layers.tsv"}
 EVALUATE = REPORT | {f"onnxruntime/{name}" for name in ("accuracy.json", "analysis.json", "comp4", "coco_results.json")}
+PARITY = REPORT | {"onnxruntime/parity.json"}
 DOCTOR = {"m/doctor.txt"}
 METRIC = EVALUATE | DOCTOR | {"m/checked.json"}
 DECODE = EVALUATE | {"detections/0000.json.gz"}
 INFER = DECODE | {"outputs/0000"}
-PREPROCESS = INFER | {"scratch/0000", "m/0000"}
+PREPROCESS = INFER | PARITY | LAYERS | {"scratch/0000", "m/0000"}
 SPEED = REPORT | {"onnxruntime/performance.json"}
-COMPILE = INFER | SPEED | {"onnxruntime/model.onnx"}
+COMPILE = INFER | SPEED | PARITY | LAYERS | {"onnxruntime/model.onnx"}
 PATCH = COMPILE | {"onnxruntime/patched.onnx", "onnxruntime/patches.json"}
 SIMPLIFY = PATCH | DOCTOR | {"standard/simplified.onnx"}
 EXPORT = SIMPLIFY | {"standard/exported.onnx"}
@@ -159,9 +226,10 @@ EXPORT = SIMPLIFY | {"standard/exported.onnx"}
     [
         (lambda model: None, set()),
         (lambda model: model.update(gates=[]), REPORT),
+        (lambda model: model["parity"]["levels"].update(largest=9), REPORT),
         (lambda model: model["benchmark"].update(min_runs=7), SPEED),
         (lambda model: model["metric"].update(iou_types=["bbox"]), METRIC),
-        (lambda model: model["decode"].update(nms_iou=0.1), DECODE | DOCTOR),
+        (lambda model: model["decode"].update(nms_iou=0.1), DECODE | DOCTOR | PARITY | MIXED),
         (lambda model: model["preprocess"].update(mean=[1, 2, 3]), PREPROCESS | DOCTOR),
         (lambda model: model.update(patches={"onnxruntime": [{"name": "int64_to_int32"}]}), PATCH),
         (lambda model: model.update(patches={"ascend": []}), set()),
@@ -170,7 +238,17 @@ EXPORT = SIMPLIFY | {"standard/exported.onnx"}
         (lambda model: model["checkpoint"].update(prefix="x."), EXPORT | {"m/weights.safetensors"}),
     ],
     ids=[
-        *("nothing", "gates", "benchmark", "metric", "decode", "preprocess", "patches", "patches of others"),
+        *(
+            "nothing",
+            "gates",
+            "tolerances",
+            "benchmark",
+            "metric",
+            "decode",
+            "preprocess",
+            "patches",
+            "patches of others",
+        ),
         *("simplify", "export", "checkpoint"),
     ],
 )
@@ -187,6 +265,55 @@ def test_a_ground_truth_that_cannot_be_read_is_what_no_record_has(image_set):
     assert truth.names == []
     assert image_set in truth.signature()
     assert found["results/m/onnxruntime/accuracy.json"].sources["annotations"].names == []
+
+
+def test_what_parity_is_made_from():
+    """Of a ready graph no weights, of a checkpoint's backend no graphs, of what was brought the images alone."""
+    backends = ("onnxruntime", "pytorch")
+    found = {product.path: product for product in products(names=backends)}
+    graphs = {"exported", "simplified", "patched", "compiled"}
+    assert found["results/m/onnxruntime/parity.json"].inputs.keys() == {"index", "weights", *graphs}
+    assert found["results/m/pytorch/parity.json"].inputs.keys() == {"index", "weights"}
+    (ready_one,) = (product for product in products(ready()) if product.path.endswith("parity.json"))
+    assert ready_one.inputs.keys() == {"index", *graphs}
+    brought = {"onnxruntime": {"m": {"outputs": "elsewhere"}}}
+    (alone,) = (product for product in products(brought=brought) if product.path.endswith("parity.json"))
+    assert alone.inputs == {"index": ["results/datasets/shapes/index.tsv"]}
+    assert alone.recipe["settings"]["brought"] is True
+    none = products(parity={"images": 0, "seed": 0, "score": 0})
+    assert not [product for product in none if product.path.endswith("parity.json")]
+
+
+def test_tensors_of_a_device_take_the_place_of_its_graph():
+    """Without them there is nothing to look into; with them the search may follow, on the device."""
+    names = ("ascend310",)
+    assert "results/m/ascend310/layers.tsv" not in paths(names=names)
+    brought = {"ascend310": {"m": {"dump": "elsewhere/dump"}}}
+    found = {product.path: product for product in products(names=names, brought=brought)}
+    table, mixed = (found[f"results/m/ascend310/{name}"] for name in ("layers.tsv", "mixed.yaml"))
+    assert table.sources == {"dump": lineage.Source(Path("elsewhere/dump"), None)}
+    assert table.inputs["onnx"] == ["results/m/onnx/ascend/simplified.onnx"]
+    assert "compiled" not in table.inputs
+    assert mixed.inputs["reference"] == ["results/m/onnx/standard/simplified.onnx"]
+
+
+def test_numbers_of_a_yaml_and_of_a_command_line_are_the_same():
+    backend = backends("onnxruntime")["onnxruntime"]
+    allowed = lineage.allowed(model(), backend)
+    one, other = (lineage.mixed_recipe(model(), backend, allowed, score=score) for score in (1, 1.0))
+    assert one == other != lineage.mixed_recipe(model(), backend, allowed, score=0.5)
+
+
+def test_the_tolerance_of_the_search_is_that_of_the_backends_precision():
+    own = model() | {"parity": {"tolerances": {"float32": 1, "float16": 2, "int8": 3}}}
+    asked = ("onnxruntime", "onnxruntime_fp16", "onnxruntime_int8", "ascend310p")
+    assert [lineage.allowed(own, backend) for backend in backends(*asked).values()] == [1, 2, 3, 2]
+
+
+def test_an_int8_search_takes_the_ranges_that_were_measured():
+    found = {product.path: product for product in products(names=("onnxruntime_int8",))}
+    ranges = "results/m/onnxruntime_int8/calibration.json"
+    assert found["results/m/onnxruntime_int8/mixed.yaml"].inputs["calibration"] == [ranges]
 
 
 def test_every_shard_is_its_own():

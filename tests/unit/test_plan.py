@@ -162,3 +162,12 @@ def test_the_number_of_images_is_asked_for_where_nothing_tells_it(tmp_path):
     assert plan.count("d", dataset | {"count": 7}) == 7
     (tmp_path / "truth.json").write_text(json.dumps({"images": [{"file_name": "a"}, {"file_name": "b"}]}))
     assert plan.count("d", dataset) == 2
+
+
+def test_what_parity_costs():
+    """Runs of the model: eager, three graphs and the compiled one; a ready graph has no eager."""
+    checkpoint, ready = {"network": {}}, {"onnx": "x"}
+    backends = {"onnxruntime": {"runs": "compiled"}, "pytorch": {"runs": "checkpoint"}}
+    (line,) = plan.parity_lines(8, {"m": checkpoint, "r": ready}, backends)
+    assert line.endswith("so often besides: m 40 on onnxruntime, 8 on pytorch; r 32 on onnxruntime, 0 on pytorch.")
+    assert plan.parity_lines(0, {"m": checkpoint}, backends) == []

@@ -6,12 +6,19 @@ import json
 import pytest
 
 import report
-from detport import config, made, provenance, timing
+from detport import compared, config, made, provenance, timing
 from detport.errors import UsageError
 from detport.report import gates, text
 
 REFERENCES = [
-    {"name": "guide", "source": "x", "backend": None, "speed": None, "values": {"bbox.AP": 0.279, "fps": 4.3}},
+    {
+        "name": "guide",
+        "source": "x",
+        "backend": None,
+        "speed": None,
+        "digests": {},
+        "values": {"bbox.AP": 0.279, "fps": 4.3},
+    },
 ]
 GATE = {
     "name": "box AP",
@@ -20,6 +27,7 @@ GATE = {
     "against": None,
     "minus": 0.003,
     "times": 1,
+    "margin": None,
     "backends": None,
 }
 ACCURACY = {"accuracy": {"bbox": {"AP": 0.28, "AP50": 0.5, "per_class": {"cat": 0.1}}}}
@@ -103,7 +111,7 @@ def test_as_many_skipped_images_as_the_yaml_allows(tmp_path, allowed, verdict):
         **{"input": "x", "machine": {"processor": "x", "cores": 1}, "versions": {}, "date": "x"},
     }
     model = {"name": "m", "title": "t", "dataset": "d", "allowed_skips": allowed, "references": REFERENCES}
-    model["metric"] = {"kind": "coco"}
+    model |= {"metric": {"kind": "coco"}, "parity": {}, "statistics": {"confidence": 0.95}}
     analysis = {"schema": 1, "analysis": None}
     for name, content in (("accuracy", accuracy), ("analysis", analysis), ("performance", performance)):
         (tmp_path / f"{name}.json").write_text(json.dumps(content))
@@ -111,7 +119,8 @@ def test_as_many_skipped_images_as_the_yaml_allows(tmp_path, allowed, verdict):
         accuracy=[tmp_path / "accuracy.json"],
         analysis=[tmp_path / "analysis.json"],
         performance=[tmp_path / "performance.json"],
-        **{"files": [], "patches": [], "detections": [], "command": "", "words": []},
+        **{"files": [], "patches": [], "calibration": [], "parity": [], "resampled": [], "detections": []},
+        **{"command": "", "words": []},
     )
     found = report.assemble(model | {"gates": [GATE]}, {"onnxruntime": "ONNX Runtime"}, {"trail": []}, args)
     assert found["gates"][0]["verdict"] == found["verdict"] == verdict
@@ -193,10 +202,13 @@ def test_gate_against_another_backend(fast, slow, verdict):
 
 
 def test_a_gate_is_asked_where_both_of_its_backends_run():
-    assert gates.asked(GATE, "any", ["any"])
-    assert gates.asked(FASTER, "fast", ["slow", "fast"])
-    assert not gates.asked(FASTER, "fast", ["fast"])
-    assert not gates.asked(FASTER, "slow", ["slow", "fast"])
+    assert compared.asked(GATE, "any", ["any"])
+    assert compared.asked(FASTER, "fast", ["slow", "fast"])
+    assert not compared.asked(FASTER, "fast", ["fast"])
+    assert not compared.asked(FASTER, "slow", ["slow", "fast"])
+    close = FASTER | {"margin": 0.1, "backends": None}
+    assert compared.asked(close, "fast", ["slow", "fast"]) and not compared.asked(close, "slow", ["slow", "fast"])
+    assert compared.asked(close | {"against": "old.json"}, "slow", ["slow"]), "a file is always there"
 
 
 @pytest.mark.parametrize(
@@ -242,7 +254,16 @@ def written_report(speeds: dict[str, float], accuracy_simulated: bool = False) -
             "accuracy": {"bbox": numbers | {"per_class": {"cat": 0.4}}},
             "images": {"indexed": 5000, "scored": 5000, "skipped": []},
             "images_counted": 4952,
-            **{"too_large": [], "patches": [], "detections": 9, "unscored": {}, "sample": None, "doubts": NO_DOUBTS},
+            **{
+                "too_large": [],
+                "patches": [],
+                "calibration": [],
+                "detections": 9,
+                "unscored": {},
+                "sample": None,
+                "doubts": NO_DOUBTS,
+            },
+            "parity": None,
             "cross_checked": False,
             "simulator": {"accuracy": accuracy_simulated, "performance": False},
             "performance": {
@@ -267,10 +288,11 @@ def written_report(speeds: dict[str, float], accuracy_simulated: bool = False) -
         for name, fps in speeds.items()
     }
     for backend in backends.values():
+        backend["intervals"] = {}
         backend["figures"] = gates.figures({"accuracy": backend["accuracy"]}, backend["performance"])
     measured = {name: backend["figures"] for name, backend in backends.items()}
     found = report.judged(PUBLISHED, measured, dict.fromkeys(backends, True))
-    found |= {"model": "gfocalv2", "title": "x", "backends": backends, "warnings": []}
+    found |= {"model": "gfocalv2", "title": "x", "backends": backends, "warnings": [], "parity": []}
     found |= {"provenance": {"sha256": {}, "brought": {}, "stages": [], "command": "", "date": ""}}
     return found, text.render(found, PUBLISHED["metric"] | {"images": "annotated"})
 
@@ -285,6 +307,23 @@ def test_a_table_has_words_to_the_left_and_numbers_to_the_right():
         "  a long name     -   1000",
         "n",
     ]
+
+
+def test_backends_are_side_by_side_and_no_line_is_too_long():
+    """Five of them, a column each; of twelve the table goes on below."""
+    names = ["pytorch", "onnxruntime", "onnxruntime_fp16", "onnxruntime_int8", "ascend310p"]
+    lines = written_report({name: 10.0 + i for i, name in enumerate(names)})[1].splitlines()
+    start = lines.index("BACKENDS SIDE BY SIDE")
+    assert lines[start + 1].split() == names
+    table = {line.split()[0]: line.split()[1:] for line in lines[start + 2 : start + 8]}
+    assert table["bbox.AP"] == ["0.4061"] * 5
+    assert table["fps"] == [f"{10 + i}.0000" for i in range(5)]
+    assert "APs" not in " ".join(table), "every figure is in the backend's own table"
+    many = [f"onnxruntime_number_{i}" for i in range(12)]
+    block = written_report(dict.fromkeys(many, 1.0))[1].split("BACKENDS SIDE BY SIDE\n")[1].split("\n\n")[0]
+    assert max(map(len, block.splitlines())) <= text.WIDTH
+    assert [word for word in block.split() if word in many] == many
+    assert "SIDE BY SIDE" not in written_report({"onnxruntime": 1.0})[1]
 
 
 def test_a_simulators_accuracy_is_marked_beside_a_devices_speed():
@@ -352,7 +391,7 @@ def test_the_same_gates_judge_measured_numbers(speeds, verdicts, verdict):
             "",
             "gates.1: expected one of: reference, published figures; against, another backend",
         ),
-        ("backends: [ascend310p], against", "against", "gates.1: 'backends' is a dependency of 'against'"),
+        ("backends: [ascend310p], against", "against", "gates.1: missing key 'backends'"),
     ],
 )
 def test_mistakes_in_references_and_gates_are_named(tmp_path, old, new, expected):

@@ -100,6 +100,13 @@ def test_another_recipe_makes_all_that_follows_stale(changes, reason):
     assert stale.find(chain(decode=recipe("decode", **changes))) == DETECTIONS | {"detections": decode}
 
 
+def test_of_another_sample_is_said_what_is_used_again():
+    sampled, whole = ({"stage": "index_dataset", "settings": {"sample": each}} for each in (300, None))
+    assert stale.difference(sampled, whole).startswith(
+        "index_dataset: sample 300 -> None; weights, graphs and compiled models are used again, shards and"
+    )
+
+
 def test_a_change_before_what_is_gone_is_seen_by_its_followers():
     """The shard's recipe is in the records of the outputs, and of the detections, whether outputs are there or not."""
     found = chain(preprocess=recipe("preprocess", settings=SETTINGS))

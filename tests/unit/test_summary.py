@@ -21,6 +21,7 @@ def report(model: str, verdicts: dict[str, list[str]], accuracy: dict) -> dict:
         "model": model,
         "warnings": [],
         "verdict": "PASS" if {"PASS"} == {each for found in verdicts.values() for each in found} else "FAIL",
+        "parity": [],
         "gates": [{"backend": name, "verdict": each} for name, found in verdicts.items() for each in found],
         "backends": {
             name: {

@@ -27,7 +27,7 @@ def said(accuracy: float | None = 0.4, caps: list[str] | None = None, **found) -
     """Warnings of a backend."""
     figures = {} if accuracy is None else {"bbox.AP": accuracy}
     backend = {"doubts": NO_DOUBTS | found, "detections": 100, "figures": figures, "accuracy": {"bbox": {}}}
-    return warnings.lines("mine", "onnxruntime", backend | {"patches": [{"caps": caps or []}]}, COCO)
+    return warnings.lines("mine", "onnxruntime", backend | {"patches": [{"caps": caps or []}], "calibration": []}, COCO)
 
 
 def test_nothing_to_warn_of():
@@ -45,7 +45,14 @@ def test_no_ground_truth_and_no_objects():
     assert said(None, objects=0) == [
         "onnxruntime: the annotations have no object in the images that were scored: no accuracy"
     ]
-    backend = {"doubts": NO_DOUBTS | {"objects": 0}, "detections": 0, "figures": {}, "accuracy": {}, "patches": []}
+    backend = {
+        "doubts": NO_DOUBTS | {"objects": 0},
+        "detections": 0,
+        "figures": {},
+        "accuracy": {},
+        "patches": [],
+        "calibration": [],
+    }
     assert warnings.lines("m", "b", backend, COCO) == ["b: the dataset has no ground truth: no accuracy"]
 
 

@@ -21,19 +21,25 @@ INPUTS = {
     "export": ["weights"],
     "simplify": ["onnx"],
     "patch": ["onnx"],
-    "compile": ["onnx"],
+    "calibrate": ["index", "onnx"],
+    "compile": ["onnx", "calibration"],
     "infer": ["shard", "compiled"],
     "decode": ["outputs"],
     "evaluate": ["index", "checked", "detections"],
     "benchmark": ["compiled"],
-    "report": ["accuracy", "analysis", "performance", "patches"],
+    "parity": ["index", "weights", "exported", "simplified", "patched", "compiled"],
+    "layers": ["index", "onnx", "compiled"],
+    "mixed": ["index", "reference", "onnx", "layers", "calibration"],
+    "resample": ["index", "checked", "detections"],
+    "report": ["accuracy", "analysis", "performance", "resampled", "patches", "calibration", "parity"],
     "page": ["report", "index", "detections"],
     "summary": ["reports"],
     "bundle": ["files"],
 }
 
 # The JSON of a stage whose output the workflow itself reads.
-WRITES = {"report": {"schema": 1, "model": "m", "verdict": "NO GATES", "backends": {}, "gates": [], "warnings": []}}
+WRITES = {"report": {"schema": 1, "model": "m", "verdict": "NO GATES", "backends": {}}}
+WRITES["report"] |= {"gates": [], "parity": [], "warnings": []}
 
 
 def run() -> None:
@@ -45,6 +51,8 @@ def run() -> None:
     time.sleep(float(os.environ.get("STAND_IN_SECONDS", "0")) * (stage == "infer"))
     sizes = dict(entry.split("=") for entry in os.environ.get("STAND_IN_BYTES", "preprocess=10,infer=10").split(","))
     inputs = {role: list(map(Path, flags[role])) for role in INPUTS.get(stage, ()) if role in flags}
+    if stage == "parity":  # forms that the model does not have
+        inputs = {role: found for role, found in inputs.items() if found}
     recipe = {"stage": stage, "settings": {}, "code": "stand-in", "versions": {}}
     record = made.begin(recipe, inputs, brought(stage, flags), threads=int(*flags.get("threads", ["1"])))
     record["identity"], *_ = flags.get("expect", [record["identity"]])
@@ -63,11 +71,15 @@ def brought(stage: str, flags: dict[str, list[str]]) -> dict[str, dict]:
     if stage == "convert_checkpoint":
         path = Path(flags["weights"][0])
         return {"checkpoint": made.source(path.parent, [path.name])}
-    if stage in ("check", "evaluate", "bundle", "page"):
+    if stage in ("check", "evaluate", "resample", "bundle", "page"):
         from detport import config, datasets  # most stages are faster without
 
         dataset = config.load_dataset(list(map(Path, flags["dataset-config"])), flags["dataset"][0])
-        return {"annotations": made.source(*datasets.load(dataset["kind"]).scored(dataset))}
+        found = {"annotations": made.source(*datasets.load(dataset["kind"]).scored(dataset))}
+        if "recorded" in flags:
+            path = Path(flags["recorded"][0])
+            found["recorded"] = made.source(path.parent, [path.name])
+        return found
     return {}
 
 

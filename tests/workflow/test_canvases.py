@@ -13,7 +13,7 @@ from runs import IMAGES, planned, reduced_demo, snakemake
 
 LANDSCAPE, PORTRAIT = "192x288", "288x192"
 MODELS = ("gfocalv2", "gfocalv2_portrait")
-ONE_SHARD = {"infer": 1, "decode": 1, "evaluate": 1, "benchmark": 1, "report": 1}
+ONE_SHARD = {"infer": 1, "decode": 1, "evaluate": 1, "benchmark": 1, "parity": 1, "report": 1}
 
 
 @pytest.fixture(scope="module")

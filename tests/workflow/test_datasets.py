@@ -90,16 +90,20 @@ def test_images_alone_have_detections_and_speed(finished):
     assert f"ACCURACY on onnxruntime: NOT MEASURED, the dataset has no ground truth; {found['detections']} det" in text
 
 
-def test_a_sample_says_so_and_judges_no_accuracy(finished, tmp_path):
+def test_a_sample_says_so_and_is_judged_by_intervals(finished, tmp_path):
     place = tmp_path / "sampled"
     shutil.copytree(finished, place, ignore=shutil.ignore_patterns("results", "reports", ".snakemake"))
     result = snakemake(place, "--cores", "2", "--config", f"sample={SAMPLE}", "models=[yolo]", "--", "reports/yolo.txt")
     assert result.returncode == 0, result.stderr
     found = json.loads((place / "reports/yolo.json").read_text())
     assert found["backends"]["onnxruntime"]["sample"] == {"images": SAMPLE, "of": IMAGES}
-    assert {gate["verdict"] for gate in found["gates"]} == {"NOT MEASURED"}
+    for gate in found["gates"]:
+        surplus = gate["interval"]
+        assert gate["verdict"] == ("PASS" if surplus["low"] >= 0 else "FAIL" if surplus["high"] < 0 else "UNDECIDED")
+        assert surplus["value"] == pytest.approx(gate["measured"] - gate["required"], abs=1e-6)
     head = (place / "reports/yolo.txt").read_text().splitlines()[:5]
-    assert f"!! A SAMPLE: {SAMPLE} OF {IMAGES} IMAGES; NO GATE ON ACCURACY IS JUDGED BY IT" in head
+    assert f"!! A SAMPLE: {SAMPLE} OF {IMAGES} IMAGES; ONLY INTERVALS DECIDE GATES ON ACCURACY" in head
+    assert "INTERVALS on onnxruntime" in (place / "reports/yolo.txt").read_text()
     again = planned(place, "reports/yolo.txt")
     assert again["index_dataset"] == again["evaluate"] == 1 and "export" not in again, "all images are asked for now"
 

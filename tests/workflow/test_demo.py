@@ -25,6 +25,7 @@ FRESH = {
     "decode": SHARDS,
     "evaluate": 1,
     "benchmark": 1,
+    "parity": 1,
     "report": 1,
 }
 
@@ -54,6 +55,8 @@ def test_report_json(finished):
     assert {"mean", "p50", "p90", "p99"} <= performance["latency_ms"].keys()
     assert performance["threads"] == 2
     assert {gate["verdict"] for gate in report["gates"]} <= {"PASS", "FAIL"}
+    rungs = ["preprocess", "eager", "exported", "simplified", "patched", "compiled"]
+    assert {row["rung"]: row["verdict"] for row in report["parity"]} == dict.fromkeys(rungs, "PASS")
     names = [Path(name).name for name in report["provenance"]["sha256"]]
     assert names[:1] == ["retinamask.pth"]
     assert {"exported.onnx", "simplified.onnx", "patched.onnx", "model.onnx", "instances.json"} <= set(names)
@@ -69,7 +72,16 @@ def test_a_copy_of_the_report_stays_whatever_comes_later(finished):
 
 def test_report_text(finished):
     text = (finished / "reports" / "retinamask.txt").read_text()
-    for part in ("VERDICT", "GATES", "AP per class", "latency in ms", "SKIPPED IMAGES: none", "PROVENANCE", "crescent"):
+    for part in (
+        "VERDICT",
+        "GATES",
+        "PARITY on onnxruntime",
+        "AP per class",
+        "latency in ms",
+        "SKIPPED IMAGES: none",
+        "PROVENANCE",
+        "crescent",
+    ):
         assert part in text
 
 

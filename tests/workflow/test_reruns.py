@@ -31,14 +31,15 @@ EVALUATE = {"evaluate": 1} | REPORT
 CHECK = {"check": 1} | EVALUATE
 BENCHMARK = {"benchmark": 1} | REPORT
 DECODE = {"decode": SHARDS} | EVALUATE
+PARITY = {"parity": 1} | REPORT
 INFER = {"infer": SHARDS} | DECODE  # preprocess is a part of the job
-INDEX = {"index_dataset": 1} | INFER
-COMPILE = {"compile": 1, "benchmark": 1} | INFER
+INDEX = {"index_dataset": 1} | INFER | PARITY
+COMPILE = {"compile": 1, "benchmark": 1} | INFER | PARITY
 PATCH = {"patch": 1} | COMPILE
 SIMPLIFY = {"simplify": 1} | PATCH
 EXPORT = {"export": 1} | SIMPLIFY
 CONVERT = {"convert_checkpoint": 1} | EXPORT
-PYTORCH = {"infer": SHARDS, "decode": SHARDS, "evaluate": 1, "benchmark": 1}
+PYTORCH = {"infer": SHARDS, "decode": SHARDS, "evaluate": 1, "benchmark": 1, "parity": 1}
 
 
 class Run(NamedTuple):
@@ -211,6 +212,14 @@ def other_detections(run: Run) -> None:
     path.write_bytes(gzip.compress(b"{}"))
 
 
+def sample(run: Run) -> None:
+    """Half of the images."""
+    content = yaml.safe_load((run.folder / CONFIG).read_text())
+    content["datasets"]["shapes"]["sample"] = 4
+    (run.folder / CONFIG).write_text(yaml.safe_dump(content))
+
+
+RECORDED = {"name": "as recorded", "measure": "bbox.AP", "against": "recorded.json", "margin": 0.01}
 IMAGE = "data/images/000000000005.jpg"
 OWN_PATCH = {"name": "int64_to_int32", "matches": 1, "before": {}, "after": {}}
 GATE = edit(MODEL, "minus: 0.002", "minus: 0.5")
@@ -226,18 +235,30 @@ CHANGES: dict[str, tuple[list[Change], dict[str, int]]] = {
     "title": ([edit(MODEL, "title: ", "title: Another ")], REPORT),
     "reference": ([edit(MODEL, "bbox.AP: 0.6295", "bbox.AP: 0.6")], REPORT),
     "gate": ([GATE], REPORT),
+    "a gate with a margin": (
+        [add("recorded.json", "[]"), configure(MODEL, gates=[RECORDED])],
+        {"resample": 1, "resample_recorded": 1} | REPORT,
+    ),
+    "a sample": ([sample], INDEX | CHECK | {"infer": 1, "decode": 1, "resample": 1}),
     "allowed skips": ([configure(MODEL, allowed_skips=1)], REPORT),
     "masks are not scored": ([edit(MODEL, "iou_types: [bbox, segm]", "iou_types: [bbox]")], CHECK),
     "cross check": ([configure(cross_check=True)], EVALUATE),
     "runs of the benchmark": ([edit(MODEL, "min_runs: 30", "min_runs: 31")], BENCHMARK),
-    "threshold": ([THRESHOLD], DECODE),
-    "mean": ([MEAN], INFER),
+    "threshold": ([THRESHOLD], DECODE | PARITY),
+    "mean": ([MEAN], INFER | PARITY),
+    "tolerances": ([configure(MODEL, parity={"levels": {"largest": 9}})], REPORT),
+    "images of parity": ([configure(parity={"images": 9})], PARITY),
+    "another seed of parity": ([configure(parity={"images": 4, "seed": 1})], PARITY),
+    "no parity": ([configure(parity={"images": 0})], REPORT),
     "shards": ([edit(CONFIG, "shards: 2", "shards: 3")], INFER | {"infer": 3, "decode": 3}),
     "bad images": ([configure(on_bad_image="skip")], INDEX),
     "simplify": ([configure(MODEL, simplify={"tolerance": 0.001})], SIMPLIFY),
     "patches of a backend that does not run": ([configure(MODEL, patches={})], {}),
     "patches": ([configure(MODEL, patches={"onnxruntime": [OWN_PATCH]})], PATCH),
     "option of the runner": ([add(BACKEND, "session: {graph_optimization: basic}\n")], COMPILE),
+    "precision": ([add(BACKEND, "precision: float16\n")], COMPILE),
+    "precision that is calibrated": ([add(BACKEND, "precision: int8\n")], {"calibrate": 1} | COMPILE),
+    "providers": ([add(BACKEND, "providers: [CPUExecutionProvider, AzureExecutionProvider]\n")], COMPILE),
     "title of the backend": ([edit(BACKEND, "title: ", "title: Another ")], REPORT),
     "a backend more": ([configure(backends=["onnxruntime", "pytorch"])], PYTORCH | REPORT),
     "network": ([edit(MODEL, "clip: 256", "clip: 255")], EXPORT),
@@ -253,17 +274,19 @@ CHANGES: dict[str, tuple[list[Change], dict[str, int]]] = {
     "outputs are not kept": ([configure(keep_outputs_gb=0)], {}),
     "outputs are not kept, and a threshold": (
         [configure(keep_outputs_gb=0), THRESHOLD],
-        {"detect": SHARDS} | EVALUATE,
+        {"detect": SHARDS} | EVALUATE | PARITY,
     ),
     "code of one stage": ([code("decode.py")], DECODE),
+    "code of another precision": ([code("detport/precisions/float16.py")], {}),
     "code of the report": ([code("report.py")], REPORT),
-    "module of decoding": ([code("detport/masks.py")], DECODE),
+    "code of parity": ([code("parity.py")], PARITY),
+    "module of decoding": ([code("detport/masks.py")], DECODE | PARITY),
     "module of export and its followers": ([code("detport/graph/contract.py")], EXPORT),
     "module of preprocessing and indexing": ([code("detport/images.py")], INDEX),
     "modules of other models": ([code("detport/networks/gfocalv2.py"), code("detport/efficientdet.py")], {}),
     "comments in the code": ([code("decode.py", "# edited\n"), code("detport/masks.py", "\n\n# edited\n")], {}),
     "docstrings in the code": ([docstrings], {}),
-    "threshold and gate": ([THRESHOLD, GATE], DECODE),
+    "threshold and gate": ([THRESHOLD, GATE], DECODE | PARITY),
     "mean and weights": ([MEAN, WEIGHTS], CONVERT),
     "file times and gate": ([touch_everything, GATE], REPORT),
     "code of decoding and one image": ([code("decode.py"), add(IMAGE, "x")], INDEX),
@@ -271,6 +294,8 @@ CHANGES: dict[str, tuple[list[Change], dict[str, int]]] = {
     "edited model": ([add(f"{OWN}/model.onnx", "x")], COMPILE),
     "edited outputs": ([add(f"{OWN}/outputs/0001/0.bin", "x")], {"infer": 1, "decode": 1} | EVALUATE),
     "edited detections": ([other_detections], {"decode": 1} | EVALUATE),
+    "edited parity": ([add(f"{OWN}/parity.json", " ")], PARITY),
+    "no parity.json": ([without(f"{OWN}/parity.json")], PARITY),
     "edited accuracy": ([add(f"{OWN}/accuracy.json", " ")], EVALUATE),
     "edited report": ([add(TARGET, "PASS")], REPORT),
     "edited report's json": ([add("reports/retinamask.json", " ")], REPORT),
@@ -282,7 +307,7 @@ CHANGES: dict[str, tuple[list[Change], dict[str, int]]] = {
     "no detections of a shard": ([without(f"{OWN}/detections/0000.json.gz")], {"decode": 1} | EVALUATE),
     "no graph": ([without(f"{OWN}/patched.onnx")], PATCH),
     "no outputs": ([without(f"{OWN}/outputs")], {}),
-    "no outputs, and a threshold": ([without(f"{OWN}/outputs"), THRESHOLD], INFER),
+    "no outputs, and a threshold": ([without(f"{OWN}/outputs"), THRESHOLD], INFER | PARITY),
     "no record": ([without(f"{OWN}/accuracy.json.made")], EVALUATE),
 }
 
@@ -340,7 +365,7 @@ def test_a_moved_working_directory_and_a_moved_repository_rerun_nothing(copied, 
     (moved.folder / BACKEND).unlink()
     assert moved.plan() == {}
     MEAN(moved)
-    assert moved.plan() == INFER
+    assert moved.plan() == INFER | PARITY
 
 
 def test_other_cores_measure_the_speed_again(copied):
@@ -390,6 +415,7 @@ STEPS = ["convert_checkpoint", "export", "simplify", "patch", "compile"]
     [
         ("index_dataset", {}, {"index_dataset"}),
         ("compile", {}, set(STEPS)),
+        ("compile", {"backends": ["onnxruntime_int8"]}, {"index_dataset", "calibrate", *STEPS}),
         ("infer", {}, {"index_dataset", *STEPS, "infer"}),
         ("decode", {}, {"index_dataset", *STEPS, "infer", "decode"}),
         ("evaluate", {}, {"index_dataset", *STEPS, "infer", "decode", "check", "evaluate"}),
@@ -428,6 +454,25 @@ def tools_without(name: str, folder: Path) -> str:
                 (folder / "bin" / path.name).unlink(missing_ok=True)
                 (folder / "bin" / path.name).symlink_to(path)
     return str(folder / "bin")
+
+
+def test_layers_and_what_to_keep_in_float32_follow_their_graph(copied):
+    """On request alone; another threshold asks for a new search, not for new layers."""
+    target = f"{OWN}/mixed.yaml"
+    assert set(made_by(copied.again("--cores", str(CORES), target))) == {"layers", "mixed"}
+
+    def plan() -> dict[str, int]:
+        return planned(copied.folder, target, repository=copied.repository)
+
+    assert plan() == {}
+    THRESHOLD(copied)
+    assert plan() == {"mixed": 1}
+    MEAN(copied)
+    assert plan() == {"layers": 1, "mixed": 1}
+    configure(layers={"memory_gb": 1})(copied)
+    assert plan() == {"layers": 1, "mixed": 1}
+    WEIGHTS(copied)
+    assert plan() == dict.fromkeys((*STEPS, "layers", "mixed"), 1)
 
 
 def test_shards_that_are_kept_are_nobodys_to_remove(copied):

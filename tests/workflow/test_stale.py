@@ -86,7 +86,7 @@ def test_going_back_after_a_failure_is_a_run_too(folder, repository):
     assert run(folder, repository, STAND_IN_FAILS="evaluate").returncode == 1
     model = folder / MODEL
     model.write_text(model.read_text().replace("nms_iou: 0.5", "nms_iou: 0.4"))
-    assert planned(folder, TARGET, repository=repository) == {"decode": 2, "evaluate": 1, "report": 1}
+    assert planned(folder, TARGET, repository=repository) == {"decode": 2, "evaluate": 1, "parity": 1, "report": 1}
 
 
 def test_a_report_is_not_accepted_while_it_is_stale(folder, repository):

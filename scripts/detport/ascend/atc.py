@@ -1,9 +1,11 @@
 """atc: the command line from the yaml files, the run in a scratch folder, and what its failures mean."""
 
+import difflib
 import re
 import shlex
 import shutil
 import signal
+from collections.abc import Mapping
 from pathlib import Path
 
 import onnx
@@ -24,7 +26,7 @@ ELSEWHERE = {
     "soc_version": "set soc_version in the backend's yaml",
     "mode": "remove it; the mode is 0, to build",
 }
-AIPP = "aipp.cfg"  # in the scratch folder
+AIPP, KEPT = "aipp.cfg", "keep_dtype.cfg"  # in the scratch folder
 ONNX = 5  # atc's number for the framework
 ERROR_CODE = re.compile(r"^\s*(E[A-Z]?[0-9]{4,5}):?\s*(.*)$", re.MULTILINE)
 
@@ -102,6 +104,15 @@ def out_nodes(graph: onnx.ModelProto, contract: list[dict]) -> str:
     return ";".join(made[entry["name"]] for entry in contract)
 
 
+def kept(graph: onnx.ModelProto, names: list[str]) -> str:
+    """The text of a keep_dtype file: operators that are not computed in float16, a name in each line."""
+    known = {node.name for node in graph.graph.node if node.name}
+    if strange := next((name for name in names if name not in known), None):
+        near = difflib.get_close_matches(strange, known, 3, cutoff=0.3)
+        raise UsageError(f"keep_fp32: the graph has no node {strange!r}; the nearest: {', '.join(near) or 'none'}")
+    return "".join(f"{name}\n" for name in names)
+
+
 def command(model: dict, soc: str, options: dict) -> list[str]:
     """The command line; NAME.onnx and NAME.om are in the scratch folder that it runs in."""
     values = {
@@ -114,7 +125,7 @@ def command(model: dict, soc: str, options: dict) -> list[str]:
     }
     values |= {name: value for name, value in options.items() if name != "extra"}
     for name in FILE_OPTIONS:
-        if name in values and values[name] != f"./{AIPP}":
+        if name in values and values[name] not in (f"./{AIPP}", f"./{KEPT}"):
             values[name] = existing(name, values[name])
     names = [name for name in FIRST if name in values] + [name for name in values if name not in FIRST]
     return ["atc", *(f"--{name}={values[name]}" for name in names), *options["extra"]]
@@ -133,19 +144,22 @@ def description(om: Path) -> Path:
     return om.with_name(f"{om.name}.json")
 
 
-def run(arguments: list[str], graph: Path, name: str, log: Path, output: Path, aipp: str | None, minutes: float) -> str:
+def run(
+    arguments: list[str], graph: Path, name: str, log: Path, output: Path, files: Mapping[str, str], minutes: float
+) -> str:
     """Run atc on a copy of the graph in a scratch folder, keep all it says in `log`, move the .om to `output`.
 
-    Returns what it said. kernel_meta, fusion_result.json and other litter go away with the folder.
+    `files` are the texts of what its options name in that folder. Returns what it said. kernel_meta, fusion_result.json
+    and other litter go away with the folder.
     """
     with scratch(output) as folder:
         shutil.copyfile(graph, folder / f"{name}.onnx")
-        if aipp is not None:
-            (folder / AIPP).write_text(aipp, encoding="utf-8")
+        for each, text in files.items():
+            (folder / each).write_text(text, encoding="utf-8")
         shown = shlex.join(arguments)
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("w", encoding="utf-8", buffering=1) as file:
-            file.write(f"$ {shown}\n{aipp or ''}")
+            file.write(f"$ {shown}\n{''.join(files.values())}")
             try:
                 status, said = tools.run(arguments, folder, minutes, log, file.write)
             except FileNotFoundError as error:

@@ -9,9 +9,16 @@ import numpy as np
 from detport import inputs, timing
 from detport.errors import Failure
 
+CPU = "CPUExecutionProvider"  # of ONNX Runtime
 Run = Callable[[dict[str, np.ndarray]], list[np.ndarray]]
 Inputs = list[tuple[dict, Path]]
 Write = Callable[[dict, list[np.ndarray]], None]
+
+
+def device(backend: dict) -> str:
+    """What a backend computes on, by its yaml; nothing for the CPU, and for a family that has devices of its own."""
+    found = ", ".join([backend["device"]] if "device" in backend else backend.get("providers", []))
+    return "" if found in ("cpu", CPU) else found
 
 
 def infer(run: Run, model: dict, images: Inputs, write: Write) -> None:
@@ -36,8 +43,8 @@ def read_tensor(path: Path, image: dict, size: dict) -> np.ndarray:
     return tensor.reshape(shape)
 
 
-def measure(run: Run, model: dict, threads: int) -> dict:
-    """Speed on random inputs, with the keys of performance.json."""
+def measure(run: Run, model: dict, threads: int, device: str = "") -> dict:
+    """Speed on random inputs, with the keys of performance.json. `device` is what it runs on if not on the CPU."""
     settings, size = model["benchmark"], model["input"]
     feeds = inputs.random(size, settings["seed"], size.get("on_device", False))
     busy = os.getloadavg()[0]
@@ -56,5 +63,5 @@ def measure(run: Run, model: dict, threads: int) -> dict:
         "warmup_runs": settings["warmup_runs"],
         "timed": "the model's run alone, from an input in host memory to outputs in host memory",
         "input": f"random, seed {settings['seed']}",
-        "machine": timing.machine() | {"load_before": round(busy, 2)},
+        "machine": ({"device": device} if device else {}) | timing.machine() | {"load_before": round(busy, 2)},
     }

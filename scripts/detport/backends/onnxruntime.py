@@ -1,4 +1,4 @@
-"""ONNX Runtime on the CPU: the embedded default."""
+"""ONNX Runtime, on the CPU unless the yaml names other providers: the embedded default."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state
 
 from detport.backends import local
-from detport.errors import Failure
+from detport.errors import Failure, UsageError
 from detport.graph import contract, foreign
 
 # ONNX Runtime's exceptions have no base of their own but Exception, and no public names.
@@ -20,6 +20,7 @@ REFUSALS = (
     RuntimeError,
     ValueError,
 )
+CPU, CUDA = local.CPU, "CUDAExecutionProvider"
 LEVELS = {
     "disabled": onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL,
     "basic": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC,
@@ -38,7 +39,7 @@ def infer(
 
 def measure(compiled: Path, model: dict, backend: dict, threads: int) -> dict:
     """Speed of the compiled model."""
-    return local.measure(open_model(compiled, model, backend, threads), model, threads)
+    return local.measure(open_model(compiled, model, backend, threads), model, threads, local.device(backend))
 
 
 def open_model(compiled: Path, model: dict, backend: dict, threads: int) -> local.Run:
@@ -56,19 +57,44 @@ def open_model(compiled: Path, model: dict, backend: dict, threads: int) -> loca
 
 
 def open_session(path: Path, backend: dict, threads: int) -> onnxruntime.InferenceSession:
-    """A session on the CPU with the backend's settings."""
+    """A session with the backend's settings, on its providers and no others."""
+    asked = require_providers(backend)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3  # errors only
     options.graph_optimization_level = LEVELS[backend["session"]["graph_optimization"]]
     try:
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(str(path), options, providers=asked)
     except REFUSALS as error:
         graph = contract.read(path, external=False)
         if problem := foreign.without_kernel(graph, kernels()):
             raise Failure(f"{path}: {problem}") from error
         raise Failure(f"{path}: ONNX Runtime does not load it: {str(error).splitlines()[0]}") from error
+    session.disable_fallback()  # after an error on a device it would go on on the CPU
+    refuse_fallback(path, [name for name, _ in asked], session.get_providers())
+    return session
+
+
+def require_providers(backend: dict) -> list[tuple[str, dict]]:
+    """The providers that a backend asks for, each with its options; the CPU where it says nothing."""
+    names, available = backend.get("providers", [CPU]), onnxruntime.get_available_providers()
+    for name in names:
+        if name not in available:
+            raise UsageError(
+                f"providers: this ONNX Runtime {onnxruntime.__version__} has no {name}; it has {', '.join(available)}."
+                " Correct the backend's yaml, or install a build that has it"
+            )
+    return [(name, {"use_tf32": str(int(backend["tf32"]))} if name == CUDA else {}) for name in names]
+
+
+def refuse_fallback(path: Path, asked: list[str], found: list[str]) -> None:
+    """Refuse a session without a provider that was asked for: it would run on the CPU, and nobody would know."""
+    if lacking := [name for name in asked if name not in found]:
+        raise Failure(
+            f"{path}: ONNX Runtime has made a session without {', '.join(lacking)}, on {', '.join(found)} instead; its"
+            " libraries or its device cannot be used here: ONNX Runtime says why in its own lines above"
+        )
 
 
 def kernels() -> set[tuple[str, str]]:

@@ -1,8 +1,8 @@
 """From a patched graph to what a family of backends opens: one module per family that runs compiled graphs.
 
-A module has compile_model(onnx, model, backend, output). The yaml beside it, where there is one, is the schema of a
-model's options for it, compile.FAMILY. Apart from detport.backends, so that a change of how models
-are run compiles nothing again.
+A module has compile_model(onnx, model, backend, output, calibration), the last a calibration.json where the backend has
+one. The yaml beside it, where there is one, is the schema of a model's options for it, compile.FAMILY. Apart from
+detport.backends, so that a change of how models are run compiles nothing again.
 """
 
 import importlib
@@ -19,3 +19,8 @@ def load(family: str) -> ModuleType:
 def suffix(family: str) -> str:
     """What the name of a compiled model ends in."""
     return schemas.plugin("backends", family)["suffix"]
+
+
+def calibrates(backend: dict) -> bool:
+    """Whether a backend's models are compiled with the ranges that their tensors have on images."""
+    return backend.get("precision") == "int8"

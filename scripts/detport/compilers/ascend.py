@@ -10,8 +10,9 @@ from detport.files import write_json
 from detport.graph import contract
 
 
-def compile_model(onnx: Path, model: dict, backend: dict, output: Path) -> None:
-    """Check the graph, then have atc build OUTPUT; all that atc says is kept beside it."""
+def compile_model(onnx: Path, model: dict, backend: dict, output: Path, calibration: Path | None = None) -> None:
+    """Check the graph, then have atc build OUTPUT; all that atc says is kept beside it. There is no calibration."""
+    del calibration
     for key in ("more", "multiple"):
         if model["input"].get(key):
             raise UsageError(
@@ -22,11 +23,16 @@ def compile_model(onnx: Path, model: dict, backend: dict, output: Path) -> None:
     graph = contract.read(onnx)
     if options.get("out_nodes") == "contract":
         options["out_nodes"] = atc.out_nodes(graph, model["outputs"])
-    normalise = None
+    files, kept = {}, [*backend.get("keep_fp32", []), *options.pop("keep_fp32", [])]
+    if kept:
+        if "keep_dtype" in options:
+            raise UsageError(f"model {model['name']}: keep_fp32 makes the keep_dtype file; remove one of the two")
+        files[atc.KEPT] = atc.kept(graph, kept)
+        options["keep_dtype"] = f"./{atc.KEPT}"
     if model["input"].get("on_device"):
         if "insert_op_conf" in options:
             raise UsageError(f"model {model['name']}: input.on_device makes the AIPP file; remove insert_op_conf")
-        normalise = aipp.config(model["input"], model["preprocess"])
+        files[atc.AIPP] = aipp.config(model["input"], model["preprocess"])
         options["insert_op_conf"] = f"./{atc.AIPP}"
     stated = {"input_shape": atc.input_shape(model)} | options
     soc = npu.soc_version(backend)
@@ -43,7 +49,7 @@ def compile_model(onnx: Path, model: dict, backend: dict, output: Path) -> None:
     arguments = atc.command(model, soc, options)
     log = output.with_name(f"{output.stem}.atc.log")
     cli.log.info("%s", shlex.join(arguments))
-    said = atc.run(arguments, onnx, model["name"], log, output, normalise, backend["stall_minutes"])
+    said = atc.run(arguments, onnx, model["name"], log, output, files, backend["stall_minutes"])
     for line in said.splitlines():
         if line.startswith("[SIMULATOR]"):
             cli.log.warning("%s", line)

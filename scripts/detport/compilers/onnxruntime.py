@@ -1,11 +1,11 @@
-"""ONNX Runtime: nothing to compile, but a proof that it loads the graph."""
+"""ONNX Runtime: nothing to compile but the precision, and a proof that it loads the graph."""
 
 import shutil
 from pathlib import Path
 
-from onnx import save
+from onnx import ModelProto, save
 
-from detport import inputs
+from detport import cli, config, inputs, precisions, results
 from detport.backends.onnxruntime import open_session
 from detport.errors import Failure
 from detport.files import atomic
@@ -14,20 +14,43 @@ from detport.graph import contract, normalise
 FLOATS = {"float32": "float", "float64": "double"}  # what ONNX Runtime calls otherwise than NumPy
 
 
-def compile_model(onnx: Path, model: dict, backend: dict, output: Path) -> None:
-    """Prove that ONNX Runtime loads the graph with the model's contract, and take it as it is.
+def compile_model(onnx: Path, model: dict, backend: dict, output: Path, calibration: Path | None = None) -> None:
+    """Prove that ONNX Runtime loads the graph with the model's contract, and take it as it is, or in the backend's
+    precision.
 
     ONNX Runtime optimises at load, for the processor it is on; a stored optimised graph would be tied to this one.
     """
+    lower = backend["precision"] != config.FLOAT32
     with atomic(output) as partial:
-        if model["input"].get("on_device"):
-            graph = contract.read(onnx)
-            normalise.fold(graph, model["input"], model["preprocess"])
-            save(graph, partial)
-            require_contract(partial, model, backend)
-        else:
+        if not model["input"].get("on_device") and not lower:
             require_contract(onnx, model, backend)
             shutil.copyfile(onnx, partial)
+            return
+        graph = as_fed(onnx, model)
+        if lower:
+            ranges = results.read(calibration, "calibration")["ranges"] if calibration else None
+            graph = in_precision(graph, onnx, model, backend, ranges)
+        save(graph, partial)
+        require_contract(partial, model, backend)
+
+
+def as_fed(onnx: Path, model: dict) -> ModelProto:
+    """The graph for the inputs that the compiled model is fed."""
+    graph = contract.read(onnx)
+    if model["input"].get("on_device"):
+        normalise.fold(graph, model["input"], model["preprocess"])
+    return graph
+
+
+def in_precision(graph: ModelProto, source: Path, model: dict, backend: dict, ranges: dict | None) -> ModelProto:
+    """The graph in the backend's precision, but for the nodes that its yaml or the model's keeps in float32."""
+    precision = backend["precision"]
+    module = precisions.load(precision)
+    graph = precisions.plain(module.prepared(graph, source))
+    names = [*backend["keep_fp32"], *model["compile"].get("keep_fp32", {}).get(precision, [])]
+    kept = precisions.to_keep(graph.graph, names, source)
+    cli.log.info("in %s; of %d nodes %d kept in float32 by name", precision, len(graph.graph.node), len(kept))
+    return module.lowered(graph, kept, backend, ranges)
 
 
 def require_contract(onnx: Path, model: dict, backend: dict) -> None:

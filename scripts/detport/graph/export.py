@@ -7,9 +7,10 @@ import onnx
 import torch
 from torch import nn
 
+from detport import cli
 from detport.errors import Failure
 from detport.files import atomic
-from detport.graph import contract, foreign
+from detport.graph import contract, foreign, patches
 
 
 def export(network: nn.Module, model: dict, flavour: str, output: Path) -> onnx.ModelProto:
@@ -42,9 +43,12 @@ def export(network: nn.Module, model: dict, flavour: str, output: Path) -> onnx.
 
 
 def import_onnx(source: Path, model: dict, output: Path) -> onnx.ModelProto:
-    """Take a model that is ONNX already, after a look at its contract; external data is taken in, and axes of its
-    inputs that are open get the lengths of the yaml."""
+    """Take a model that is ONNX already, with its patches and after a look at its contract; external data is taken in,
+    and axes of its inputs that are open get the lengths of the yaml."""
     graph = contract.read(source)
+    for patch in model["patches"]:
+        changes = patches.apply(graph, patch)
+        cli.log.info("patch %s applied: %d places", patch["name"], changes.matches)
     contract.bind(graph, model)
     contract.check(graph, model, str(source))
     if not foreign.nodes(graph):  # onnx's checker knows no other operators than its own

@@ -1,6 +1,7 @@
 """Metrics, one module each.
 
-The yaml beside it is the schema of its settings. `figures` there is the pattern of those that gates may be on, `masks`
+The yaml beside it is the schema of its settings. `figures` there is the pattern of those that gates may be on,
+`resampled` of those that its function of that name makes, `intervals` are those that a sample has intervals of, `masks`
 the key and value with which it scores masks, `result_files` is true where it has write_results.
 """
 
@@ -19,6 +20,8 @@ def load(kind: str) -> ModuleType:
     counted(truth, image_ids, settings): those of the scored images that the figures are over;
     which_images(settings): the same in words;
     evaluate(truth, image_ids, rows, settings, cross_check): the figures;
+    resampled(truth, image_ids, rows, settings, measures, drawn): some of the figures by name in every resample, NaN
+    where one is not defined; `drawn` is how often each image is there, [resamples, images];
     curves(truth, image_ids, rows, settings): by group of the figures the mean precision at recalls 0, 0.01 … 1, at
     each IoU that counts;
     tables(figures, settings): the figures as tables, each with a title, the names of its columns and rows of words and

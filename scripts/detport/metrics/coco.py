@@ -14,10 +14,11 @@ import numpy as np
 import pycocotools.coco
 import pycocotools.cocoeval
 
+from detport import resampling
 from detport.classes import unpaired
 from detport.datasets import annotations as annotation_checks
 from detport.errors import Failure, UsageError
-from detport.metrics import NOTHING_TO_FIND
+from detport.metrics import NOTHING_TO_FIND, coco_matches
 
 SECOND_EVALUATOR = "pycocotools"
 AREAS = ("all", "small", "medium", "large")  # COCO's area ranges, in the order of its arrays
@@ -96,6 +97,25 @@ def score(library: ModuleType, truth: dict, image_ids: list, rows: list[dict], s
             for k, category in enumerate(categories)
         }
     return figures
+
+
+def resampled(
+    truth: dict, image_ids: list, rows: list[dict], settings: dict, measures: list[str], drawn: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Figures in every resample of these images; NaN where nothing is to be found in one."""
+    truth, image_ids, rows = numbered(truth, image_ids, rows)
+    results, precisions = {}, {}
+    for measure in measures:
+        iou_type, name = measure.split(".")
+        counts = settings["max_detections"]
+        most = counts[headline(counts)] if name == "AP" else counts[-1]
+        if (iou_type, most) not in precisions:
+            found = coco_matches.found(truth, image_ids, rows, iou_type, most)
+            recalls = np.array(coco_matches.STANDARD.recThrs)
+            precisions[iou_type, most] = resampling.average_precisions(found, drawn, recalls)
+        overlaps = {"AP": slice(None), "AP50": slice(0, 1), "AP75": slice(5, 6)}[name]
+        results[measure] = resampling.mean(precisions[iou_type, most][:, overlaps])
+    return results
 
 
 def curves(truth: dict, image_ids: list, rows: list[dict], settings: dict) -> dict:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from detport import resampling
 from detport.boxes import overlaps
 from detport.classes import unpaired, with_ids
 from detport.errors import Failure, UsageError
@@ -156,18 +157,31 @@ def precision_recall(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Precision and recall after each detection of a class, best score first (NaN: 0 of 0 objects).
 
+    Difficult objects are not counted, and neither are detections that find them.
+    """
+    _, _, true, false = matches(ground_truth, name, lines, iou_threshold)
+    positives = sum(each["name"] == name and not each["difficult"] for found in ground_truth.values() for each in found)
+    true, false = true.cumsum(), false.cumsum()
+    recall = true / positives if positives else np.full(len(lines), np.nan)
+    return true / np.maximum(true + false, np.finfo(float).eps), recall
+
+
+def matches(
+    ground_truth: dict[str, list[dict]], name: str, lines: list[str], iou_threshold: float
+) -> tuple[list[str], np.ndarray, np.ndarray, np.ndarray]:
+    """Image and score of each detection of a class, best score first, and whether it is true, and whether false.
+
     A detection finds the object that it overlaps most, where that is by more than the threshold. Equal scores, frequent
-    with 3 decimals, stay in the order of the file. Difficult objects are not counted, and neither are detections that
-    find them.
+    with 3 decimals, stay in the order of the file. One that finds a difficult object is neither true nor false.
     """
     objects = {image: [each for each in found if each["name"] == name] for image, found in ground_truth.items()}
-    positives = sum(not each["difficult"] for found in objects.values() for each in found)
     boxes = {image: np.array([each["box"] for each in found], float) for image, found in objects.items() if found}
     taken = {image: [False] * len(found) for image, found in objects.items()}
     rows = [line.rsplit(" ", 5) for line in lines]
     numbers = np.array([row[1:] for row in rows], float).reshape(-1, 5)
     true, false = np.zeros(len(rows)), np.zeros(len(rows))
-    for rank, i in enumerate(np.argsort(-numbers[:, 0], kind="stable")):
+    order = np.argsort(-numbers[:, 0], kind="stable")
+    for rank, i in enumerate(order):
         image = rows[i][0]
         shared = overlaps(numbers[i, 1:], boxes[image], plus=1) if image in boxes else np.zeros(1)
         best = int(shared.argmax())
@@ -176,9 +190,39 @@ def precision_recall(
         elif not objects[image][best]["difficult"]:
             (false if taken[image][best] else true)[rank] = 1
             taken[image][best] = True
-    true, false = true.cumsum(), false.cumsum()
-    recall = true / positives if positives else np.full(len(rows), np.nan)
-    return true / np.maximum(true + false, np.finfo(float).eps), recall
+    return [rows[i][0] for i in order], numbers[order, 0], true, false
+
+
+def resampled(
+    truth: dict, image_ids: list, rows: list[dict], settings: dict, measures: list[str], drawn: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Figures in every resample of these images; NaN where one is not defined."""
+    ground_truth = objects_of(truth, image_ids, settings)
+    files = comp4(ground_truth, with_text_ids(rows), settings)
+    classes = [found_of(ground_truth, name, lines, settings["iou_threshold"]) for name, lines in files.items()]
+    results = {}
+    for measure in measures:
+        by_points = measure.startswith("voc07")
+        precisions = resampling.average_precisions(classes, drawn, RECALLS if by_points else None)[:, 0]
+        if by_points:
+            precisions = np.nan_to_num(precisions)  # of a class without objects: 0, as eleven_points has it
+        else:
+            silent = np.stack([~drawn[:, np.unique(found.image)].any(axis=1) for found in classes])
+            precisions[np.isnan(precisions) & silent] = 0  # neither objects nor detections, as area_under has it
+        results[measure] = precisions.mean(axis=0)
+    return results
+
+
+def found_of(
+    ground_truth: dict[str, list[dict]], name: str, lines: list[str], iou_threshold: float
+) -> resampling.Found:
+    """The detections of a class, as resamples take them."""
+    images, scores, true, false = matches(ground_truth, name, lines, iou_threshold)
+    place = {image: i for i, image in enumerate(ground_truth)}
+    objects = [sum(each["name"] == name and not each["difficult"] for each in found) for found in ground_truth.values()]
+    places = np.array([place[image] for image in images], int)
+    neither = (true == 0) & (false == 0)
+    return resampling.Found(places, scores, true[None] > 0, neither[None], np.array(objects))
 
 
 def curves(truth: dict, image_ids: list, rows: list[dict], settings: dict) -> dict:

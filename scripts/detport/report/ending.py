@@ -5,7 +5,8 @@ from detport.report import gates
 
 def line(report: dict, path: str) -> str:
     """Verdict, figures, warnings, and where the rest is."""
-    found = [f"{report['model']}: {report['verdict']}"]
+    lost = [f"{row['rung']} on {row['backend']}" for row in report["parity"] if row["verdict"] == gates.FAIL]
+    found = [f"{report['model']}: {report['verdict']}" + f" (parity: {', '.join(lost)})" * bool(lost)]
     for name, backend in report["backends"].items():
         numbers = gates.headline(backend["accuracy"]).items()
         figures = [f"{key} {value:.4f}" for key, value in numbers if value is not None]

@@ -62,12 +62,6 @@ def compared(references: list[dict], measured: dict[str, dict]) -> list[dict]:
     return rows
 
 
-def asked(gate: dict, backend: str, backends: list[str]) -> bool:
-    """Whether a gate is judged for a backend in a run of these backends: both of its sides must be in the run."""
-    for_this = gate["backends"] is None or backend in gate["backends"]
-    return for_this and (gate["against"] is None or gate["against"] in backends)
-
-
 def judge(gate: dict, backend: str, measured: dict[str, dict], references: list[dict], trusted: bool) -> dict:
     """A gate's row of the report. `measured` are the figures of every backend; `trusted` is false where too many
     images were skipped to believe an accuracy."""
@@ -76,7 +70,7 @@ def judge(gate: dict, backend: str, measured: dict[str, dict], references: list[
     if gate["against"] is None:
         bar = published_figures(named(references, gate["reference"]))[measure]
     else:
-        bar = measured[gate["against"]].get(measure)
+        bar = measured.get(gate["against"], {}).get(measure)
     believed = value is not None and bar is not None and (trusted or not is_accuracy(measure))
     return {
         "name": gate["name"],
@@ -87,6 +81,9 @@ def judge(gate: dict, backend: str, measured: dict[str, dict], references: list[
         "reference": gate["reference"],
         "against": gate["against"],
         "ratio": round(value / bar, 6) if believed and bar else None,
+        "margin": gate["margin"],
+        "interval": None,
+        "note": None,
         "verdict": passed(gate, value, bar) if believed else NOT_MEASURED,
     }
 
@@ -95,7 +92,7 @@ def published(gates: list[dict], references: list[dict]) -> list[dict]:
     """The gates that published numbers decide by themselves: of backends that have a published figure, against another
     one. They say nothing of this run and have no part in its verdict."""
     rows = []
-    for gate in gates:
+    for gate in (each for each in gates if each["margin"] is None):
         for backend in gate["backends"] or []:
             own = of_backend(references, backend, gate["measure"])
             if gate["against"] is None:
@@ -126,7 +123,7 @@ def published(gates: list[dict], references: list[dict]) -> list[dict]:
 
 def least(gate: dict, bar: float) -> float:
     """The smallest number that passes."""
-    return bar * gate["times"] - gate["minus"]
+    return bar * gate["times"] - (gate["minus"] if gate["margin"] is None else gate["margin"])
 
 
 def passed(gate: dict, value: float, bar: float) -> str:
@@ -167,7 +164,7 @@ def verdict(rows: list[dict], not_asked: list[dict] | None = None) -> str:
         return FAIL
     if verdicts == {PASS}:
         return PASS
-    return UNDECIDED if PASS in verdicts else NOT_MEASURED
+    return UNDECIDED if verdicts & {PASS, UNDECIDED} else NOT_MEASURED
 
 
 def check_references(model: dict, source: str) -> str | None:

@@ -4,17 +4,24 @@ import pandas as pd
 
 from detport import metrics
 from detport.graph import compare
+from detport.report import ladder, statistics
 
 WIDTH = 110
+HEADLINES = ("AP", "AP50", "AP75", "mAP", "mean", "p99")  # of a metric's figures and of latencies, shown side by side
+DIGITS = 9  # that a figure takes
 LISTED = 20  # files in one list; the report's JSON has all
 
 
 def render(report: dict, metric: dict) -> str:
     """The whole text of reports/MODEL.txt."""
     blocks = [head(report), warning_lines(report["warnings"]), gate_lines(report)]
+    blocks.append(side_by_side_lines(report["backends"]))
     for name, backend in report["backends"].items():
         blocks.append(accuracy_lines(name, backend, metric))
+        blocks.append(statistics.lines(name, backend["intervals"]))
         blocks.append(patch_lines(name, backend["patches"]))
+        blocks.append(parity_lines(name, backend["parity"], report["parity"]))
+        blocks.append(calibration_lines(name, backend["calibration"], backend["images"]["scored"]))
         blocks.append(performance_lines(name, backend["title"], backend["performance"]))
         blocks.append(skipped_lines(backend["images"]))
         blocks.append(too_large_lines(backend["too_large"], backend["images"]["indexed"]))
@@ -28,7 +35,9 @@ def head(report: dict) -> list[str]:
     lines = [f"{report['model']}: {report['title']}", f"VERDICT: {report['verdict']}"]
     sample = next((backend["sample"] for backend in report["backends"].values() if backend["sample"]), None)
     if sample:
-        lines.append(f"!! A SAMPLE: {sample['images']} OF {sample['of']} IMAGES; NO GATE ON ACCURACY IS JUDGED BY IT")
+        lines.append(
+            f"!! A SAMPLE: {sample['images']} OF {sample['of']} IMAGES; ONLY INTERVALS DECIDE GATES ON ACCURACY"
+        )
     simulated = [name for name, backend in report["backends"].items() if any(backend["simulator"].values())]
     if simulated:
         lines.append(f"!! FIGURES OF {', '.join(simulated)} COME FROM A SIMULATOR, NOT FROM A DEVICE")
@@ -42,17 +51,41 @@ def warning_lines(warnings: list[str]) -> list[str]:
 
 def gate_lines(report: dict) -> list[str]:
     lines = ["GATES"]
+    widest = max([14, *(len(gate["backend"]) for gate in report["gates"])])
     for gate in report["gates"]:
         measured, required = ("-" if gate[key] is None else f"{gate[key]:.4f}" for key in ("measured", "required"))
-        ratio = "" if gate["against"] is None or gate["ratio"] is None else f", {gate['ratio']:.2f} times as much"
+        as_much = gate["against"] is not None and gate["ratio"] is not None and gate["margin"] is None
+        ratio = f", {gate['ratio']:.2f} times as much" if as_much else ""
         lines.append(
-            f"  {gate['verdict']:<13}{gate['name']:<24}{gate['backend']:<14} {gate['measure']:<10}"
+            f"  {gate['verdict']:<13}{gate['name']:<24}{gate['backend']:<{widest}} {gate['measure']:<10}"
             f"{measured:>9} >= {required}  from {gate['against'] or gate['reference']}{ratio}"
         )
+        if gate["note"]:
+            lines.append(f"               {gate['note']}")
     for gate in report["gates_not_asked"]:
         against = f" against {gate['against']}" if gate["against"] else ""
         lines.append(f"  not asked    {gate['name']}: for {', '.join(gate['backends'])}{against}, not in this run")
-    return lines if len(lines) > 1 else [*lines, "  none declared"]
+    declared = lines if len(lines) > 1 else [*lines, "  none declared"]
+    return declared + ladder.gate_lines(report["parity"])
+
+
+def side_by_side_lines(backends: dict[str, dict]) -> list[str]:
+    """The figures of several backends, a column for each; below one another where a line would be too long."""
+    if len(backends) < 2:
+        return []
+    figures = dict.fromkeys(figure for backend in backends.values() for figure in backend["figures"])
+    chosen = [figure for figure in figures if "." not in figure or figure.split(".")[1] in HEADLINES]
+    lines, rest = ["BACKENDS SIDE BY SIDE"], list(backends)
+    first = max(map(len, chosen), default=0)
+    while rest:
+        names, width = [], 2 + first
+        while rest and (not names or width + 2 + max(len(rest[0]), DIGITS) <= WIDTH):
+            width += 2 + max(len(rest[0]), DIGITS)
+            names.append(rest.pop(0))
+        rows = [[figure, *(backends[name]["figures"].get(figure) for name in names)] for figure in chosen]
+        _, *table = table_lines({"title": "", "columns": ["", *names], "rows": rows, "digits": 4})
+        lines += table
+    return lines
 
 
 def accuracy_lines(name: str, backend: dict, metric: dict) -> list[str]:
@@ -105,6 +138,8 @@ def patch_lines(name: str, graphs: list[dict]) -> list[str]:
         for patch in graph["patches"]:
             counts = "".join(f", {count} {kind}" for kind, count in patch["changed"].items())
             lines.append(f"  {patch['name']} in {patch['matches']} places{counts} (canvas {graph['canvas']})")
+            if patch.get("unmeasured"):
+                lines.append(f"    lossy: NOT MEASURED, {patch['unmeasured']}")
             for output, change in (patch["effect"] or {}).items():
                 lines.append(
                     f"    lossy: {compare.described(output, change)} (random image, ONNX Runtime, optimisations off)"
@@ -112,9 +147,33 @@ def patch_lines(name: str, graphs: list[dict]) -> list[str]:
     return [f"PATCHES of the graph for {name}", *lines] if lines else []
 
 
+def parity_lines(name: str, parity: dict | None, rows: list[dict]) -> list[str]:
+    """What every step from the image to the compiled model changes, where that was asked for."""
+    if parity is None:
+        return []
+    found = ladder.table(parity, [row for row in rows if row["backend"] == name])
+    return [f"PARITY on {name}, each rung beside the one before", *(f"  {line}" for line in table_lines(found))]
+
+
+def calibration_lines(name: str, graphs: list[dict], scored: int) -> list[str]:
+    """What the graphs of a backend were quantised by, and how many of these images the accuracy is measured on."""
+    lines = []
+    for graph in graphs:
+        settings, files = graph["settings"], [image["file"] for image in graph["images"]]
+        how = f"{settings['percentile']:g} {settings['method']}" * (settings["method"] == "percentile")
+        more = f", … (+{len(files) - LISTED})" if len(files) > LISTED else ""
+        lines += [
+            f"  {how or settings['method']} of {len(files)} of {graph['of']} images by seed {settings['seed']}"
+            f" (canvas {graph['canvas']}); {len(graph['excluded'])} nodes kept in float32 by pattern",
+            f"  the images, which are scored too: {', '.join(map(repr, files[:LISTED]))}{more}",
+        ]
+    return [f"CALIBRATION of {name}; {scored} images are scored", *lines] if lines else []
+
+
 def performance_lines(name: str, title: str, performance: dict) -> list[str]:
     machine = performance["machine"]
-    chip = f"chip {machine['chip']}; host " if "chip" in machine else ""
+    place = f"chip {machine['chip']}" if "chip" in machine else machine.get("device")
+    chip = f"{place}; host " if place else ""
     load = f", load before {machine['load_before']}" if "load_before" in machine else ""
     lines = [
         f"PERFORMANCE on {name} ({title}): {performance['fps']:.2f} fps ({performance['fps_is']})",
@@ -247,7 +306,8 @@ def provenance_lines(provenance: dict) -> list[str]:
     for step in provenance["stages"]:
         versions = ", ".join(f"{package} {version}" for package, version in step["versions"].items())
         threads = f", threads {step['threads']}" if step["threads"] else ""
-        lines.append(f"  {step['stage']}: {step['processor']}{threads}; {versions}")
+        device = f"{step['device']}, by " if "device" in step else ""
+        lines.append(f"  {step['stage']}: {device}{step['processor']}{threads}; {versions}")
     lines.append(f"  command: {provenance['command']}")
     lines.append(f"  date: {provenance['date']}")
     return lines

@@ -35,6 +35,13 @@ def lines(model: str, backend: str, found: dict, metric: dict) -> list[str]:
     said += [f"{line}; compare the yaml's decode" for line in doubts["readings"]]
     caps = dict.fromkeys(line for graph in found["patches"] for line in graph["caps"])
     said += [f"inside the graph, {line}; figures published with other limits are not to be had" for line in caps]
+    for graph in found["calibration"]:
+        if len(graph["images"]) >= found["images"]["scored"]:
+            said.append(
+                f"calibrated on all {len(graph['images'])} images that are scored, which flatters it; set the backend's"
+                " calibration.images to fewer"
+            )
+            break
     return [f"{backend}: {line}" for line in said]
 
 

@@ -57,9 +57,9 @@ def parser(era: str) -> argparse.ArgumentParser:
 
 # Options that change what is computed or written in a way that the simulator does not follow.
 UNSUPPORTED = (
-    *("dymBatch", "dymHW", "dymDims", "dymShape", "dymShape_range", "outputSize", "acl_json_path", "profiler", "dump"),
+    *("dymBatch", "dymHW", "dymDims", "dymShape", "dymShape_range", "outputSize", "acl_json_path", "profiler"),
     *("auto_set_dymshape_mode", "auto_set_dymdims_mode", "output_batchsize_axis", "aipp_config", "backend", "perf"),
-    *("energy_consumption", "pipeline", "dump_npy", "divide_input"),
+    *("energy_consumption", "pipeline", "divide_input"),
 )
 
 
@@ -108,6 +108,9 @@ def main(arguments: list[str]) -> int:
         if getattr(args, name, None) not in (None, False, 0):
             print(f"[ERROR] the simulator does not do --{name}")
             return 1
+    if args.dump != getattr(args, "dump_npy", False):
+        print("[ERROR] the simulator dumps with --dump and --dump_npy together, or not at all")
+        return 1
     if len(args.device) > 1 or getattr(args, "threads", 1) > 1:
         print("[ERROR] the simulator does not run on several devices or threads")
         return 1
@@ -140,7 +143,10 @@ def main(arguments: list[str]) -> int:
         machine.mark(folder)
         print(f"[INFO] output path:{folder}")
     written: dict[str, dict] = {}
+    model.dump = args.dump
     times = run_files(model, paths, args, folder, written) if args.input else run_pure(model, args, folder)
+    if args.dump:
+        dump(model, Path(args.output) / "dump")
     summary(times, batch, args, folder, written)
     print("[INFO] unload model success, model Id is 1\n[INFO] end to destroy context")
     print(f"[INFO] end to reset device is {number}\n[INFO] end to finalize acl")
@@ -251,6 +257,21 @@ def run_once(model: device.Model, inputs: list[np.ndarray]) -> tuple[float, list
     began = time.perf_counter()
     results = model.run(arrays)
     return time.perf_counter() - began, results
+
+
+def dump(model: device.Model, folder: Path) -> None:
+    """The tensors of the last run as .npy, named as msaccucmp.py names what it converts; the real tool keeps those of
+    every run, and the files that it converts."""
+    stamp = datetime.datetime.now().strftime("%Y%m%d%H%M%S")
+    place = folder / f"{stamp}_npy"
+    place.mkdir(parents=True)
+    for task, (kind, name, outputs) in enumerate(model.meta["nodes"]):
+        for i, output in enumerate(outputs):
+            array = model.dumped.get(output)
+            if array is not None:
+                plain = re.sub(r"[^A-Za-z0-9_-]", "_", name)
+                shape = "x".join(map(str, array.shape))
+                np.save(place / f"{kind}.{plain}.{task}.1.{stamp}00.output.{i}.{shape}.npy", array)
 
 
 def write(array: np.ndarray, path: Path, form: str, stem: str) -> None:

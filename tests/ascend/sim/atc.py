@@ -145,6 +145,7 @@ def build(options: dict[str, str]) -> None:
         "cann": machine.cann(),
         "precision_mode": precision,
         "aipp": aipp,
+        "nodes": [[node.op_type, node.name, list(node.output)] for node in model.graph.node],
         "inputs": [
             {"name": value.name, "shape": shapes[value.name], "dtype": types[value.type.tensor_type.elem_type]}
             for value in inputs_of(model)
@@ -157,7 +158,7 @@ def build(options: dict[str, str]) -> None:
     if aipp:
         batch, _, height, width = meta["inputs"][0]["shape"]
         meta["inputs"][0] |= {"shape": [batch, height, width, 3], "dtype": "uint8"}
-    lowered = device.lower(model, precision)
+    lowered = device.lower(model, precision, read_kept(options.get("keep_dtype"), model))
     path = Path(f"{options['output']}.om")
     if machine.failure("no_om") is None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -215,7 +216,7 @@ def check_options(options: dict[str, str]) -> None:
     for name, form in DYNAMIC.items():
         if name in options and not re.fullmatch(form, options[name]):
             raise AtcError("E10003", f"Value [{options[name]}] for parameter [--{name}] has a bad format.")
-    for name in (*DYNAMIC, "input_shape_range", "keep_dtype", "modify_mixlist", "op_precision_mode"):
+    for name in (*DYNAMIC, "input_shape_range", "modify_mixlist", "op_precision_mode"):
         if name in options:
             raise Unsupported(f"--{name}")
 
@@ -359,6 +360,16 @@ def inferred_type(model: onnx.ModelProto, tensor: str) -> int:
         if value.name == tensor:
             return value.type.tensor_type.elem_type
     return helper.np_dtype_to_tensor_dtype("float32")
+
+
+def read_kept(path: str | None, model: onnx.ModelProto) -> set[str]:
+    """Names of the operators that a keep_dtype file keeps: a name in each line, or a type as OpType::Conv."""
+    if path is None:
+        return set()
+    if not Path(path).is_file():
+        raise AtcError("E10410", f"Path [{path}] is empty or not exist.")
+    lines = {line.strip() for line in Path(path).read_text(encoding="utf-8").splitlines()}
+    return {node.name for node in model.graph.node if {node.name, f"OpType::{node.op_type}"} & lines}
 
 
 def read_aipp(path: str | None, shapes: dict[str, list[int]]) -> dict | None:

@@ -8,6 +8,7 @@ sessions, they themselves in numpy.
 """
 
 import json
+from collections.abc import Container
 from pathlib import Path
 
 import numpy as np
@@ -57,8 +58,9 @@ def load(path: Path, device: int) -> "Model":
     return Model(path, meta, model)
 
 
-def lower(model: onnx.ModelProto, precision: str) -> onnx.ModelProto:
-    """The graph as the device would compute it."""
+def lower(model: onnx.ModelProto, precision: str, kept: Container[str] = ()) -> onnx.ModelProto:
+    """The graph as the device would compute it; the nodes that are kept stay float32."""
+    halved = {node.output[0] for node in model.graph.node if node.op_type in MATRIX_OPERATORS and node.name not in kept}
     nodes = []
     for i, node in enumerate(model.graph.node):
         for position in INTEGERS.get(node.op_type, ()):
@@ -66,12 +68,14 @@ def lower(model: onnx.ModelProto, precision: str) -> onnx.ModelProto:
         for position in FLOATS.get(node.op_type, ()):
             nodes += retype(node, position, TensorProto.FLOAT, f"sim_{i}_{position}")
         nodes.append(node)
-        if node.op_type in MATRIX_OPERATORS and precision not in EXACT:
+        if node.output[0] in halved and precision not in EXACT:
             result, wide, half = node.output[0], f"sim_{i}_wide", f"sim_{i}_half"
             node.output[0] = wide
             nodes.append(helper.make_node("Cast", [wide], [half], to=TensorProto.FLOAT16))
             nodes.append(helper.make_node("Cast", [half], [result], to=TensorProto.FLOAT))
-    weights = {name for node in nodes if node.op_type in MATRIX_OPERATORS for name in node.input}
+    weights = {
+        name for node in nodes if node.op_type in MATRIX_OPERATORS and node.name not in kept for name in node.input
+    }
     if precision not in EXACT:
         for tensor in model.graph.initializer:
             if tensor.name in weights and tensor.data_type == TensorProto.FLOAT:
@@ -97,7 +101,10 @@ def rounded(array: np.ndarray) -> np.ndarray:
 
 
 class Model:
-    """A loaded .om: `run` takes one array per input and gives one per output, in the order of the .om."""
+    """A loaded .om: `run` takes one array per input and gives one per output, in the order of the .om. With `dump` set,
+    `dumped` are the tensors of the last run."""
+
+    dump = False
 
     def __init__(self, path: Path, meta: dict, model: onnx.ModelProto) -> None:
         self.path, self.meta, self.model = path, meta, model
@@ -122,6 +129,7 @@ class Model:
                 self.run_operator(step[0], values)
             else:
                 self.run_segment(i, step, values)
+        self.dumped = values if self.dump else {}
         return [self.output(entry, values[entry["name"]]) for entry in self.meta["outputs"]]
 
     def run_operator(self, node: onnx.NodeProto, values: dict[str, np.ndarray]) -> None:
@@ -152,6 +160,8 @@ class Model:
 
     def needed(self, i: int, made: set[str]) -> list[str]:
         """What later steps, or the host, read of a segment."""
+        if self.dump:
+            return sorted(made - {""})
         later = {name for step in self.steps[i + 1 :] for node in step for name in node.input}
         later |= {entry["name"] for entry in self.meta["outputs"]}
         return sorted(made & later)
