@@ -156,7 +156,7 @@ def test_what_gates_with_a_margin_compare_is_resampled():
         changed = model() | {"gates": [gates[0] | changes], "statistics": model()["statistics"] | statistics}
         return lineage.identities(products(changed, names=names))
 
-    told = {f"reports/m.{form}" for form in ("txt", "json", "zip")}
+    told = {f"reports/m.{form}" for form in ("txt", "json", "html", "zip")}
     before, wider, other = identities({}, {}), identities({"margin": 0.02}, {}), identities({}, {"seed": 1})
     assert {path for path in before if before[path] != wider[path]} == told
     assert {path for path in before if before[path] != other[path]} == {*told, *own}

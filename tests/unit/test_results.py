@@ -11,7 +11,6 @@ REPORT = {
     "schema": 1,
     "model": "m",
     "verdict": "PASS",
-    "warnings": [],
     "backends": {
         "onnxruntime": {
             "accuracy": {"bbox": {"AP": 0.5, "per_class": {}}},
