@@ -29,7 +29,7 @@ def measure(weights: Path, model: dict, backend: dict, threads: int) -> dict:
 def open_model(weights: Path, model: dict, backend: dict, threads: int) -> local.Run:
     """A function that runs the network on the input of one image."""
     torch.set_num_threads(threads)
-    place = require_device(backend["device"])
+    place = require_device(backend.get("device", "cpu"))
     if place.type == "cuda":
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = backend["tf32"]
     with place:  # what it makes by itself, such as anchors, is there too

@@ -20,7 +20,7 @@ def compile_model(onnx: Path, model: dict, backend: dict, output: Path, calibrat
 
     ONNX Runtime optimises at load, for the processor it is on; a stored optimised graph would be tied to this one.
     """
-    lower = backend["precision"] != config.FLOAT32
+    lower = backend.get("precision", config.FLOAT32) != config.FLOAT32
     with atomic(output) as partial:
         if not model["input"].get("on_device") and not lower:
             require_contract(onnx, model, backend)

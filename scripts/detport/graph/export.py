@@ -46,7 +46,7 @@ def import_onnx(source: Path, model: dict, output: Path) -> onnx.ModelProto:
     """Take a model that is ONNX already, with its patches and after a look at its contract; external data is taken in,
     and axes of its inputs that are open get the lengths of the yaml."""
     graph = contract.read(source)
-    for patch in model["patches"]:
+    for patch in model.get("patches", []):
         changes = patches.apply(graph, patch)
         cli.log.info("patch %s applied: %d places", patch["name"], changes.matches)
     contract.bind(graph, model)
