@@ -25,6 +25,9 @@ from detport.errors import UsageError
 from detport.files import atomic, write_json
 from detport.report import gates, ladder, statistics, text, warnings
 
+# Roles of what other stages measured, which are flags too.
+MEASURED = ("accuracy", "analysis", "performance", "patches", "calibration", "parity", "resampled")
+
 
 def arguments(argv: Sequence[str]) -> argparse.Namespace:
     """What the command line says, and its words as a report keeps them."""
@@ -63,8 +66,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if problem:
         raise UsageError(problem)
     backends = {path.stem: config.load_backend(path)["title"] for path in args.backend}
-    roles = ("accuracy", "analysis", "performance", "patches", "calibration", "parity", "resampled")
-    inputs = {role: getattr(args, role) for role in roles}
+    inputs = {role: getattr(args, role) for role in MEASURED}
     record = made.begin(lineage.stage_recipe("report", model, backends=backends), inputs, expect=args.expect)
     report = assemble(model, backends, record, args)
     write_json(args.output_json, report)
@@ -147,7 +149,7 @@ def assemble(model: dict, titles: dict[str, str], record: dict, args: argparse.N
             "brought": provenance.brought([*args.accuracy, *args.performance]),
             "stages": record["trail"],
             "took": provenance.took(
-                [*args.files, *args.detections, *args.accuracy, *args.analysis, *args.performance, *args.patches]
+                [path for role in ("files", "detections", *MEASURED) for path in getattr(args, role)]
             ),
             "command": args.command,
             "arguments": args.words,

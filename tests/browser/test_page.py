@@ -179,6 +179,7 @@ def test_the_language_is_remembered_and_printed_as_shown(opened, report):
     page.emulate_media(media="print")
     assert page.inner_text("#errors h2") == words.texts()["section_errors"]["zh"]
     assert not page.is_visible("#controls") and not page.is_visible(".bar")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 800, "nothing is cut off on paper"
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from runs import ROOT, planned
 
 REPORT = "reports/retinamask"
 ACCURACY = "results/retinamask/onnxruntime/accuracy.json"
+NAMES = ("accuracy", "analysis", "performance", "patches", "parity")
 DETECTIONS = "results/retinamask/onnxruntime/detections/0000.json.gz"
 
 
