@@ -30,9 +30,7 @@ def packed(finished, tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("bundle") / "it's.zip"
     own = finished / "results" / "retinamask"
     files = [finished / f"{REPORT}.{form}" for form in ("txt", "json")]
-    files += [
-        own / "onnxruntime" / f"{name}.json" for name in ("accuracy", "analysis", "performance", "patches", "parity")
-    ]
+    files += [own / "onnxruntime" / f"{name}.json" for name in NAMES]
     files += [own / "checked.json", *sorted(own.glob("onnxruntime/detections/*.json.gz"))]
     files += [finished / "results/datasets/shapes/index.tsv"]
     with contextlib.chdir(finished):
