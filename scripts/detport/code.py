@@ -10,7 +10,7 @@ import hashlib
 import importlib.metadata
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 SCRIPTS = Path(__file__).resolve().parents[1]
@@ -52,7 +52,7 @@ def digest(files: Iterable[Path]) -> str:
 def statements(path: Path) -> str:
     """The text of a module without docstrings, comments and blank lines."""
     lines = path.read_text(encoding="utf-8").split("\n")
-    for node in ast.walk(tree(path)):
+    for node in blocks(tree(path)):
         if isinstance(node, ast.Module | ast.FunctionDef | ast.ClassDef) and ast.get_docstring(node, clean=False):
             first, last = node.body[0].lineno, node.body[0].end_lineno
             lines[first - 1 : last] = [""] * (last - first + 1)
@@ -64,6 +64,16 @@ def statements(path: Path) -> str:
 @functools.cache
 def tree(path: Path) -> ast.Module:
     return ast.parse(path.read_bytes(), str(path))
+
+
+def blocks(module: ast.Module) -> Iterator[ast.AST]:
+    """The module and every statement in it, at any depth. Expressions, which are most of a tree, hold none."""
+    frontier: list[ast.AST] = [module]
+    while frontier:
+        node = frontier.pop()
+        yield node
+        for part in ("body", "orelse", "finalbody", "handlers", "cases"):
+            frontier += getattr(node, part, ())
 
 
 def closure(script: str, plugins: Iterable[str] = ()) -> set[Path]:
@@ -82,7 +92,7 @@ def closure(script: str, plugins: Iterable[str] = ()) -> set[Path]:
 def imports(path: Path) -> frozenset[str]:
     """Names of the modules that a file imports, also inside functions."""
     names = set()
-    for node in ast.walk(tree(path)):
+    for node in blocks(tree(path)):
         if isinstance(node, ast.Import):
             names.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:

@@ -106,9 +106,7 @@ def test_another_device_reruns_the_benchmark_alone(server, tmp_path):
     shutil.copytree(server, folder)
     path = folder / "config" / "backends" / "ascend310.yaml"
     path.write_text(path.read_text().replace("loop: 2", "loop: 3"))
-    result = snakemake(folder, "-n", "--quiet", "rules", "reason", "host", "--", REPORT, env=simulated(**MACHINE))
-    jobs = {line.split()[0] for line in (result.stdout + result.stderr).splitlines() if line[-1:].isdigit()}
-    assert jobs == {"benchmark", "report", "total"}
+    assert planned(folder, REPORT, env=simulated(**MACHINE)) == {"benchmark": 1, "report": 1}
 
 
 def test_a_report_on_a_laptop_from_what_a_server_ran(server, tmp_path):

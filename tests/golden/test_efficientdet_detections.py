@@ -18,7 +18,7 @@ from detport.decoders.efficientdet import best_pairs, decode, pair_maps
 from detport.efficientdet import ANCHORS, COMPACT, STRIDES
 from detport.networks.efficientdet import EfficientDet, build
 from graphs import export, run_onnx
-from parity import read_case
+from cases import read_case
 
 CASE = "efficientdet_d7"
 MODEL_YAML = config.ROOT / "config" / "models" / "efficientdet_d7.yaml"

@@ -15,7 +15,7 @@ from detport.graph.view import given
 from detport.networks.ascend_ops import BatchMultiClassNMS
 from detport.networks.gfocalv2 import GFocalV2, build
 from graphs import attributes, export, outputs_of, run_onnx
-from parity import difference, generated_state, random_input, read_case
+from cases import difference, generated_state, random_input, read_case
 
 CASE = "gfocalv2"
 TOLERANCE = 1e-4  # of the scale of the tensor

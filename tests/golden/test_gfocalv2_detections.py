@@ -15,7 +15,7 @@ from detport.datasets import coco as dataset
 from detport.decoders.after_nms import decode
 from detport.files import write_json
 from detport.metrics import coco
-from parity import part, read_case
+from cases import part, read_case
 
 CASE = "gfocalv2"
 MODEL_YAML = config.ROOT / "config" / "models" / "gfocalv2.yaml"

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from detport import config
 from detport.networks import rfcn
 from graphs import attributes, export, outputs_of, run_onnx
-from parity import difference, generated_state, random_input, read_case
+from cases import difference, generated_state, random_input, read_case
 
 CASE = "rfcn"
 TOLERANCE = 1e-4  # of the scale of the tensor

@@ -9,7 +9,7 @@ import pytest
 from detport import config
 from detport.decoders import rfcn as decoder
 from detport.metrics import voc
-from parity import difference, read_case
+from cases import difference, read_case
 
 CASE = "rfcn"
 MODEL_YAML = config.ROOT / "config" / "models" / "rfcn.yaml"

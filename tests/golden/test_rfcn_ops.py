@@ -18,7 +18,7 @@ from detport.networks import rfcn
 from detport.networks.ascend_ops import PSROIPooling
 from detport.networks.psroi import bin_edges, psroi_pool
 from graphs import export, run_onnx
-from parity import difference, read_case
+from cases import difference, read_case
 
 CASE = "rfcn"
 TOLERANCE = 1e-4  # of the scale of the tensor

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from detport import config, tensors
-from parity import read_case
+from cases import read_case
 
 CASE = "rfcn"
 MODEL_YAML = config.ROOT / "config" / "models" / "rfcn.yaml"

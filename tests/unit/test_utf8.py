@@ -32,7 +32,8 @@ def opens_text(call: ast.Call) -> bool:
     mode = named.get("mode", call.args[place] if len(call.args) > place else None)
     if receiver == "gzip":
         return mode is not None and "t" in ast.literal_eval(mode)
-    return mode is None or "b" not in ast.literal_eval(mode)
+    # What is no word is no mode: an entry of a zip, which holds bytes.
+    return mode is None or (isinstance(mode, ast.Constant) and "b" not in mode.value)
 
 
 def in_the_locales_encoding(source: str) -> list[int]:

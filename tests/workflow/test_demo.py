@@ -13,6 +13,7 @@ from runs import IMAGES, ROOT, SHARDS, planned, reduced_demo, snakemake
 
 MODEL = "config/models/retinamask.yaml"
 ACCURACY = "results/retinamask/onnxruntime/accuracy.json"
+PARITY = "results/retinamask/onnxruntime/parity.json"
 FRESH = {
     "check": 1,
     "index_dataset": 1,
@@ -138,18 +139,24 @@ def test_a_second_call_has_nothing_to_do(finished):
         (
             "nms_iou: 0.4",
             "nms_iou: 0.5",
-            [f"{SHARDS} files in results/retinamask/onnxruntime/detections: decode: decode.nms_iou 0.4 -> 0.5"],
-            {"decode": SHARDS, "evaluate": 1, "report": 1},
+            [
+                f"{SHARDS} files in results/retinamask/onnxruntime/detections: decode: decode.nms_iou 0.4 -> 0.5",
+                f"{PARITY}: parity: decode.nms_iou 0.4 -> 0.5",
+            ],
+            {"decode": SHARDS, "evaluate": 1, "parity": 1, "report": 1},
         ),
         (
             "mean: [102.9801",
             "mean: [103",
             [
-                f"{SHARDS} files in results/retinamask/onnxruntime/{what}: preprocess: preprocess.mean"
-                " [102.9801, 115.9465, 122.7717] -> [103, 115.9465, 122.7717]"
-                for what in ("outputs", "detections")
+                f"{what} preprocess.mean [102.9801, 115.9465, 122.7717] -> [103, 115.9465, 122.7717]"
+                for what in (
+                    f"{SHARDS} files in results/retinamask/onnxruntime/outputs: preprocess:",
+                    f"{SHARDS} files in results/retinamask/onnxruntime/detections: preprocess:",
+                    f"{PARITY}: parity:",
+                )
             ],
-            {"infer": SHARDS, "decode": SHARDS, "evaluate": 1, "report": 1},
+            {"infer": SHARDS, "decode": SHARDS, "evaluate": 1, "parity": 1, "report": 1},
         ),
     ],
     ids=["comment", "threshold", "mean"],

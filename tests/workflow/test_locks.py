@@ -4,6 +4,7 @@ plans and dry runs. The stages are stand-ins."""
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -30,13 +31,19 @@ def repository(tmp_path_factory) -> Path:
     return with_stand_ins(tmp_path_factory.mktemp("stand-ins") / "repository")
 
 
-@pytest.fixture
-def folder(tmp_path, repository) -> Path:
+@pytest.fixture(scope="module")
+def finished_once(tmp_path_factory, repository) -> Path:
     """A finished run of four shards, whose outputs are kept."""
-    folder = reduced_demo(tmp_path / "demo", "retinamask", shards=4)
+    folder = reduced_demo(tmp_path_factory.mktemp("finished") / "demo", "retinamask", shards=4)
     result = run(folder, repository, "--cores", "2", TARGET)
     assert result.returncode == 0, result.stderr
     return folder
+
+
+@pytest.fixture
+def folder(finished_once, tmp_path) -> Path:
+    """A copy of it, file times included."""
+    return shutil.copytree(finished_once, tmp_path / "demo")
 
 
 def run(folder: Path, repository: Path, *arguments: str) -> subprocess.CompletedProcess:
