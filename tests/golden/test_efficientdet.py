@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 import weights
+from cases import OWN_CASES, difference, generated_state, random_input, read_case
 from detport import config
 from detport.decoders.efficientdet import anchors, best_pairs, decode, pair_maps
 from detport.efficientdet import COMPACT
@@ -21,7 +22,6 @@ from detport.graph.patches.fuse_pad_into_maxpool import edit as fuse_pad_into_ma
 from detport.graph.patches.pad_maxpool_with_zero import edit as pad_maxpool_with_zero
 from detport.networks.efficientdet import EfficientDet, build
 from graphs import export, run_onnx
-from cases import OWN_CASES, difference, generated_state, random_input, read_case
 
 TOLERANCE = 1e-4  # of the scale of the tensor
 # Noise of the goldens between processors and runtimes, with a factor of about seven

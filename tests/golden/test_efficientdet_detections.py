@@ -13,12 +13,12 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from torch import Tensor, nn
 
+from cases import read_case
 from detport import config, tensors
 from detport.decoders.efficientdet import best_pairs, decode, pair_maps
 from detport.efficientdet import ANCHORS, COMPACT, STRIDES
 from detport.networks.efficientdet import EfficientDet, build
 from graphs import export, run_onnx
-from cases import read_case
 
 CASE = "efficientdet_d7"
 MODEL_YAML = config.ROOT / "config" / "models" / "efficientdet_d7.yaml"

@@ -10,12 +10,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from cases import difference, generated_state, random_input, read_case
 from detport.graph import foreign
 from detport.graph.view import given
 from detport.networks.ascend_ops import BatchMultiClassNMS
 from detport.networks.gfocalv2 import GFocalV2, build
 from graphs import attributes, export, outputs_of, run_onnx
-from cases import difference, generated_state, random_input, read_case
 
 CASE = "gfocalv2"
 TOLERANCE = 1e-4  # of the scale of the tensor

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 import decode as decode_stage
+from cases import part, read_case
 from detport import config, detections, placing, tensors
 from detport.datasets import coco as dataset
 from detport.decoders.after_nms import decode
 from detport.files import write_json
 from detport.metrics import coco
-from cases import part, read_case
 
 CASE = "gfocalv2"
 MODEL_YAML = config.ROOT / "config" / "models" / "gfocalv2.yaml"

@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from cases import difference, generated_state, image_file, random_input, read_case
 from detport import config, decoders, placing, tensors
 from detport.networks import retinamask
 from detport.networks.roi_align import RoIAlign, roi_align
 from graphs import export, run_onnx
-from cases import difference, generated_state, image_file, random_input, read_case
 
 MODEL_YAML = config.ROOT / "config" / "models" / "retinamask.yaml"
 LIMIT = 1e-4  # largest difference, relative to the tensor's scale

@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from cases import difference, generated_state, random_input, read_case
 from detport import config
 from detport.networks import rfcn
 from graphs import attributes, export, outputs_of, run_onnx
-from cases import difference, generated_state, random_input, read_case
 
 CASE = "rfcn"
 TOLERANCE = 1e-4  # of the scale of the tensor

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cases import difference, read_case
 from detport import config
 from detport.decoders import rfcn as decoder
 from detport.metrics import voc
-from cases import difference, read_case
 
 CASE = "rfcn"
 MODEL_YAML = config.ROOT / "config" / "models" / "rfcn.yaml"

@@ -12,13 +12,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from cases import difference, read_case
 from detport.boxes import below, nms
 from detport.decoders import rfcn as decoder
 from detport.networks import rfcn
 from detport.networks.ascend_ops import PSROIPooling
 from detport.networks.psroi import bin_edges, psroi_pool
 from graphs import export, run_onnx
-from cases import difference, read_case
 
 CASE = "rfcn"
 TOLERANCE = 1e-4  # of the scale of the tensor

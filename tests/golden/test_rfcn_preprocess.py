@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from detport import config, tensors
 from cases import read_case
+from detport import config, tensors
 
 CASE = "rfcn"
 MODEL_YAML = config.ROOT / "config" / "models" / "rfcn.yaml"

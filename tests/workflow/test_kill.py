@@ -116,7 +116,7 @@ def half_done(copy_of_finished) -> Path:
     return folder
 
 
-def test_killed_at_twenty_random_moments(tmp_path, finished):
+def test_killed_at_random_moments(tmp_path, finished):
     """Each moment is so many finished jobs and a fraction of a second after the start, so that every run gets on."""
     random.seed(SEED)
     kills = rounds = 0
