@@ -76,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             )
     if args.coco_results:
         with atomic(args.coco_results) as partial:
-            partial.write_text(json.dumps(coco_results(kind.truth(dataset, images), rows, settings)))
+            partial.write_text(json.dumps(coco_results(kind.truth(dataset, images), rows, settings)), encoding="utf-8")
         made.put(record(coco_results=True), args.coco_results)
     if args.output:
         of = sample(args.index, len(images), kind, dataset)
@@ -159,9 +159,10 @@ def figures(truth: dict | None, scored: list, rows: list[dict], settings: dict, 
 
 
 def analysed(settings: dict, dataset: dict, images: list[dict], parts: list[dict]) -> dict:
-    """analysis.json of the detections of all shards, over the images that count; empty without ground truth."""
+    """analysis.json of the detections of all shards, over the images that count; empty without ground truth, and of a
+    metric that has no curves."""
     metric, truth = metrics.load(settings["kind"]), datasets.load(dataset["kind"]).truth(dataset, images)
-    if truth is None:
+    if truth is None or not hasattr(metric, "curves"):
         return {"schema": 1, "analysis": None}
     scored = scored_images([row["image_id"] for row in images], parts)
     found = [row for part in parts for row in part["detections"]]

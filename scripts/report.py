@@ -138,7 +138,7 @@ def assemble(model: dict, titles: dict[str, str], record: dict, args: argparse.N
         "warnings": [
             line for name in backends for line in warnings.lines(model["name"], name, backends[name], model["metric"])
         ],
-        "headline": schemas.plugin("metrics", model["metric"]["kind"])["headline"],
+        "headline": schemas.plugin("metrics", model["metric"]["kind"]).get("headline"),
         "backends": backends,
         **judgement,
         "verdict": gates.FAIL if any(row["verdict"] == gates.FAIL for row in rungs) else judgement["verdict"],

@@ -20,9 +20,10 @@ def measures(model: dict, dataset: dict, backends: Iterable[str], sample: int | 
                 found.setdefault(gate["against"], set()).add(gate["measure"])
     if config.sample_size(dataset, sample) is not None:
         about = schemas.plugin("metrics", model["metric"]["kind"])
-        gated = [gate["measure"] for gate in model["gates"] if re.fullmatch(about["resampled"], gate["measure"])]
+        measures = [gate["measure"] for gate in model["gates"]]
+        gated = [each for each in measures if "resampled" in about and re.fullmatch(about["resampled"], each)]
         for name in backends:
-            found[name].update(gated, about["intervals"])
+            found[name].update(gated, about.get("intervals", ()))
     kinds = model["metric"].get("iou_types")  # of COCO, what overlaps are measured of
     there = {
         name: sorted(each for each in wanted if kinds is None or each.split(".")[0] in kinds)

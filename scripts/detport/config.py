@@ -322,7 +322,8 @@ def scored_masks(metric: dict) -> list[tuple[str, str]]:
 def check_measures(model: dict, source: str, places: Places) -> None:
     """Every gate is on a figure of speed or of the metric: any other would never be measured."""
     kind, speed = model["metric"]["kind"], schema_of("model")["properties"]["gates"]["speed"]
-    own, resampled = (schemas.plugin("metrics", kind)[key] for key in ("figures", "resampled"))
+    about = schemas.plugin("metrics", kind)
+    own, resampled = about["figures"], about.get("resampled")
     for i, gate in enumerate(model["gates"]):
         if not any(re.fullmatch(pattern, gate["measure"]) for pattern in (speed, own)):
             key = ("gates", i, "measure")
@@ -330,11 +331,11 @@ def check_measures(model: dict, source: str, places: Places) -> None:
                 f"{position(source, places, key)}: {dotted(key)}: {gate['measure']!r} is neither a figure of metric"
                 f" {kind} ({own}) nor one of speed ({speed})"
             )
-        if gate["margin"] is not None and not re.fullmatch(resampled, gate["measure"]):
+        if gate["margin"] is not None and not (resampled and re.fullmatch(resampled, gate["measure"])):
             key = ("gates", i, "measure")
             raise UsageError(
                 f"{position(source, places, key)}: {dotted(key)}: a gate with a margin is on a figure that can be"
-                f" resampled, which {gate['measure']!r} cannot ({resampled})"
+                f" resampled, which {gate['measure']!r} cannot ({resampled or f'none of metric {kind} can'})"
             )
 
 

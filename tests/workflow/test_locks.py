@@ -135,7 +135,7 @@ def test_a_foreign_lock_is_left_alone_and_explained(folder, repository):
 
 def test_asking_beside_a_live_run_does_not_disturb_it(folder, repository):
     configure(folder, keep_outputs_gb=0)
-    live = start(folder, repository, "3", "--forcerun", "detect", "--", TARGET)
+    live = start(folder, repository, "6", "--forcerun", "detect", "--", TARGET)
     locks = sorted((folder / LOCK).parent.iterdir())
     assert locks
     for asking in ASKING[:2]:

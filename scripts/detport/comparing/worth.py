@@ -122,7 +122,9 @@ def intervals(name: str, before: Run, after: Run) -> dict[str, list[float]]:
     counted = [metric.counted(truth, images, settings) for images, _ in sides]
     if counted[0] != counted[1] or not counted[0]:
         return {}
-    measures = [each for each in about["intervals"] if each.split(".")[0] in after.report["backends"][name]["accuracy"]]
+    measures = [
+        each for each in about.get("intervals", ()) if each.split(".")[0] in after.report["backends"][name]["accuracy"]
+    ]
     drawn = resampling.draws(len(counted[0]), RESAMPLES, SEED)
     categories = metric.categories(truth, settings)
     found = [

@@ -2,7 +2,8 @@
 
 The yaml beside it is the schema of its settings. `figures` there is the pattern of those that gates may be on,
 `resampled` of those that its function of that name makes, `intervals` are those that a sample has intervals of, `masks`
-the key and value with which it scores masks, `result_files` is true where it has write_results.
+the key and value with which it scores masks, `result_files` is true where it has write_results. All but `figures` may
+be left out, and so may the functions resampled and curves: there are then no intervals, and no analysis.
 """
 
 import importlib
