@@ -35,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             raise UsageError(f"{args.backend}: precision int8 needs --calibration, which calibrate.py makes")
         inputs["calibration"] = args.calibration
     record = made.begin(lineage.stage_recipe("compile", model, backend), inputs, expect=args.expect)
-    compilers.load(backend["family"]).compile_model(args.onnx, model, backend, args.output, args.calibration)
+    compilers.compile_graph(args.onnx, model, backend, args.output, args.calibration)
     made.put(record, args.output)
     cli.log.info("%s for %s", args.output, backend["title"])
 

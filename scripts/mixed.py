@@ -67,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
         def measure(kept: list[str]) -> dict:
             mixed = backend | {"keep_fp32": [*backend["keep_fp32"], *kept]}
-            compilers.load(backend["family"]).compile_model(args.onnx, model, mixed, compiled, args.calibration)
+            compilers.compile_graph(args.onnx, model, mixed, compiled, args.calibration)
             ran = rungs.compiled({canvas: compiled}, model, mixed, images, folder / "run", args.threads)
             found, problem = rungs.decoded(Rung("mixed", backend["title"], ran), images, model["decode"])
             told = {"inside": False, "found": problem}

@@ -46,7 +46,9 @@ def test_the_workflow_runs_with_plugins_that_it_does_not_know(repository, workin
     assert result.returncode == 0, result.stdout + result.stderr
     assert (working / "results/meanbox/planned/model.plan").read_bytes().startswith(b"PLAN")
     report = json.loads((working / "reports/meanbox.json").read_text())
-    assert report["verdict"] == "PASS"
+    assert [gate["verdict"] for gate in report["gates"]] == ["PASS"]
+    assert [row["rung"] for row in report["parity"] if row["verdict"] == "FAIL"] == ["patched"], "a lossy patch"
+    assert report["verdict"] == "FAIL"
     found = report["backends"]["planned"]
     assert found["accuracy"] == {"boxes": {"mean": 1.0, "times": 7.0, "per_class": {}}}
     (graph,) = found["patches"]

@@ -10,9 +10,8 @@ from detport.files import write_json
 from detport.graph import contract
 
 
-def compile_model(onnx: Path, model: dict, backend: dict, output: Path, calibration: Path | None = None) -> None:
-    """Check the graph, then have atc build OUTPUT; all that atc says is kept beside it. There is no calibration."""
-    del calibration
+def compile_model(onnx: Path, model: dict, backend: dict, output: Path) -> None:
+    """Check the graph, then have atc build OUTPUT; all that atc says is kept beside it."""
     for key in ("more", "multiple"):
         if model["input"].get(key):
             raise UsageError(
