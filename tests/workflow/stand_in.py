@@ -2,7 +2,7 @@
 
 It takes the flags of the stage, refuses others, and writes for every output a file, or for STAND_IN_BYTES a folder of
 them: preprocess=10,infer=10+20 are shards of one file and outputs of two. STAND_IN_SECONDS is how long inference lasts,
-STAND_IN_FAILS names a stage that fails.
+STAND_IN_WAITS_FOR a file that it waits for, STAND_IN_FAILS names a stage that fails.
 """
 
 import json
@@ -49,6 +49,8 @@ def run() -> None:
     if os.environ.get("STAND_IN_FAILS") == stage:
         sys.exit(f"{stage}: error: it was told to fail")
     time.sleep(float(os.environ.get("STAND_IN_SECONDS", "0")) * (stage == "infer"))
+    while stage == "infer" and not Path(os.environ.get("STAND_IN_WAITS_FOR", ".")).exists():
+        time.sleep(0.05)
     sizes = dict(entry.split("=") for entry in os.environ.get("STAND_IN_BYTES", "preprocess=10,infer=10").split(","))
     inputs = {role: list(map(Path, flags[role])) for role in INPUTS.get(stage, ()) if role in flags}
     if stage == "parity":  # forms that the model does not have

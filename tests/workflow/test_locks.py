@@ -23,6 +23,7 @@ RECORD = Path(".snakemake") / "detport.run"
 OWN = Path("results") / "retinamask" / "onnxruntime"
 SCRATCH = OWN / "scratch" / "0000"
 ASKING = [["--cores", "1", "plan"], ["-n", TARGET], ["-n", "accept"], ["-n", "plan"]]
+GO = "go"
 RUNNING = [["--cores", "1", TARGET], ["--cores", "1", "accept"], ["--cores", "1", "plan", TARGET]]
 
 
@@ -62,14 +63,14 @@ def leave_behind(folder: Path, *names: str, **changes) -> None:
         (folder / name / "x.bin").touch()
 
 
-def start(folder: Path, repository: Path, seconds: str, *arguments: str) -> subprocess.Popen:
-    """A run whose inference takes so long, in a process group of its own; returns when inference has begun."""
+def start(folder: Path, repository: Path, *arguments: str) -> subprocess.Popen:
+    """A run whose inference waits for the file GO, in a process group of its own; returns when inference has begun."""
     command = [sys.executable, "-m", "snakemake", "-s", repository / "Snakefile", "--directory", folder, "--cores", "1"]
     said = folder / "said"
     with said.open("w") as file:
         process = subprocess.Popen(
             [*command, *arguments],
-            env=os.environ | {"STAND_IN_SECONDS": seconds},
+            env=os.environ | {"STAND_IN_WAITS_FOR": GO},
             stdout=file,
             stderr=file,
             start_new_session=True,
@@ -135,24 +136,24 @@ def test_a_foreign_lock_is_left_alone_and_explained(folder, repository):
 
 def test_asking_beside_a_live_run_does_not_disturb_it(folder, repository):
     configure(folder, keep_outputs_gb=0)
-    live = start(folder, repository, "6", "--forcerun", "detect", "--", TARGET)
+    live = start(folder, repository, "--forcerun", "detect", "--", TARGET)
     locks = sorted((folder / LOCK).parent.iterdir())
     assert locks
     for asking in ASKING[:2]:
         result = run(folder, repository, *asking)
         assert result.returncode == 0, result.stderr
-        assert live.poll() is None, "too short a run for this test"
         assert sorted((folder / LOCK).parent.iterdir()) == locks
     refused = run(folder, repository, "--cores", "1", TARGET)
     assert refused.returncode == 1
     assert f"process {live.pid} " in refused.stderr
+    (folder / GO).touch()
     assert live.wait(120) == 0, (folder / "said").read_text()
     assert json.loads((folder / RECORD).read_text())["ended"] is True
 
 
 def test_an_interrupted_run_says_that_it_ended(folder, repository):
     (folder / TARGET).unlink()
-    process = start(folder, repository, "60", "--forcerun", "infer", "--", TARGET)
+    process = start(folder, repository, "--forcerun", "infer", "--", TARGET)
     os.killpg(process.pid, signal.SIGINT)
     assert process.wait(120) != 0
     assert json.loads((folder / RECORD).read_text())["ended"] is True
