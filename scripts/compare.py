@@ -5,7 +5,7 @@ Reports tell figures, gates and origins. Bundles and folders also hold detection
 named and a difference of accuracy gets its interval, by the same images drawn again and again.
 
 A difference of accuracy is beyond noise if 0 is outside its interval; without detections, if there is any. A speed is
-beyond noise if the medians of the latency are further apart than the 90th percentile is from the median in either run.
+beyond noise if the fps differ by more than the 90th percentile of the latency is above its median, in either run.
 
 --fail-on worse makes the exit status 1 if anything got worse beyond noise, --fail-on any if anything differs.
 

@@ -35,12 +35,14 @@ def images() -> range:
     return range(1, IMAGES + 1)
 
 
-def run(folder: Path, shifts: dict[int, int], fps: float = 10.0) -> Path:
-    """A working directory after a run whose boxes are shifted by so many pixels in some images."""
+def run(folder: Path, shifts: dict[int, int], fps: float = 10.0, forgotten: int = 0) -> Path:
+    """A working directory after a run whose boxes are shifted by so many pixels in some images; of the ground truth's
+    objects, some are forgotten."""
     (folder / OWN / "detections").mkdir(parents=True)
     for place in ("config", "data", "reports", "results/datasets/d"):
         (folder / place).mkdir(parents=True)
-    (folder / "data" / "truth.json").write_text(json.dumps(truth()))
+    annotated = truth() | {"annotations": truth()["annotations"][forgotten:]}
+    (folder / "data" / "truth.json").write_text(json.dumps(annotated))
     dataset = {"kind": "coco", "images": "data", "annotations": "data/truth.json", "shards": 1}
     (folder / "config" / "config.yaml").write_text(json.dumps({"models": ["m"], "datasets": {"d": dataset}}))
     (folder / "m.yaml").write_text(MODEL)
@@ -160,6 +162,15 @@ def test_what_one_run_alone_has_is_told(exact, tmp_path):
     other = edited(exact, tmp_path / "other.json", lambda each: each.update(model="n"))
     both = worth.compared(runs.read(after, tmp_path), runs.read(other, tmp_path))
     assert (both["only_before"], both["only_after"], both["worse"]) == (["m"], ["n"], 1)
+
+
+def test_another_ground_truth_gives_no_interval(exact, tmp_path):
+    """Although both runs have one: a difference would not be the detector's. One that was edited is none at all."""
+    other = run(tmp_path / "other", {1: 12}, forgotten=2)
+    found = compared(exact, other, tmp_path)["models"]["m"]
+    assert found["without"] == [None, None] and not found["backends"]["onnxruntime"]["intervals"]
+    (other / "data" / "truth.json").write_text(json.dumps(truth()))
+    assert "other annotations than were scored against" in runs.read(other, tmp_path)["m"].without
 
 
 def test_the_comparison_as_data(exact, tmp_path):

@@ -17,6 +17,7 @@ class Run(NamedTuple):
     parts: dict[str, list[dict]]  # detections of all shards
     metric: dict | None
     truth: dict | None
+    annotations: str | None  # sha256 of the ground truth that was scored against
     without: str | None  # why there are no detections or no ground truth
 
 
@@ -33,7 +34,7 @@ def read(path: Path, scratch: Path) -> dict[str, Run]:
     if path.suffix != ".json":
         raise UsageError(f"{path}: expected reports/MODEL.json, reports/MODEL.zip or a folder with reports/ in it")
     own = results.read(path, "report")
-    return {own["model"]: Run(own, {}, None, None, f"{path} is a report alone; give a bundle or a folder")}
+    return {own["model"]: Run(own, {}, None, None, None, f"{path} is a report alone; give a bundle or a folder")}
 
 
 def of_folder(folder: Path, known: dict[str, dict] | None = None) -> dict[str, Run]:
@@ -52,20 +53,25 @@ def of_model(folder: Path, report: dict, known: dict[str, dict] | None) -> Run:
         for backend in report["backends"]
     }
     if not all(parts.values()):
-        return Run(report, {}, None, None, f"{folder} has no detections of {report['model']}")
+        return Run(report, {}, None, None, None, f"{folder} has no detections of {report['model']}")
     accuracy = results.read(own / next(iter(parts)) / "accuracy.json", "accuracy")
+    scored = accuracy["annotations"] and accuracy["annotations"]["sha256"]
     try:
-        truth = ground_truth(folder, report["dataset"], (known or {}).get(report["model"]))
+        truth, digest = ground_truth(folder, report["dataset"], (known or {}).get(report["model"]))
     except (UsageError, FileNotFoundError) as error:
-        return Run(report, parts, accuracy["metric"], None, f"no ground truth: {error}")
-    return Run(report, parts, accuracy["metric"], truth, None if truth else "the dataset has no ground truth")
+        return Run(report, parts, accuracy["metric"], None, scored, f"no ground truth: {error}")
+    if digest != scored:
+        return Run(
+            report, parts, accuracy["metric"], None, scored, f"{folder}: other annotations than were scored against"
+        )
+    return Run(report, parts, accuracy["metric"], truth, scored, None if truth else "the dataset has no ground truth")
 
 
-def ground_truth(folder: Path, name: str, dataset: dict | None) -> dict | None:
-    """The ground truth of a dataset, whose paths are relative to the folder."""
+def ground_truth(folder: Path, name: str, dataset: dict | None) -> tuple[dict | None, str | None]:
+    """The ground truth of a dataset, whose paths are relative to the folder, and its sha256."""
     with contextlib.chdir(folder):
         if dataset is None:
             dataset = config.load_dataset([Path("config/config.yaml")], name)
-        return datasets.load(dataset["kind"]).truth(
-            dataset, shards.read_index(Path(f"results/datasets/{name}/index.tsv"))
-        )
+        kind, rows = datasets.load(dataset["kind"]), shards.read_index(Path(f"results/datasets/{name}/index.tsv"))
+        found = kind.source(dataset, rows)
+        return kind.truth(dataset, rows), found and found["sha256"]

@@ -111,10 +111,7 @@ def change_of(difference: float, interval: Sequence[float] | None) -> str:
 
 def intervals(name: str, before: Run, after: Run) -> dict[str, list[float]]:
     """The interval of the difference of every figure that can be resampled, by the same draws for both runs."""
-    if not (before.truth and after.truth and before.metric == after.metric):
-        return {}
-    digests = [run.report["provenance"]["sha256"] for run in (before, after)]
-    if not any(digests[0].get(file) == digest for file, digest in digests[1].items() if file in digests[0]):
+    if not (before.truth and after.truth and before.metric == after.metric and before.annotations == after.annotations):
         return {}
     settings, truth = after.metric, after.truth
     metric, about = metrics.load(settings["kind"]), schemas.plugin("metrics", settings["kind"])
@@ -159,10 +156,10 @@ def class_rows(old: Mapping[str, dict], new: Mapping[str, dict]) -> list[dict]:
 
 
 def speed_rows(old: dict, new: dict) -> list[dict]:
-    """Frames per second, by the medians of the latency; a log that was brought may have no percentiles."""
+    """Frames per second, by the spread of the latency; a log that was brought may have no percentiles."""
     was, now = old["fps"], new["fps"]
     spreads = [spread(each["latency_ms"]) for each in (old, new)]
-    noise = max(LEAST_NOISE, *(each for each in spreads if each is not None), LEAST_NOISE)
+    noise = max([LEAST_NOISE, *(each for each in spreads if each is not None)])
     ratio = now / was if was else math.inf
     beyond = abs(ratio - 1) > noise
     change = SAME if was == now else (BETTER if ratio > 1 else WORSE) if beyond else NOISE
