@@ -119,7 +119,7 @@ def leave_locks_alone(workflow: Any) -> None:
 def jobs(workflow: Any) -> list[Job]:
     """All jobs that the run knows and that do something, whether it is going to do them or not."""
     dag = workflow.dag
-    real = [job for job in dag.jobs if not job.is_norun]
+    real = [job for level in dag.toposorted() for job in level if not job.is_norun]
     return [
         Job(
             id=dag.jobid(job),
@@ -170,7 +170,7 @@ class Listener(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         try:
             self.tell(record)
-        except Exception:  # as every handler does: a run does not end because of what is said of it
+        except Exception:  # noqa: BLE001, as every handler does: a run does not end because of what is said of it
             self.handleError(record)
 
     def tell(self, record: logging.LogRecord) -> None:

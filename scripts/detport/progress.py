@@ -1,4 +1,4 @@
-"""How far a stage is, in its log: a line now and then while it works, and one at its end. What reads them is here too."""
+"""How far a stage is, in its log: a line now and then while it works, one at its end. What reads them is here too."""
 
 import contextlib
 import re

@@ -14,8 +14,8 @@ INTERVAL = 30.0  # seconds between two lines where nothing can be drawn over
 
 
 class Console:
-    """It does nothing before `attach`, and shows jobs after `begin`. `quiet` says that this is a run, of which nothing is
-    told that the console does not tell; `idle` is called if the run has nothing to do."""
+    """It does nothing before `attach`, and shows jobs after `begin`. `quiet` says that this is a run, of which nothing
+    is told twice; `idle` is called if the run has nothing to do."""
 
     def __init__(self, idle: Callable[[], None], clock: Callable[[], float] = time.time):
         self.idle = idle

@@ -65,7 +65,7 @@ class Screen:
         return "\n" + "\n".join(block) + UP.format(len(block)) if block else ""
 
     def put(self, text: str) -> None:
-        """Write, as long as somebody is there to read: a run goes on without its terminal, and its log has everything."""
+        """Write, as long as somebody is there to read: a run goes on without its terminal, and has a log."""
         if self.gone:
             return
         known = self.stream.encoding or "utf-8"
