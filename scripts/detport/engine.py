@@ -154,7 +154,7 @@ def watch(workflow: Any, console: Console) -> None:
     for handler in manager.logfile_handlers:
         for each in handler.filters if handler.name == "DefaultLogFileHandler" else ():
             each.printshellcmds = True
-    console.attach(own.stream, next(map(str, manager.get_logfile()), "Snakemake's log"))
+    console.attach(own.stream, Path(*manager.get_logfile()[:1]), Path(started_in(workflow)))
     own.nocolor = own.nocolor or not screen.has_colours(own.stream)
     manager.logger.removeHandler(own)
     manager.logger.addHandler(Listener(own, console))

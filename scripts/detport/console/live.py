@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TextIO
 
 from detport.console.jobs import Job
@@ -24,20 +25,20 @@ class Console:
         self.lock = threading.RLock()
         self.screen: Screen | None = None
         self.view: View | None = None
-        self.commands = ""
+        self.commands, self.place = Path(), Path()
         self.told, self.warned = 0.0, ""  # when the last line was written, and the last warning in one
         self.over = threading.Event()
 
-    def attach(self, stream: TextIO, commands: str) -> None:
-        """Take a stream over; `commands` is the log that has every job's command."""
-        self.screen, self.commands = Screen(stream), commands
+    def attach(self, stream: TextIO, commands: Path, place: Path) -> None:
+        """Take a stream over; `commands` is the log that has every job's command, `place` where the run was started."""
+        self.screen, self.commands, self.place = Screen(stream), commands, place
 
     def begin(self, jobs: Sequence[Job], places: int) -> None:
         """The jobs are known, and the first are about to start."""
         if self.screen is None:
             return
         with self.lock:
-            self.view = View(jobs, places, self.clock)
+            self.view = View(jobs, places, self.commands, self.place, self.clock)
             self.told = self.clock()
             if any(job.output for job in self.view.open.values()):  # else it only asks
                 self.screen.write(f"detport: {self.view.summary()}")
@@ -78,7 +79,7 @@ class Console:
         """Say at once what has failed; `mark` gives the first line the colour of an error."""
         with self.lock:
             if self.view:
-                first, *rest = self.view.fail(number, logs, self.commands)
+                first, *rest = self.view.fail(number, logs)
                 self.screen.write("\n".join([mark(printable(first)), *map(printable, rest)]))
 
     def say(self, text: str, warning: bool = False) -> None:

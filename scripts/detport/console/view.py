@@ -1,5 +1,6 @@
 """The state of a run, and the lines that tell it."""
 
+import os
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -23,10 +24,14 @@ class Busy(NamedTuple):
 
 
 class View:
-    """What is known of a run: its jobs, those at work, what the others took, and the last warning."""
+    """What is known of a run: its jobs, those at work, what the others took, and the last warning. `places` are the
+    threads that may be at work, `commands` the log that has every job's command, `place` where the run was started."""
 
-    def __init__(self, jobs: Sequence[Job], places: int, clock: Callable[[], float] = time.time):
+    def __init__(
+        self, jobs: Sequence[Job], places: int, commands: Path, place: Path, clock: Callable[[], float] = time.time
+    ):
         self.clock = clock
+        self.commands, self.place = commands, place
         self.jobs = {job.id: job for job in jobs}
         self.places = places
         self.total = Counter(kind(job) for job in jobs)
@@ -67,11 +72,9 @@ class View:
             found = self.busy.get(key, Busy(0.0, None))
             self.busy[key] = Busy(self.seconds(key), None) if found.since else found
 
-    def fail(self, number: int, logs: Sequence[str], commands: str) -> str:
-        """A job has failed: what there is to say of it. `commands` is the log that has its command."""
-        job = self.jobs.get(number)
-        if job is None:
-            return f"detport: error: job {number} failed; its command is in {commands}"
+    def fail(self, number: int, logs: Sequence[str]) -> list[str]:
+        """A job has failed: what there is to say of it."""
+        job = self.jobs[number]
         self.look(job)
         begun = self.started.get(number, 0.0)
         self.end(job)
@@ -81,8 +84,12 @@ class View:
             written = []
         last = progress.tail(written[-1]).splitlines()[-LAST:] if written else []
         lines += [f"  {line}" for line in last]
-        where = f"log: {written[-1]}" if last else "it has left nothing in its log"
-        return "\n".join([*lines, f"  {where}; its command: in {commands}, or run again with --printshellcmds"])
+        where = f"log: {self.shown(written[-1])}" if last else "nothing of it is in a log"
+        return [*lines, f"  {where}; its command: in {self.shown(self.commands)}, or with --printshellcmds"]
+
+    def shown(self, path: Path) -> str:
+        """A path as it is seen from where the command was given."""
+        return os.path.relpath(path, self.place)
 
     def look(self, job: Job) -> tuple[int | None, int | None]:
         """Read the logs of a job at work: images done and in all; its warnings are noted."""
