@@ -40,6 +40,7 @@ class View:
         self.before = estimate.recorded(jobs)
         self.done = Counter(kind(job) for job in jobs if not job.pending)
         self.started: dict[int, float] = {}  # of the jobs at work
+        self.failed: set[int] = set()
         self.samples: dict[Kind, list[estimate.Sample]] = {}
         self.images: Counter[Kind] = Counter()  # that jobs of this run have done
         self.busy: dict[Kind, Busy] = {}
@@ -50,6 +51,7 @@ class View:
         """A job has begun."""
         if number in self.open:
             self.started[number], self.warned[number] = self.clock(), 0
+            self.failed.discard(number)  # it is tried again
             key = kind(self.jobs[number])
             before = self.busy.get(key, Busy(0.0, None))
             self.busy[key] = before._replace(since=before.since or self.clock())
@@ -76,6 +78,7 @@ class View:
         """A job has failed: what there is to say of it."""
         job = self.jobs[number]
         self.look(job)
+        self.failed.add(number)
         begun = self.started.get(number, 0.0)
         self.end(job)
         lines = [f"detport: error: {title(job, self.total[kind(job)])} failed"]
@@ -84,8 +87,8 @@ class View:
             written = []
         last = progress.tail(written[-1]).splitlines()[-LAST:] if written else []
         lines += [f"  {line}" for line in last]
-        where = f"log: {self.shown(written[-1])}" if last else "nothing of it is in a log"
-        return [*lines, f"  {where}; its command: in {self.shown(self.commands)}, or with --printshellcmds"]
+        lines += [f"  log: {self.shown(written[-1])}"] if last else []
+        return [*lines, f"  command: in {self.shown(self.commands)}; --printshellcmds shows it"]
 
     def shown(self, path: Path) -> str:
         """A path as it is seen from where the command was given."""
@@ -137,7 +140,8 @@ class View:
 
     def head(self) -> str:
         """How much is done, and how long the rest takes."""
-        return f"{self.pending - len(self.open)} of {self.pending} jobs done, {estimate.said(self.left())}"
+        rest = f"{len(self.failed)} failed" if self.failed else estimate.said(self.left())
+        return f"{self.pending - len(self.open)} of {self.pending} jobs done, {rest}"
 
     def groups(self) -> list[str]:
         """What is at work, jobs of a kind in one line."""
