@@ -102,6 +102,7 @@ def clear_away() -> None:
     if detport_engine.is_real_run(workflow):
         jobs = detport_jobs.with_images(detport_engine.jobs(workflow), images_of)
         detport_stale.invalidate(detport_engine.outputs(workflow, pending=True))
+        detport_engine.let_jobs_end(workflow)
         CONSOLE.begin(jobs, detport_engine.places(workflow))
 
 

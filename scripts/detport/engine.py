@@ -5,7 +5,9 @@ fails where a version behaves otherwise.
 """
 
 import logging
+import signal
 import sys
+import threading
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -139,6 +141,16 @@ def jobs(workflow: Any) -> list[Job]:
 def places(workflow: Any) -> int:
     """How many threads may be at work at once; on other machines, where nobody counts threads, how many jobs."""
     return (cores(workflow) if workflow.local_exec else workflow.nodes) or 1
+
+
+def let_jobs_end(workflow: Any) -> None:
+    """When this process is told to end (SIGTERM), the jobs at work come to their end. Snakemake would wait for itself
+    for ever where the signal comes while it notes that a job is done: who waits for that is a thread here."""
+
+    def end(*_: object) -> None:
+        threading.Thread(target=workflow.scheduler.exit_gracefully, name="end", daemon=True).start()
+
+    signal.signal(signal.SIGTERM, end)
 
 
 def watch(workflow: Any, console: Console) -> None:

@@ -27,6 +27,7 @@ class Console:
         self.view: View | None = None
         self.commands, self.place = Path(), Path()
         self.told, self.warned = 0.0, ""  # when the last line was written, and the last warning in one
+        self.last = ""
         self.over = threading.Event()
 
     def attach(self, stream: TextIO, commands: Path, place: Path) -> None:
@@ -87,7 +88,9 @@ class Console:
         with self.lock:
             if warning and self.view:
                 self.view.warn(text)
-            self.screen.write(text)
+            if text != self.last:  # Snakemake says some things again and again
+                self.screen.write(text)
+            self.last = text
 
     def end(self) -> None:
         """The view is over; what was said stays."""
