@@ -54,7 +54,7 @@ def claim() -> list[str]:
         f"results/{model}/{backend}/outputs/{shard}"
         for model in BUDGET.kept
         for backend in BACKENDS
-        for shard in shard_names(model)
+        for shard in shard_names(model, backend)
     }
     for path in detport_disk.leftovers(Path(), MODELS, kept):
         detport_files.remove(path)
@@ -110,8 +110,8 @@ def images_of(wildcards, rule: str) -> int | None:
     """How many images a job takes, if it takes those of a dataset or of a shard of it."""
     name = wildcards.get("dataset") or MODELS.get(wildcards.get("model"), {}).get("dataset")
     if "shard" in wildcards:
-        rows = range(IMAGES[name])
-        return len(detport_shards.part(rows, int(wildcards["shard"]), DATASETS[name]["shards"]))
+        number, shards = detport_shards.parse_shard(part(wildcards))
+        return len(detport_shards.part(range(IMAGES[name]), number, shards))
     return IMAGES[name] if rule in ("index_dataset", "evaluate", "resample") else None
 
 
