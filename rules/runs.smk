@@ -110,8 +110,8 @@ def images_of(wildcards, rule: str) -> int | None:
     """How many images a job takes, if it takes those of a dataset or of a shard of it."""
     name = wildcards.get("dataset") or MODELS.get(wildcards.get("model"), {}).get("dataset")
     if "shard" in wildcards:
-        number, shards = detport_shards.parse_shard(part(wildcards))
-        return len(detport_shards.part(range(IMAGES[name]), number, shards))
+        shards = CUTS[wildcards["model"], wildcards.get("backend")].shards
+        return len(detport_shards.part(range(IMAGES[name]), int(wildcards["shard"]), shards))
     return IMAGES[name] if rule in ("index_dataset", "evaluate", "resample") else None
 
 
