@@ -25,7 +25,7 @@ OLDEST, NEWEST = "9.27", "9.27"
 # What a run says of itself that the console says shorter, or that tells a person nothing.
 CHATTER = {
     *(LogEvent.WORKFLOW_STARTED, LogEvent.RESOURCES_INFO, LogEvent.RUN_INFO, LogEvent.RULEGRAPH, LogEvent.PROGRESS),
-    *(LogEvent.JOB_INFO, LogEvent.JOB_STARTED, LogEvent.JOB_FINISHED, LogEvent.JOB_ERROR, LogEvent.GROUP_INFO),
+    *(LogEvent.JOB_INFO, LogEvent.JOB_STARTED, LogEvent.JOB_FINISHED, LogEvent.GROUP_INFO),
     LogEvent.SHELLCMD,
 }
 ASIDES = ("Using shell: ", "Conda environments: ignored", "Select jobs to execute", "Removing temporary output")
@@ -173,7 +173,7 @@ def watch(workflow: Any, console: Console) -> None:
 
 
 class Listener(logging.Handler):
-    """What Snakemake logs, to a console; before that knows the jobs, as Snakemake itself shows it."""
+    """What Snakemake logs, to a console; before that is quiet, as Snakemake itself shows it."""
 
     def __init__(self, own: logging.Handler, console: Console):
         super().__init__()
@@ -195,21 +195,20 @@ class Listener(logging.Handler):
             self.console.start(record.jobid)
         elif event == LogEvent.JOB_FINISHED:
             self.console.finish(record.job_id)
-        elif event == LogEvent.JOB_ERROR:
+        elif event == LogEvent.JOB_ERROR and self.console.knows(record.jobid):
             self.console.fail(record.jobid, record.log, lambda text: self.own.decorate(record, text))
-        elif self.own.filter(record) and not is_chatter(record, event):
+        elif self.own.filter(record) and not self.is_chatter(record, event):
             self.console.say(self.own.decorate(record, self.own.format(record)), record.levelno == logging.WARNING)
         if record.msg == NOTHING_TO_BE_DONE_MSG:
             self.console.idle()
+
+    def is_chatter(self, record: logging.LogRecord, event: LogEvent | None) -> bool:
+        """Whether a record tells nothing that the console does not tell."""
+        text = str(record.msg or "")
+        aside = record.levelno <= logging.INFO and text.startswith(ASIDES)
+        return event in CHATTER or not text or aside or FAILED in text
 
     def close(self) -> None:
         self.console.end()
         self.own.close()
         super().close()
-
-
-def is_chatter(record: logging.LogRecord, event: LogEvent | None) -> bool:
-    """Whether a record tells nothing that the console does not tell."""
-    text = str(record.msg or "")
-    aside = record.levelno <= logging.INFO and text.startswith(ASIDES)
-    return event in CHATTER or not text or aside or FAILED in text

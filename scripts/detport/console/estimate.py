@@ -2,6 +2,7 @@
 
 import heapq
 import re
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
@@ -19,6 +20,13 @@ class Sample(NamedTuple):
 
     seconds: float
     images: int | None
+
+
+class Pace(NamedTuple):
+    """Seconds that a job takes, and those for each of its images; None where nothing tells."""
+
+    job: float | None
+    image: float | None
 
 
 class Left(NamedTuple):
@@ -61,14 +69,21 @@ def record(job: Job) -> Sample | None:
     return Sample(fmean(seconds), images) if seconds else None
 
 
-def expected(job: Job, samples: Sequence[Sample]) -> float | None:
-    """Seconds that a job will take by others of its kind, in proportion to its images; None if they do not tell."""
-    if job.images is None:
-        return fmean(sample.seconds for sample in samples) if samples else None
+def pace(samples: Sequence[Sample]) -> Pace:
+    """What jobs of a kind take."""
     known = [sample for sample in samples if sample.images]
-    if not known:
-        return None
-    return sum(sample.seconds for sample in known) / sum(sample.images for sample in known) * job.images
+    images = sum(sample.images for sample in known)
+    return Pace(
+        fmean(sample.seconds for sample in samples) if samples else None,
+        sum(sample.seconds for sample in known) / images if images else None,
+    )
+
+
+def expected(job: Job, found: Pace) -> float | None:
+    """Seconds that a job will take, in proportion to its images if it has some; None if others do not tell."""
+    if job.images is None:
+        return found.job
+    return None if found.image is None else found.image * job.images
 
 
 def left(jobs: Sequence[Job], seconds: Mapping[int, float | None], since: Mapping[int, float], places: int) -> Left:
@@ -81,19 +96,16 @@ def left(jobs: Sequence[Job], seconds: Mapping[int, float | None], since: Mappin
         for each in needs:
             followers[each].append(name)
     unknown = sorted({job.rule for job in jobs if seconds[job.id] is None})
-    if jobs and all(value is None for value in seconds.values()):
+    if unknown and not any(seconds.values()):
         return Left(None, unknown)
-    ready = sorted((name for name, needs in waits.items() if not needs), key=lambda name: name not in since)
+    ready = deque(sorted((name for name, needs in waits.items() if not needs), key=lambda name: name not in since))
     free, now, ends = places, 0.0, []
     while ready or ends:
-        for name in [*ready]:
+        while ready and (ready[0] in since or min(by_id[ready[0]].threads, places) <= free):
+            name = ready.popleft()
             size = min(by_id[name].threads, places)
-            if size <= free or name in since:
-                ready.remove(name)
-                free -= size
-                heapq.heappush(ends, (now + max((seconds[name] or 0.0) - since.get(name, 0.0), 0.0), name, size))
-            elif free <= 0:
-                break
+            free -= size
+            heapq.heappush(ends, (now + max((seconds[name] or 0.0) - since.get(name, 0.0), 0.0), name, size))
         now, name, size = heapq.heappop(ends)
         free += size
         for each in followers[name]:

@@ -76,12 +76,15 @@ class Console:
             if self.view:
                 self.view.finish(number)
 
+    def knows(self, number: int) -> bool:
+        """Whether there is something to say of a job."""
+        return self.view is not None and number in self.view.jobs
+
     def fail(self, number: int, logs: Sequence[str], mark: Callable[[str], str]) -> None:
         """Say at once what has failed; `mark` gives the first line the colour of an error."""
         with self.lock:
-            if self.view:
-                first, *rest = self.view.fail(number, logs)
-                self.screen.write("\n".join([mark(printable(first)), *map(printable, rest)]))
+            first, *rest = map(printable, self.view.fail(number, logs))
+            self.screen.write("\n".join([mark(first), *rest]))
 
     def say(self, text: str, warning: bool = False) -> None:
         """Something that stays."""

@@ -89,7 +89,7 @@ def crop(text: str, columns: int) -> str:
         if room < 0:
             break
         shown.append(sign)
-    return ("".join(shown) + CUT)[: max(columns, 0)]
+    return "".join(shown) + CUT[: max(columns, 0)]
 
 
 def printable(text: str) -> str:

@@ -125,10 +125,10 @@ class View:
 
     def left(self) -> estimate.Left:
         """What the run still takes."""
-        seconds = {}
-        for number, job in self.open.items():
-            samples = self.samples.get(kind(job)) or self.before.get(kind(job), [])
-            seconds[number] = estimate.expected(job, samples) if job.output else 0.0
+        paces = {key: estimate.pace(self.samples.get(key) or self.before[key]) for key in self.total}
+        seconds = {
+            number: estimate.expected(job, paces[kind(job)]) if job.output else 0.0 for number, job in self.open.items()
+        }
         since = {number: self.clock() - begun for number, begun in self.started.items()}
         return estimate.left(list(self.open.values()), seconds, since, self.places)
 
