@@ -39,7 +39,7 @@ class Clock:
 
 
 class Run:
-    """A run of sixteen shards of twenty images, export before and evaluate behind them, as Snakemake would tell of it."""
+    """A run of 16 shards of 20 images, export before and evaluate behind them, as Snakemake would tell of it."""
 
     def __init__(self, folder: Path, stream: Stream, monkeypatch: pytest.MonkeyPatch):
         monkeypatch.chdir(folder)

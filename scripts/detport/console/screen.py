@@ -48,7 +48,7 @@ class Screen:
         """Show these lines as the view; none take it away."""
         size = self.size()
         block = [crop(line, size.columns - 1) for line in lines][: max(size.lines - 2, 1)]
-        if block != self.drawn:
+        if block or self.drawn:  # also if it is the same: somebody may have written over it
             self.put((ERASE if self.drawn else "") + self.drawing(block))
             self.drawn = block
 
