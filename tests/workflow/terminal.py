@@ -59,11 +59,11 @@ class Terminal:
 def run(
     command: Sequence[str | Path],
     environment: Mapping[str, str],
-    look: Callable[[Terminal, int], None] = lambda terminal, pid: None,
+    look: Callable[[Terminal, int], None] = lambda terminal, stream: None,
     columns: int = 80,
 ) -> tuple[int, Terminal, str]:
     """Run a program on a terminal; exit status, the screen that is left, and all that was written. `look` is called
-    now and then with the screen and the process."""
+    now and then with the screen and the descriptor of the terminal."""
     pid, stream = pty.fork()
     if not pid:
         os.execvpe(str(command[0]), list(map(str, command)), dict(environment))
@@ -78,7 +78,7 @@ def run(
                 break
             written += new
             terminal.feed(new.decode("utf-8", "replace"))
-        look(terminal, pid)
+        look(terminal, stream)
     _, status = os.waitpid(pid, 0)
     os.close(stream)
     return os.waitstatus_to_exitcode(status), terminal, written.decode("utf-8", "replace")
