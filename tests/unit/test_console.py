@@ -118,6 +118,18 @@ def test_what_runs_how_much_is_done_how_fast_and_how_long_it_takes(run):
     ]
 
 
+def test_a_speed_is_that_of_the_last_count_unless_nothing_moves_any_more(run):
+    """The logs are written every ten seconds."""
+    run.begin()
+    run.do(1, 2, seconds=10)
+    run.console.start(3)
+    told = []
+    for _ in range(4):
+        told.append(run.show()[-1].split(", ")[-1])
+        run.clock.now += 10
+    assert told == ["4 images/s", "4 images/s", "4 images/s", "1 images/s"]
+
+
 def test_shards_of_an_earlier_run_are_done_and_no_job_of_this_one(run):
     run.jobs = [each._replace(pending=each.id > 5) for each in run.jobs]
     run.begin()

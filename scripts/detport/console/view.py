@@ -14,6 +14,7 @@ from detport.console.jobs import Job, Kind, counted_log, kind, title
 GROUPS = 6  # kinds of job at work that are named
 LAST = 10  # lines of the log of a job that failed
 FOUNDED = 2.0  # seconds of work before a speed is told
+STALE = 3 * progress.INTERVAL  # seconds after which a count is not the last one any more: nothing moves
 
 
 class Busy(NamedTuple):
@@ -21,6 +22,14 @@ class Busy(NamedTuple):
 
     seconds: float
     since: float | None
+
+
+class Counted(NamedTuple):
+    """Images that were done when jobs of a kind had been at work for so long, and when that was seen."""
+
+    images: int
+    seconds: float
+    at: float
 
 
 class View:
@@ -44,6 +53,7 @@ class View:
         self.samples: dict[Kind, list[estimate.Sample]] = {}
         self.images: Counter[Kind] = Counter()  # that jobs of this run have done
         self.busy: dict[Kind, Busy] = {}
+        self.counted: dict[Kind, Counted] = {}
         self.warned: dict[int, int] = {}  # warnings seen in the logs of jobs at work
         self.warning = ""  # the last one
 
@@ -155,18 +165,27 @@ class View:
         """One line for the jobs of a kind that are at work."""
         name, rule = key
         done, now = self.images[key], [self.look(job) for job in jobs]
-        seconds, images = self.seconds(key), done + sum(count or 0 for count, _ in now)
+        images = done + sum(count or 0 for count, _ in now)
+        speed = self.speed(key, images)
         told = [f"{name}: {rule}" if name else rule]
         if self.total[key] > 1:
             things = "shards" if "shard" in jobs[0].wildcards else "jobs"
             told[0] += f" {self.done[key]} of {self.total[key]} {things}"
         elif now[0][1]:
             told.append(f"{now[0][0]} of {now[0][1]} images")
-        if images and seconds >= FOUNDED:
-            told.append(f"{progress.rate(images, seconds)} images/s")
+        if speed:
+            told.append(f"{speed} images/s")
         elif not images:
             told.append(estimate.span(min(self.clock() - self.started[job.id] for job in jobs)))
         return ", ".join(told)
+
+    def speed(self, key: Kind, images: int) -> str | None:
+        """How many images a second jobs of a kind do together, by the moment when the last ones were counted."""
+        before = self.counted.get(key)
+        if before is None or before.images != images:
+            self.counted[key] = before = Counted(images, self.seconds(key), self.clock())
+        seconds = before.seconds if self.clock() - before.at < STALE else self.seconds(key)
+        return progress.rate(images, seconds) if images and seconds >= FOUNDED else None
 
     def block(self) -> list[str]:
         """The lines of a live view."""
