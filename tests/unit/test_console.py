@@ -221,6 +221,12 @@ def test_a_job_that_speaks_has_the_terminal_for_itself(run):
     assert run.show()[4:] == ["", "detport: 1 of 2 jobs done, no estimate yet"]
 
 
+def test_one_job_is_no_jobs(run):
+    run.jobs = run.jobs[:1]
+    run.begin()
+    assert run.show()[0] == "detport: 1 job: export; no estimate yet"
+
+
 def test_what_only_asks_has_no_view(run):
     run.jobs = [job(0, "plan", {}, output=[])]
     run.begin()

@@ -64,6 +64,13 @@ def test_the_line_at_the_end_of_a_run():
     assert "onnxruntime voc07.mAP 0.5000, 4.25 fps: r" in ending.line(unmeasured, "r")
 
 
+def test_the_end_of_a_run_names_the_first_warnings():
+    found = report("a", {"onnxruntime": ["PASS"]}, COCO) | {"warnings": ["one", "two", "three", "four"]}
+    *warned, last = ending.lines(found, "reports/a.txt")
+    assert warned == ["a: warning: one", "a: warning: two", "a: warning: three"]
+    assert last.startswith("a: PASS; ") and last.endswith("; 4 warnings: reports/a.txt")
+
+
 def test_a_simulated_backend_is_marked():
     row, other = summary.rows_of(report("a", {"ascend310": ["PASS"], "pytorch": []}, COCO))
     assert summary.cells(row)["backend"] == "ascend310 (SIMULATOR)"

@@ -13,7 +13,7 @@ from runs import reduced_demo
 from stages import with_stand_ins
 
 TARGET = "reports/retinamask.txt"
-ENVIRONMENT = {**os.environ, "TERM": "xterm"}
+ENVIRONMENT = os.environ | {"TERM": "xterm"}
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ def test_on_a_terminal_one_view_that_is_gone_at_the_end(command):
     def look(shown: terminal.Terminal, stream: int) -> None:
         seen.add(shown.text())
 
-    environment = {**ENVIRONMENT, "STAND_IN_SECONDS": "3"}
+    environment = ENVIRONMENT | {"STAND_IN_SECONDS": "3"}
     status, shown, _ = terminal.run([*command, "-R", "infer", "--", TARGET], environment, look)
     assert status == 0, shown.text()
     (view, *_) = [text for text in seen if "infer 0 of 2 shards" in text]
@@ -61,7 +61,7 @@ def test_an_interrupted_run_leaves_the_terminal_in_order(command):
         if "infer 0 of 2 shards" in shown.text() and not pressed:
             pressed.append(os.write(stream, b"\x03"))
 
-    environment = {**ENVIRONMENT, "STAND_IN_WAITS_FOR": "never", "NO_COLOR": "1"}
+    environment = ENVIRONMENT | {"STAND_IN_WAITS_FOR": "never", "NO_COLOR": "1"}
     status, shown, written = terminal.run([*command, "-R", "infer", "--", TARGET], environment, press)
     assert (status, pressed) == (1, [1])
     assert "Terminating processes on user request" in shown.text()

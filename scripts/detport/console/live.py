@@ -38,6 +38,7 @@ class Console:
         """The jobs are known, and the first are about to start."""
         if self.screen is None:
             return
+        self.quiet = True
         with self.lock:
             self.view = View(jobs, places, self.commands, self.place, self.clock)
             self.told = self.clock()

@@ -146,7 +146,7 @@ class View:
         """The jobs that are to be done, at the start."""
         rules = Counter(job.rule for job in self.open.values())
         words = [f"{count} {rule}" if count > 1 else rule for rule, count in rules.items()]
-        return f"{self.pending} jobs: {', '.join(words)}; {estimate.said(self.left())}"
+        return f"{self.pending} job{'s' * (self.pending != 1)}: {', '.join(words)}; {estimate.said(self.left())}"
 
     def head(self) -> str:
         """How much is done, and how long the rest takes."""
