@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from detport import config, lineage
+from detport import config, lineage, several
 
 DEMO = config.ROOT / "demo"
 COCO = {"kind": "coco", "images": "data/images", "annotations": "data/annotations/instances.json", "shards": 2}
@@ -19,7 +19,7 @@ VOC = {
 }
 SETTINGS = {"on_bad_image": "fail", "cross_check": False, "brought": {}, "sample": None, "report": {"images": "all"}}
 SETTINGS["parity"] = {"images": 8, "seed": 0, "score": 0.3}
-SETTINGS |= {"layers": {"images": 2, "memory_gb": 6}, "mixed": {"steps": 24}}
+SETTINGS |= {"preview": {"images": 8, "seed": 0}, "layers": {"images": 2, "memory_gb": 6}, "mixed": {"steps": 24}}
 
 
 @pytest.fixture(autouse=True)
@@ -56,7 +56,7 @@ RUN = {
     *(f"results/m/onnxruntime/{name}/000{k}" for name in ("scratch", "outputs") for k in range(2)),
     *(f"results/m/onnxruntime/detections/000{k}.json.gz" for k in range(2)),
     *(f"results/m/onnxruntime/{name}" for name in ("accuracy.json", "analysis.json", "comp4", "coco_results.json")),
-    *(f"results/m/onnxruntime/{name}" for name in ("performance.json", "parity.json")),
+    *(f"results/m/onnxruntime/{name}" for name in ("performance.json", "parity.json", "preview.html")),
     *(f"results/m/onnxruntime/{name}" for name in ("layers.tsv", "mixed.yaml")),
     *("reports/m.txt", "reports/m.json", "reports/m.html", "reports/m.zip", "shards/m/0000", "shards/m/0001"),
 }
@@ -299,15 +299,15 @@ def test_tensors_of_a_device_take_the_place_of_its_graph():
 
 def test_numbers_of_a_yaml_and_of_a_command_line_are_the_same():
     backend = backends("onnxruntime")["onnxruntime"]
-    allowed = lineage.allowed(model(), backend)
-    one, other = (lineage.mixed_recipe(model(), backend, allowed, score=score) for score in (1, 1.0))
-    assert one == other != lineage.mixed_recipe(model(), backend, allowed, score=0.5)
+    allowed = several.allowed(model(), backend)
+    one, other = (several.mixed_recipe(model(), backend, allowed, score=score) for score in (1, 1.0))
+    assert one == other != several.mixed_recipe(model(), backend, allowed, score=0.5)
 
 
 def test_the_tolerance_of_the_search_is_that_of_the_backends_precision():
     own = model() | {"parity": {"tolerances": {"float32": 1, "float16": 2, "int8": 3}}}
     asked = ("onnxruntime", "onnxruntime_fp16", "onnxruntime_int8", "ascend310p")
-    assert [lineage.allowed(own, backend) for backend in backends(*asked).values()] == [1, 2, 3, 2]
+    assert [several.allowed(own, backend) for backend in backends(*asked).values()] == [1, 2, 3, 2]
 
 
 def test_an_int8_search_takes_the_ranges_that_were_measured():

@@ -27,6 +27,20 @@ def page(report: dict, gallery: dict | None) -> str:
     )
 
 
+def preview(report: dict, gallery: dict) -> str:
+    """A page of a few images."""
+    return (
+        environment(report, words.of(report))
+        .get_template("preview.html")
+        .render(
+            gallery=gallery,
+            data=in_script(
+                {"gallery": without_images(gallery), "texts": words.for_script(), "languages": words.LANGUAGES}
+            ),
+        )
+    )
+
+
 def summary(report: dict) -> str:
     """The page of all models."""
     written = words.of(report)
