@@ -104,18 +104,20 @@ def set_slider(page, name: str, value: float) -> None:
     )
 
 
-def test_the_kinds_of_errors_are_those_of_the_analysis(opened, report):
-    """In the table of the viewer, for each detection of an image."""
+@pytest.mark.parametrize("task", ["bbox", "segm"])
+def test_the_kinds_of_errors_are_those_of_the_analysis(opened, report, task):
+    """In the table of the viewer, for each detection of an image, by boxes and by masks; and so is the overlap."""
     page = opened(report)
     gallery = json.loads(page.text_content("#data"))["gallery"]
     set_slider(page, "score", 0)
+    page.check(f"[name=task][value={task}]")
     page.click("[data-picture='0']")
     shown = [row for row in table(page, "#facts") if row[0] == "Detection"]
     content = json.loads((report.parents[1] / "truth.json").read_text())
     part = detections.read(report.parents[1] / gallery["backends"][0] / "0000.json.gz")
     kept = [row for row in part["detections"] if row["score"] >= gallery["least"]]
     (image,) = matching.images(content, [gallery["pictures"][0]["id"]], kept, 100)
-    matched = matching.match(image)
+    matched = matching.match(image, task)
     texts = words.texts()
     kinds = [
         texts["js_ignored" if ignored else "js_true" if kind == matching.TRUE else f"js_{matching.KINDS[kind]}"]["en"]
@@ -124,6 +126,48 @@ def test_the_kinds_of_errors_are_those_of_the_analysis(opened, report):
     expected = sorted((f"{row['score']:.2f}", kind) for row, kind in zip(image.rows, kinds, strict=True))
     assert sorted((row[2], row[4]) for row in shown) == expected
     assert len(set(kinds)) > 2
+    overlaps = [f"{value:.2f}" for value, about in zip(matched.overlaps, matched.objects, strict=True) if about >= 0]
+    assert sorted(row[3] for row in shown if row[3] != "–") == pytest.approx(sorted(overlaps))
+    name = {"bbox": "box IoU", "segm": "mask IoU"}[task]
+    assert page.text_content("#iou-of") == name
+    page.click("#facts tbody tr >> nth=0")
+    assert name in page.text_content("#said")
+
+
+def test_masks_and_boxes_are_judged_apart(opened, report):
+    """The masks of the invented detections overlap less than their boxes."""
+    page = opened(report)
+    by_box = counts(page)
+    page.check("[name=task][value=segm]")
+    assert counts(page) != by_box
+    assert page.locator(".card svg path.mask").count() > 0
+    page.uncheck("[name=outlines]")
+    assert page.locator(".card svg path.mask").count() == 0
+
+
+def test_images_without_ground_truth(opened, tmp_path):
+    """Detections with their names, and nothing that asks for objects."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    page = opened(pages.made(tmp_path / "folder", images=20, kind="folder"), 360, color_scheme="dark")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    assert serious(Axe().run(page)) == []
+    assert page.locator("[name=truth], [name=iou], [name=task], .key").count() == 0
+    gallery = json.loads(page.text_content("#data"))["gallery"]
+    at_first = [sum(row[1] >= 0.3 for row in picture["rows"][0]) for picture in gallery["pictures"]]
+    assert counts(page) == [f"{count} detections" for count in at_first]
+    page.click("[data-picture='0']")
+    assert serious(Axe().run(page, context="#viewer")) == []
+    rows = table(page, "#facts")
+    assert len(rows) == page.locator("#viewer text.name").count() == at_first[0]
+    assert all(len(row) == 4 and row[0] == "Detection" for row in rows)
+    page.click("#facts tbody tr >> nth=0")
+    assert "IoU" not in page.text_content("#said")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Escape")
+    page.uncheck("[name=names]")
+    page.check("[name=backend][value='1']")
+    assert all(count.count("detections") == 2 for count in counts(page))
 
 
 def table(page, selector: str) -> list[list[str]]:
