@@ -206,16 +206,17 @@ def changed(change: Callable[[dict], object], **given) -> set[str]:
 
 REPORT = {"reports/m.txt", "reports/m.json", "reports/m.html", "reports/m.zip"}
 MIXED = {"onnxruntime/mixed.yaml"}
+PREVIEW = {"onnxruntime/preview.html"}
 LAYERS = MIXED | {"onnxruntime/layers.tsv"}
 EVALUATE = REPORT | {f"onnxruntime/{name}" for name in ("accuracy.json", "analysis.json", "comp4", "coco_results.json")}
 PARITY = REPORT | {"onnxruntime/parity.json"}
 DOCTOR = {"m/doctor.txt"}
-METRIC = EVALUATE | DOCTOR | {"m/checked.json"}
+METRIC = EVALUATE | DOCTOR | PREVIEW | {"m/checked.json"}
 DECODE = EVALUATE | {"detections/0000.json.gz"}
 INFER = DECODE | {"outputs/0000"}
-PREPROCESS = INFER | PARITY | LAYERS | {"scratch/0000", "m/0000"}
+PREPROCESS = INFER | PARITY | LAYERS | PREVIEW | {"scratch/0000", "m/0000"}
 SPEED = REPORT | {"onnxruntime/performance.json"}
-COMPILE = INFER | SPEED | PARITY | LAYERS | {"onnxruntime/model.onnx"}
+COMPILE = INFER | SPEED | PARITY | LAYERS | PREVIEW | {"onnxruntime/model.onnx"}
 PATCH = COMPILE | {"onnxruntime/patched.onnx", "onnxruntime/patches.json"}
 SIMPLIFY = PATCH | DOCTOR | {"standard/simplified.onnx"}
 EXPORT = SIMPLIFY | {"standard/exported.onnx"}
@@ -229,7 +230,7 @@ EXPORT = SIMPLIFY | {"standard/exported.onnx"}
         (lambda model: model["parity"]["levels"].update(largest=9), REPORT),
         (lambda model: model["benchmark"].update(min_runs=7), SPEED),
         (lambda model: model["metric"].update(iou_types=["bbox"]), METRIC),
-        (lambda model: model["decode"].update(nms_iou=0.1), DECODE | DOCTOR | PARITY | MIXED),
+        (lambda model: model["decode"].update(nms_iou=0.1), DECODE | DOCTOR | PARITY | MIXED | PREVIEW),
         (lambda model: model["preprocess"].update(mean=[1, 2, 3]), PREPROCESS | DOCTOR),
         (lambda model: model.update(patches={"onnxruntime": [{"name": "int64_to_int32"}]}), PATCH),
         (lambda model: model.update(patches={"ascend": []}), set()),
@@ -282,6 +283,26 @@ def test_what_parity_is_made_from():
     assert alone.recipe["settings"]["brought"] is True
     none = products(parity={"images": 0, "seed": 0, "score": 0})
     assert not [product for product in none if product.path.endswith("parity.json")]
+
+
+def test_a_preview_needs_no_more_than_the_index_and_what_the_backend_opens():
+    """There is none of what another machine has made; and which images, and how they are shown, is its own affair."""
+    own = "results/m/onnxruntime/preview.html"
+    found = {product.path: product for product in products(names=("onnxruntime", "pytorch"))}
+    index = ["results/datasets/shapes/index.tsv"]
+    assert found[own].inputs == {"index": index, "compiled": ["results/m/onnxruntime/model.onnx"]}
+    assert found["results/m/pytorch/preview.html"].inputs == {
+        "index": index,
+        "compiled": ["results/m/weights.safetensors"],
+    }
+    assert own not in paths(brought={"onnxruntime": {"m": {"outputs": "elsewhere"}}})
+    before = lineage.identities(products())
+    for settings, more in (
+        ({"preview": {"images": 8, "seed": 1}}, set()),
+        ({"report": {"images": "none"}}, {"reports/m.html"}),
+    ):
+        after = lineage.identities(products(**settings))
+        assert {path for path in before if before[path] != after[path]} == {own} | more
 
 
 def test_tensors_of_a_device_take_the_place_of_its_graph():
