@@ -66,8 +66,13 @@ def judged_ranks(seen: Sequence[Seen], categories: list) -> dict[str, np.ndarray
 def unjudged_ranks(seen: Sequence[Seen]) -> dict[str, np.ndarray]:
     """The same where nobody knows what is there: most detections, the highest best score, the lowest one."""
     best = np.array([max((row["score"] for row in image.rows), default=0.0) for image in seen[0].images])
-    many = np.array([len(kept(image.rows, seen[0].score)) for image in seen[0].images])
-    return {"many": many, "sure": best, "faint": 1 - best, "differ": differing(seen)}
+    sure = best >= np.median(best)
+    return {
+        "many": np.array([len(kept(image.rows, seen[0].score)) for image in seen[0].images]),
+        "sure": np.where(sure, best, 0),
+        "faint": np.where(sure, 0, 1 - best),
+        "differ": differing(seen),
+    }
 
 
 def differing(seen: Sequence[Seen]) -> np.ndarray:

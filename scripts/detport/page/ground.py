@@ -44,10 +44,9 @@ def of_truth(truth: dict, metric: dict) -> Ground:
 def alone(rows: Sequence[dict], metric: dict, declared: str | list) -> Ground:
     """The images of an index, without objects; `declared` are the categories of the model."""
     listed = [{"id": row["image_id"], "width": row["width"], "height": row["height"]} for row in rows]
-    ids = decoders.CATEGORIES["coco80"]
-    known = [{"id": i, "name": name} for i, name in zip(ids, COCO, strict=True)] if is_coco(declared) else []
-    categories = metrics.load(metric["kind"]).categories({"categories": known}, metric)
-    return with_others(Ground({"images": listed, "annotations": []}, categories, False), declared)
+    named = zip(decoders.CATEGORIES["coco80"], COCO, strict=True) if is_coco(declared) else ()
+    truth = {"images": listed, "annotations": [], "categories": [{"id": i, "name": name} for i, name in named]}
+    return with_others(of_truth(truth, metric)._replace(judged=False), declared)
 
 
 def is_coco(declared: str | list) -> bool:
