@@ -240,7 +240,7 @@ rule mixed:
     benchmark:
         "benchmarks/mixed/{model}/{backend}.tsv"
     conda:
-        runner_env
+        RUNNER_ENV
     threads: CORES
     params:
         scripts=SCRIPTS,
