@@ -76,7 +76,7 @@ rule preview:
     benchmark:
         "benchmarks/preview/{model}/{backend}.tsv"
     conda:
-        runner_env
+        RUNNER_ENV
     threads: 2
     resources:
         scratch_mb=few_mb("preview"),
