@@ -240,6 +240,17 @@ def test_odd_runs(opened, tmp_path, odd):
     assert page.is_visible("#facts")
 
 
+@pytest.mark.parametrize("size", [(160, 240), (240, 120), (160, 120)], ids=["tall", "wide", "as the card"])
+def test_an_image_of_any_shape_is_seen_whole(opened, tmp_path, monkeypatch, size):
+    monkeypatch.setattr(pages, "SIZE", size)
+    page = opened(pages.made(tmp_path / "page", images=1, segm=False))
+    card, stage = (page.locator(f".card button{part}").bounding_box() for part in ("", " .stage"))
+    for start, side in (("x", "width"), ("y", "height")):
+        assert card[start] <= stage[start] + 1
+        assert stage[start] + stage[side] <= card[start] + card[side] + 1
+    assert stage["width"] / stage["height"] == pytest.approx(size[0] / size[1], rel=0.02)
+
+
 def test_nothing_moves_while_it_loads(opened, report):
     page = opened(report)
     shift = """() => new Promise(done => { let sum = 0;
