@@ -228,12 +228,23 @@ def test_the_language_is_remembered_and_printed_as_shown(opened, report):
 
 @pytest.mark.parametrize(
     "odd",
-    [{"images": 1, "classes": 1}, {"noise": None}, {"classes": 80, "images": 12, "objects": 8}, {"objects": 0}],
-    ids=["one image, one class", "no detections", "80 classes", "no objects"],
+    [
+        {"images": 1, "classes": 1},
+        {"noise": None},
+        {"noise": None, "segm": True},
+        {"classes": 80, "images": 12, "objects": 8},
+        {"objects": 0},
+        {"kind": "folder", "images": 1},
+        {"kind": "folder", "noise": None},
+    ],
+    ids=[
+        *("one image, one class", "no detections", "no detections, masks", "80 classes", "no objects"),
+        *("one image alone", "images alone, no detections"),
+    ],
 )
 def test_odd_runs(opened, tmp_path, odd):
     """Nothing is asked for, nothing complains (see `opened`), and no name becomes an element."""
-    page = opened(pages.made(tmp_path / "odd", segm=False, **odd), 360)
+    page = opened(pages.made(tmp_path / "odd", **{"segm": False} | odd), 360)
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
     assert page.locator("#classes b, #gallery i, main script").count() == 0
     page.click("[data-picture='0']")
