@@ -7,7 +7,7 @@ import pytest
 import pages
 from detport import analysis, classes, detections, metrics
 from detport.analysis import matching
-from detport.page import words
+from detport.page import render, words
 
 SETTINGS = {"kind": "coco", "iou_types": ["bbox"]}
 
@@ -249,6 +249,27 @@ def test_odd_runs(opened, tmp_path, odd):
     assert page.locator("#classes b, #gallery i, main script").count() == 0
     page.click("[data-picture='0']")
     assert page.is_visible("#facts")
+
+
+@pytest.mark.parametrize(("width", "language"), [(360, "zh-CN"), (1600, "en")])
+def test_a_preview(opened, report, tmp_path, width, language):
+    """The gallery of a report without its images, under the head of a preview that has much to say."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    gallery = pages.gallery_in(report.read_text(encoding="utf-8")) | {"lead": "preview"}
+    gallery["pictures"] = [picture | {"image": None, "why": []} for picture in gallery["pictures"]]
+    told = {"model": "m </title>", "title": "ONNX <Runtime>", "backend": "onnxruntime", "dataset": "قطة"}
+    told |= {"images": 5, "detections": 0, "best": 0.123456, "score": 0.3, "simulator": True}
+    told["skipped"] = [{"file": "a <b>.jpg", "reason": "is cut off"}]
+    (tmp_path / "preview.html").write_text(render.preview(told, gallery), encoding="utf-8")
+    page = opened(tmp_path / "preview.html", width, color_scheme="dark", locale=language)
+    assert page.title() == "m </title> · onnxruntime"
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert serious(Axe().run(page)) == []
+    notices = page.locator(".notice:visible").all_inner_texts()
+    assert len(notices) == 3 and "0.123" in notices[1] and "a <b>.jpg" in notices[2]
+    page.click("[data-picture='0']")
+    assert page.locator("#facts tbody tr").count() > 0
 
 
 @pytest.mark.parametrize("size", [(160, 240), (240, 120), (160, 120)], ids=["tall", "wide", "as the card"])
