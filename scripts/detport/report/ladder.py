@@ -73,8 +73,9 @@ def beyond(found: dict | None, allowed: dict) -> Iterator[str]:
             yield f"a {words} has IoU {changes[key]:.3f} with what it was, {allowed[limit]:g} asked for"
 
 
-def gate_lines(rows: list[dict]) -> list[str]:
-    """A line for every rung that fails, and one for the others of a backend."""
+def gate_lines(rows: list[dict]) -> list[tuple[str, str]]:
+    """Verdict and line: of every rung that fails, of all of a backend that pass, and of those not measured for one
+    reason."""
     lines = []
     for backend in dict.fromkeys(row["backend"] for row in rows):
         own = [row for row in rows if row["backend"] == backend]
@@ -82,14 +83,12 @@ def gate_lines(rows: list[dict]) -> list[str]:
         good = [row["rung"] for row in own if row["verdict"] == PASS]
         if good:
             lines.append(line(PASS, "parity", backend, ", ".join(good)))
-        missing = [row["rung"] for row in own if row["verdict"] == NOT_MEASURED]
-        if missing:
-            lines.append(line(NOT_MEASURED, "parity", backend, f"{', '.join(missing)}; see PARITY below"))
+        lines += [line(NOT_MEASURED, "parity", backend, told) for told in reasons(own)]
     return lines
 
 
-def line(verdict: str, name: str, backend: str, told: str) -> str:
-    return f"  {verdict:<13}{name:<24}{backend:<14} {told}"
+def line(verdict: str, name: str, backend: str, told: str) -> tuple[str, str]:
+    return verdict, f"{verdict:<13}{name:<24}{backend:<14} {told}"
 
 
 def table(parity: dict, rows: list[dict]) -> dict:
@@ -110,7 +109,6 @@ def table(parity: dict, rows: list[dict]) -> dict:
         "notes": [
             *first_and_last(steps, masks),
             *level_lines(measured, verdicts),
-            *reasons(rows),
             *nothing_found(parity["score"], steps),
             *unusable_images(parity["skipped"]),
         ],
@@ -190,7 +188,7 @@ def reasons(rows: list[dict]) -> list[str]:
     for row in rows:
         if row["verdict"] == NOT_MEASURED:
             told.setdefault(row["told"], []).append(row["rung"])
-    return [f"{', '.join(names)} {NOT_MEASURED}: {shortened(reason)}" for reason, names in told.items()]
+    return [f"{', '.join(names)}: {shortened(reason)}" for reason, names in told.items()]
 
 
 def shortened(text: str) -> str:
