@@ -20,7 +20,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from detport import cli, compared, config, lineage, made, provenance, results, schemas
+from detport import cli, compared, config, detections, lineage, made, provenance, results, schemas
 from detport.errors import UsageError
 from detport.files import atomic, write_json
 from detport.report import gates, ladder, statistics, text, warnings
@@ -42,7 +42,13 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--patches", type=Path, nargs="*", default=[], help="patches.json of every compiled graph")
     parser.add_argument("--parity", type=Path, nargs="*", default=[], help="parity.json of every backend")
     parser.add_argument("--calibration", type=Path, nargs="*", default=[], help="calibration.json of every int8 graph")
-    parser.add_argument("--detections", type=Path, nargs="*", default=[], help="detections, for the time they took")
+    parser.add_argument(
+        "--detections",
+        type=Path,
+        nargs="*",
+        default=[],
+        help="those of every backend, in its order, for the time and memory they took",
+    )
     parser.add_argument("--command", default="", help="command line of the run, for the provenance")
     parser.add_argument("--history", type=Path, help="folder that keeps a dated copy of every report")
     parser.add_argument("--output-text", type=Path, required=True)
@@ -94,6 +100,7 @@ def assemble(model: dict, titles: dict[str, str], record: dict, args: argparse.N
     parities = [results.read(path, "parity") for path in args.parity]
     calibrations = [calibrated(results.read(path, "calibration")) for path in args.calibration]
     resampled = {found["of"]: found for found in (results.read(path, "resampled") for path in args.resampled)}
+    files_of = detections.by_backend(list(titles), args.detections)
     confidence = model["statistics"]["confidence"]
     for name, *files in zip(titles, args.accuracy, args.analysis, args.performance, strict=True):
         accuracy, analysis, performance = map(results.read, files, ("accuracy", "analysis", "performance"))
@@ -112,6 +119,7 @@ def assemble(model: dict, titles: dict[str, str], record: dict, args: argparse.N
             "performance": performance,
             "analysis": analysis["analysis"],
             "bytes": model_bytes(args.files, name),
+            "peak_bytes": provenance.memory(files_of[name]),
             "patches": [each for each in patches if each["backend"] == name],
             "calibration": [each for each in calibrations if each["backend"] == name],
             "parity": next((each for each in parities if each["backend"] == name), None),

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import safetensors
 
-from detport import made
+from detport import made, schemas
 from detport.files import sha256
 
 
@@ -60,9 +60,19 @@ def took(files: Sequence[Path]) -> list[dict]:
             entry = found.setdefault(stage, {"stage": stage, "jobs": 0, "seconds": 0.0, "peak_bytes": 0})
             entry["jobs"] += 1
             entry["seconds"] = round(entry["seconds"] + seconds, 3)
-            if stage == record["stage"]:
-                entry["peak_bytes"] = max(entry["peak_bytes"], record["peak_bytes"])
+            entry["peak_bytes"] = max(entry["peak_bytes"], record["memory"].get(stage, 0))
     return list(found.values())
+
+
+def memory(files: Iterable[Path]) -> int | None:
+    """Most memory of a process of infer, by the records of what was made from its outputs; None where another machine
+    ran the model, or a device with a memory of its own."""
+    found = []
+    for record in filter(None, map(made.read, files)):
+        if "infer" in record["memory"] and "outputs" not in record["brought"]:
+            family = record["recipes"]["infer"]["settings"]["backend"]["family"]
+            found += [] if schemas.plugin("backends", family).get("own_memory") else [record["memory"]["infer"]]
+    return max(found, default=None)
 
 
 def brought(files: Sequence[Path]) -> dict[str, dict]:

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from pathlib import Path
 
 import pytest
 
@@ -262,16 +263,37 @@ def test_what_each_stage_took_counts_a_job_of_several_files_once(tmp_path):
         path = tmp_path / f"{shard}.json.gz"
         path.write_text(shard)
         record = made.begin({"stage": "decode", "settings": {"shard": shard}, "code": "", "versions": {}}, {})
-        made.write(made.record_file(path), record | {"seconds": {"infer": seconds, "decode": 0.5}, "peak_bytes": 7})
+        made.write(
+            made.record_file(path), record | {"seconds": {"infer": seconds, "decode": 0.5}, "memory": {"decode": 7}}
+        )
     both = made.begin({"stage": "patch", "settings": {}, "code": "", "versions": {}}, {})
     for name in ("patched.onnx", "patches.json"):
-        made.write(tmp_path / f"{name}.made", both | {"seconds": {"patch": 3.0}, "peak_bytes": 9})
+        made.write(tmp_path / f"{name}.made", both | {"seconds": {"patch": 3.0}, "memory": {"patch": 9}})
     names = ("0.json.gz", "1.json.gz", "patched.onnx", "patches.json", "no such file")
     assert provenance.took([tmp_path / name for name in names]) == [
         {"stage": "infer", "jobs": 2, "seconds": 3.0, "peak_bytes": 0},
         {"stage": "decode", "jobs": 2, "seconds": 1.0, "peak_bytes": 7},
         {"stage": "patch", "jobs": 1, "seconds": 3.0, "peak_bytes": 9},
     ]
+
+
+def recorded(path: Path, family: str, peak: int | None, sources: dict) -> Path:
+    """Detections whose outputs a backend of this family has made, or that were brought."""
+    recipe = {"settings": {"backend": {"family": family}}}
+    record = made.begin({"stage": "decode", "settings": {}, "code": "", "versions": {}}, {}, sources)
+    record |= {"recipes": {"infer": recipe}, "memory": {} if peak is None else {"infer": peak}}
+    path.write_text("")
+    made.put(record, path)
+    return path
+
+
+def test_the_memory_is_the_most_of_a_process_of_infer_where_it_held_the_model(tmp_path):
+    files = [recorded(tmp_path / f"{peak}", "onnxruntime", peak, {}) for peak in (70, 90, 80)]
+    assert provenance.memory(files) == 90
+    assert provenance.memory([recorded(tmp_path / "chip", "ascend", 90, {})]) is None
+    assert provenance.memory([recorded(tmp_path / "old", "onnxruntime", None, {})]) is None
+    brought = {"outputs": {"files": {}, "sha256": "0"}}
+    assert provenance.memory([recorded(tmp_path / "brought", "onnxruntime", 90, brought)]) is None
 
 
 def test_figures_are_compared_with_every_reference():
