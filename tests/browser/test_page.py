@@ -47,6 +47,27 @@ def test_the_summary_can_be_sorted_and_filtered(opened, summary_page, width, sch
     assert page.locator("#table tbody tr:visible").count() == 6
 
 
+@pytest.mark.parametrize(
+    ("width", "scheme", "language"), [(360, "dark", "en"), (800, "light", "zh-CN"), (1600, "dark", "en")]
+)
+def test_two_runs_compared(opened, comparison, width, scheme, language):
+    from axe_playwright_python.sync_playwright import Axe
+
+    page = opened(comparison, width, color_scheme=scheme, locale=language)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert serious(Axe().run(page)) == []
+    texts = words.texts()
+    key = "zh" if language == "zh-CN" else "en"
+    marks = page.eval_on_selector_all("#model-1 tbody .verdict", "all => all.map(e => e.innerText.trim())")
+    assert {texts["change_worse"][key], texts["change_same"][key]} <= {mark.strip("✕– \n") for mark in marks}
+    content = json.loads(comparison.with_suffix(".json").read_text())["models"]["m"]["backends"]["onnxruntime"]
+    rows = table(page, "#model-1 table.changes")
+    assert [row[1] for row in rows] == [row["measure"] for row in content["figures"]]
+    page.click("#model-1 table.changes thead th:nth-child(4) button")
+    after = [float(row[3]) for row in table(page, "#model-1 table.changes")]
+    assert after == sorted(after, reverse=True)
+
+
 def test_the_viewer_has_nothing_serious_either(opened, report):
     from axe_playwright_python.sync_playwright import Axe
 
@@ -55,12 +76,14 @@ def test_the_viewer_has_nothing_serious_either(opened, report):
     assert serious(Axe().run(page, context="#viewer")) == []
 
 
-def test_every_figure_is_that_of_the_json(opened, report):
-    content = json.loads(report.with_suffix(".json").read_text())
-    shown = opened(report).evaluate(
+@pytest.mark.parametrize(("kind", "least"), [("report", 150), ("comparison", 80)])
+def test_every_figure_is_that_of_the_json(opened, request, kind, least):
+    path = request.getfixturevalue(kind)
+    content = json.loads(path.with_suffix(".json").read_text())
+    shown = opened(path).evaluate(
         "[...document.querySelectorAll('data')].map(e => [e.dataset.from, e.value, e.textContent])"
     )
-    assert len(shown) > 150
+    assert len(shown) > least
     for place, value, text in shown:
         figure = content
         for key in json.loads(place):

@@ -42,6 +42,19 @@ def summary(report: dict) -> str:
     )
 
 
+def comparison(found: dict) -> str:
+    """The page of two runs."""
+    written = words.of(found)
+    return (
+        environment(found, written)
+        .get_template("compare.html")
+        .render(
+            name="detport",
+            data=in_script({"gallery": None, "texts": words.for_script(), "languages": words.LANGUAGES}),
+        )
+    )
+
+
 def environment(report: dict, written: words.Words) -> jinja2.Environment:
     """Jinja with the page's templates, in which everything is escaped that is not marked as HTML, and a name that is
     not there is an error."""
