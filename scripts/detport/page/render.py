@@ -1,12 +1,15 @@
 """From a report and a gallery to the text of the page."""
 
 import json
+import math
 
 import jinja2
 from markupsafe import Markup
 
 from detport.page import sections, words
 from detport.page.templates import FOLDER
+
+NODES = 1000  # rows of a table that a browser still sorts at once
 
 
 def page(report: dict, gallery: dict | None) -> str:
@@ -50,6 +53,22 @@ def comparison(found: dict) -> str:
         .get_template("compare.html")
         .render(
             name="detport",
+            data=in_script({"gallery": None, "texts": words.for_script(), "languages": words.LANGUAGES}),
+        )
+    )
+
+
+def layers(name: str, head: list[str], rows: list[dict]) -> str:
+    """The page of the nodes where error enters, those first that add most."""
+    found = {"head": head, "rows": rows}
+    written = words.of(found)
+    return (
+        environment(found, written)
+        .get_template("layers.html")
+        .render(
+            name=name,
+            shown=NODES,
+            infinity=math.inf,
             data=in_script({"gallery": None, "texts": words.for_script(), "languages": words.LANGUAGES}),
         )
     )
