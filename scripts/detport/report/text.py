@@ -155,13 +155,25 @@ def scored(images: dict) -> str:
 
 def speed_block(backends: dict[str, dict]) -> Block:
     """Images per second of every backend, latencies in ms as far as they are known, and what the figures are of."""
-    rows = []
+    rows, notes = [], []
     for name, backend in backends.items():
         performance = backend["performance"]
+        notes += card_notes(name, performance)
         latencies = [performance["latency_ms"].get(key) for key in LATENCIES]
         rows.append([marked(name, backend, "performance"), float(performance["fps"]), *latencies])
         rows[-1].append(performance["fps_is"])
-    return table_block("SPEED", ["fps", *(f"{key} ms" for key in LATENCIES), ""], rows, 2)
+    return table_block("SPEED", ["fps", *(f"{key} ms" for key in LATENCIES), ""], rows, 2, notes)
+
+
+def card_notes(name: str, performance: dict) -> list[str]:
+    """Speed of a card with several devices: one device, and what was measured of all at once, apart from arithmetic."""
+    if performance.get("devices_per_card", 1) == 1:
+        return []
+    one, card = performance["fps_per_device"], performance["fps_card_measured"]
+    return [
+        f"{name}: one device {one:.2f} fps ({performance['fps_per_device_is']}); card, measured:"
+        f" {'-' if card is None else f'{card:.2f} fps'} ({performance['fps_card_measured_is']})"
+    ]
 
 
 def comparison_block(report: dict) -> Block:
