@@ -3,6 +3,8 @@
 import copy
 import json
 import re
+import shlex
+import subprocess
 from collections.abc import Iterator
 
 import pytest
@@ -229,11 +231,20 @@ def test_report_of_a_run_without_the_guides_backends():
         "PASS (published)  310P against T4: fps 34.49/9.4 = 3.67, at least 1.6;",
         "not asked    310P against 310: for ascend310p against ascend310, not in this run",
         "SKIPPED: nothing",
-        "  command: snakemake\n",
+        "  snakemake\n",
         "0.4100",
         "0.4060",
     ):
         assert part in lines, part
+
+
+def test_a_command_of_several_lines_can_be_copied():
+    words = ["snakemake", "--directory", "it's a folder", *(f"--config=backend_number_{i}=on" for i in range(9))]
+    lines = text.command_lines(shlex.join(words))
+    assert len(lines) > 2 and all(line.endswith(" \\") and len(line) <= WIDTH for line in lines[:-1])
+    asked = ["bash", "-c", "printf '%s\\0' " + "\n".join(lines)]
+    assert subprocess.run(asked, capture_output=True, text=True, check=True).stdout.split("\0")[:-1] == words
+    assert text.command_lines("somebody's words") == ["  somebody's words"] and text.command_lines("") == ["  -"]
 
 
 def test_what_was_skipped_is_named():

@@ -73,22 +73,22 @@ def beyond(found: dict | None, allowed: dict) -> Iterator[str]:
             yield f"a {words} has IoU {changes[key]:.3f} with what it was, {allowed[limit]:g} asked for"
 
 
-def gate_lines(rows: list[dict]) -> list[tuple[str, str]]:
+def gate_lines(rows: list[dict], widest: int = 14) -> list[tuple[str, str]]:
     """Verdict and line: of every rung that fails, of all of a backend that pass, and of those not measured for one
-    reason."""
+    reason. `widest` is the length of the longest name of a backend."""
     lines = []
+
+    def line(verdict: str, name: str, told: str) -> tuple[str, str]:
+        return verdict, f"{verdict:<13}{name:<24}{backend:<{widest}} {told}"
+
     for backend in dict.fromkeys(row["backend"] for row in rows):
         own = [row for row in rows if row["backend"] == backend]
-        lines += [line(FAIL, f"parity: {row['rung']}", backend, row["told"]) for row in own if row["verdict"] == FAIL]
+        lines += [line(FAIL, f"parity: {row['rung']}", row["told"]) for row in own if row["verdict"] == FAIL]
         good = [row["rung"] for row in own if row["verdict"] == PASS]
         if good:
-            lines.append(line(PASS, "parity", backend, ", ".join(good)))
-        lines += [line(NOT_MEASURED, "parity", backend, told) for told in reasons(own)]
+            lines.append(line(PASS, "parity", ", ".join(good)))
+        lines += [line(NOT_MEASURED, "parity", told) for told in reasons(own)]
     return lines
-
-
-def line(verdict: str, name: str, backend: str, told: str) -> tuple[str, str]:
-    return verdict, f"{verdict:<13}{name:<24}{backend:<14} {told}"
 
 
 def table(parity: dict, rows: list[dict]) -> dict:

@@ -1,5 +1,6 @@
 """The report as text: what one reads in a terminal or a mail. All of it, and all else, is in the report's JSON."""
 
+import shlex
 import textwrap
 from collections.abc import Iterable
 
@@ -66,9 +67,9 @@ def wrapped(line: str, indent: int = 2, hang: int = 4) -> list[str]:
 
 def gate_block(report: dict) -> Block:
     """All gates, the worst first, then the rungs of parity, which are gates too, and what was not asked."""
-    widest = max([14, *(len(gate["backend"]) for gate in report["gates"])])
+    widest = max([14, *map(len, report["backends"])])
     judged = [(gate["verdict"], gate_lines(gate, widest)) for gate in report["gates"]]
-    judged += [(verdict, wrapped(line, hang=15)) for verdict, line in ladder.gate_lines(report["parity"])]
+    judged += [(verdict, wrapped(line, hang=15)) for verdict, line in ladder.gate_lines(report["parity"], widest)]
     judged.sort(key=lambda each: WORST_FIRST.index(each[0]))
     items = [lines for _, lines in judged]
     for gate in report["gates_not_asked"]:
@@ -250,13 +251,22 @@ def some(files: list[str]) -> str:
 def origin_block(report: dict) -> Block:
     """How the same comes out again: the command, what it was given, what it ran on."""
     provenance, name = report["provenance"], report["model"]
-    lines = [f"command: {provenance['command']}"]
-    lines += [f"{role} sha256 {digest}" for role, digest in provenance["measured_with"].items()]
+    lines = [f"{role} sha256 {digest}" for role, digest in provenance["measured_with"].items()]
     lines.append(f"{provenance['date']}; {', '.join(runners(report['backends']))}")
     if provenance["brought"]:
         lines.append(f"BROUGHT from another machine: {'; '.join(provenance['brought'])}")
     heading = f"REPRODUCE; every figure, class, digest and version: reports/{name}.json, pictures: reports/{name}.html"
-    return Block([heading], [wrapped(line) for line in lines])
+    return Block([heading], [command_lines(provenance["command"]), *map(wrapped, lines)])
+
+
+def command_lines(command: str) -> list[str]:
+    """A command line as it can be copied into a shell, also where it takes several lines."""
+    try:
+        words = map(shlex.quote, shlex.split(command))
+    except ValueError:  # no command line, but what somebody has told report.py
+        words = command.split()
+    lines = wrapped(" ".join(word.replace(" ", "\0") for word in words).strip() or "-")
+    return [line.replace("\0", " ") + " \\" * (line is not lines[-1]) for line in lines]
 
 
 def runners(backends: dict[str, dict]) -> list[str]:
