@@ -1,13 +1,14 @@
 """Pages as people see them: in a browser, from a file."""
 
 import json
+import math
 
 import pytest
 
 import pages
 from detport import analysis, classes, detections, metrics
 from detport.analysis import matching
-from detport.page import words
+from detport.page import render, words
 
 SETTINGS = {"kind": "coco", "iou_types": ["bbox"]}
 
@@ -66,6 +67,29 @@ def test_two_runs_compared(opened, comparison, width, scheme, language):
     page.click("#model-1 table.changes thead th:nth-child(4) button")
     after = [float(row[3]) for row in table(page, "#model-1 table.changes")]
     assert after == sorted(after, reverse=True)
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(360, "dark"), (1600, "light")])
+def test_the_nodes_where_error_enters(opened, tmp_path, width, scheme):
+    from axe_playwright_python.sync_playwright import Axe
+
+    rest = dict.fromkeys(("error_in", "error_out", "least", "largest", "overflow_fp16", "underflow_fp16"), 0.25)
+    named = [("Mul", math.inf), ("Conv", 0.5), ("Add", 0.5), ("</script>", 0.0)]
+    rows = [
+        {"rank": i, "node": f"/level{i}/{kind}", "operator": kind, "tensor": f"t{i}", "own_error": error} | rest
+        for i, (kind, error) in enumerate(named, start=1)
+    ]
+    rows = [row | {"saturated_int8": None} for row in rows]
+    (tmp_path / "layers.html").write_text(render.layers("m on int8", ["one against the other"], rows))
+    page = opened(tmp_path / "layers.html", width, color_scheme=scheme)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert serious(Axe().run(page)) == []
+    page.click("#nodes thead th:nth-child(4) button")
+    assert table(page, "#nodes table")[0][2] == "Mul", "what became infinite is the largest"
+    page.click("#nodes thead th:nth-child(4) button")
+    assert [row[2] for row in table(page, "#nodes table")] == ["</script>", "Conv", "Add", "Mul"]
+    page.fill("#filter", "conv")
+    assert page.locator("#nodes tbody tr:visible").count() == 1
 
 
 def test_the_viewer_has_nothing_serious_either(opened, report):

@@ -61,6 +61,7 @@ def comparison(found: dict) -> str:
 def layers(name: str, head: list[str], rows: list[dict]) -> str:
     """The page of the nodes where error enters, those first that add most."""
     found = {"head": head, "rows": rows}
+    finite = [row["own_error"] for row in rows if row["own_error"] < math.inf]
     written = words.of(found)
     return (
         environment(found, written)
@@ -69,6 +70,7 @@ def layers(name: str, head: list[str], rows: list[dict]) -> str:
             name=name,
             shown=NODES,
             infinity=math.inf,
+            largest=max(finite, default=0) or 1,
             data=in_script({"gallery": None, "texts": words.for_script(), "languages": words.LANGUAGES}),
         )
     )
