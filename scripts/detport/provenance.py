@@ -60,18 +60,19 @@ def took(files: Sequence[Path]) -> list[dict]:
             entry = found.setdefault(stage, {"stage": stage, "jobs": 0, "seconds": 0.0, "peak_bytes": 0})
             entry["jobs"] += 1
             entry["seconds"] = round(entry["seconds"] + seconds, 3)
-            entry["peak_bytes"] = max(entry["peak_bytes"], record["memory"].get(stage, 0))
+            entry["peak_bytes"] = max(entry["peak_bytes"], record.get("memory", {}).get(stage, 0))
     return list(found.values())
 
 
 def memory(files: Iterable[Path]) -> int | None:
     """Most memory of a process of infer, by the records of what was made from its outputs; None where another machine
-    ran the model, or a device with a memory of its own."""
+    ran the model, or a device with a memory of its own, and where the records are of before it was kept."""
     found = []
     for record in filter(None, map(made.read, files)):
-        if "infer" in record["memory"] and "outputs" not in record["brought"]:
+        taken = record.get("memory", {}).get("infer")
+        if taken is not None and "outputs" not in record["brought"]:
             family = record["recipes"]["infer"]["settings"]["backend"]["family"]
-            found += [] if schemas.plugin("backends", family).get("own_memory") else [record["memory"]["infer"]]
+            found += [] if schemas.plugin("backends", family).get("own_memory") else [taken]
     return max(found, default=None)
 
 

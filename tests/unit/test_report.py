@@ -291,7 +291,10 @@ def test_the_memory_is_the_most_of_a_process_of_infer_where_it_held_the_model(tm
     files = [recorded(tmp_path / f"{peak}", "onnxruntime", peak, {}) for peak in (70, 90, 80)]
     assert provenance.memory(files) == 90
     assert provenance.memory([recorded(tmp_path / "chip", "ascend", 90, {})]) is None
-    assert provenance.memory([recorded(tmp_path / "old", "onnxruntime", None, {})]) is None
+    old = recorded(tmp_path / "old", "onnxruntime", None, {})
+    record = made.read(old)
+    made.write(made.record_file(old), {key: value for key, value in record.items() if key != "memory"})
+    assert provenance.memory([old]) is None and provenance.took([old])[0]["peak_bytes"] == 0
     brought = {"outputs": {"files": {}, "sha256": "0"}}
     assert provenance.memory([recorded(tmp_path / "brought", "onnxruntime", 90, brought)]) is None
 
