@@ -261,7 +261,7 @@ rule mixed:
     benchmark:
         "benchmarks/mixed/{model}/{backend}.tsv"
     conda:
-        runner_env
+        RUNNER_ENV
     threads: CORES
     params:
         scripts=SCRIPTS,

@@ -162,6 +162,7 @@ class Plan(NamedTuple):
     dataset: dict
     backends: Mapping[str, dict]
     settings: dict
+    cuts: Mapping[str | None, int]  # shards on every backend, and under None for tools elsewhere
     pinned: bool = False  # versions are those of the lock
 
     @property
@@ -201,12 +202,20 @@ class Plan(NamedTuple):
 
 
 def of_model(
-    name: str, model: dict, dataset: dict, backends: Mapping[str, dict], settings: dict, pinned: bool = False
+    name: str,
+    model: dict,
+    dataset: dict,
+    backends: Mapping[str, dict],
+    settings: dict,
+    cuts: Mapping[str | None, int],
+    pinned: bool = False,
 ) -> list[Product]:
     """Everything that is made for a model behind the index of its dataset, each after what it is made from."""
-    plan = Plan(name, model, dataset, backends, settings, pinned)
-    prepare = [plan.recipe("preprocess", **part(plan, k)) for k in range(dataset["shards"])]
-    found = [Product(f"shards/{name}/{k:04d}", each, {"index": plan.index}, {}) for k, each in enumerate(prepare)]
+    plan = Plan(name, model, dataset, backends, settings, cuts, pinned)
+    found = [
+        Product(f"shards/{name}/{k:04d}", each, {"index": plan.index}, {})
+        for k, each in enumerate(prepared(plan, None))
+    ]
     found.append(Product(plan.checked[0], check_recipe(model, dataset, settings["sample"], pinned), {}, plan.truth()))
     found += graphs(plan)
     examined = {"index": plan.index, "onnx": [f"{plan.top}/onnx/standard/simplified.onnx"]}
@@ -220,15 +229,16 @@ def of_model(
     for key in backends:
         compiled = compiled_graphs(plan, key)
         runnable = [product.path for product in compiled if product.recipe["stage"] == "compile"] or plan.weights
-        own = measured(plan, key, prepare, runnable, wanted.get(key))
+        own = measured(plan, key, runnable, wanted.get(key))
         found += [*compiled, *own, *explained(plan, key)]
     told = reports(plan, found, list(places.values()))
     return [*found, *told, bundle(plan, found, told)]
 
 
-def part(plan: Plan, shard: int) -> dict[str, str]:
-    """What the command line of preprocess says of a shard."""
-    return {"shard": f"{shard}/{plan.dataset['shards']}", "on_bad_image": plan.settings["on_bad_image"]}
+def prepared(plan: Plan, key: str | None) -> list[dict]:
+    """The recipes of a backend's shards, with what the command line of preprocess says of each."""
+    count, on_bad_image = plan.cuts[key], plan.settings["on_bad_image"]
+    return [plan.recipe("preprocess", shard=f"{k}/{count}", on_bad_image=on_bad_image) for k in range(count)]
 
 
 def graphs(plan: Plan) -> list[Product]:
@@ -266,16 +276,14 @@ def compiled_graphs(plan: Plan, key: str) -> list[Product]:
     return found
 
 
-def measured(
-    plan: Plan, key: str, prepare: list[dict], runnable: list[str], measures: list[str] | None
-) -> list[Product]:
+def measured(plan: Plan, key: str, runnable: list[str], measures: list[str] | None) -> list[Product]:
     """From images to accuracy, and the speed, of what a backend opens, or of what was brought in its place."""
     own, backend, brought = f"{plan.top}/{key}", plan.backends[key], plan.brought(key)
     runs, outputs = {"compiled": runnable}, {}
     if "outputs" in brought:
         runs, outputs = {}, {"outputs": Source(Path(brought["outputs"]), None)}
     infer, decode, found, detections = plan.recipe("infer", backend), plan.recipe("decode"), [], []
-    for k, each in enumerate(prepare):
+    for k, each in enumerate(prepared(plan, key)):
         shard, kept = f"{own}/scratch/{k:04d}", f"{own}/outputs/{k:04d}"
         found.append(Product(shard, each, {"index": plan.index}, {}, folder=True))
         found.append(Product(kept, infer, {"shard": [shard], **runs}, outputs, folder=True))

@@ -39,7 +39,8 @@ def products(found: dict | None = None, dataset: dict = COCO, names=("onnxruntim
     found = found or model()
     given = SETTINGS | settings
     index = lineage.of_dataset(found["dataset"], dataset, given)
-    return [index, *lineage.of_model("m", found, dataset, backends(*names), given)]
+    cuts = dict.fromkeys([None, *names], dataset["shards"])
+    return [index, *lineage.of_model("m", found, dataset, backends(*names), given, cuts)]
 
 
 def paths(**given) -> list[str]:
