@@ -70,9 +70,12 @@ def memory(files: Iterable[Path]) -> int | None:
     found = []
     for record in filter(None, map(made.read, files)):
         taken = record.get("memory", {}).get("infer")
-        if taken is not None and "outputs" not in record["brought"]:
-            family = record["recipes"]["infer"]["settings"]["backend"]["family"]
-            found += [] if schemas.plugin("backends", family).get("own_memory") else [taken]
+        if taken is None or "outputs" in record["brought"]:
+            continue
+        about = schemas.plugin("backends", record["recipes"]["infer"]["settings"]["backend"]["family"])
+        devices = [step["device"] for step in record["trail"] if step["stage"] == "infer" and "device" in step]
+        if not devices and not about.get("own_memory"):
+            found.append(taken)
     return max(found, default=None)
 
 

@@ -277,11 +277,12 @@ def test_what_each_stage_took_counts_a_job_of_several_files_once(tmp_path):
     ]
 
 
-def recorded(path: Path, family: str, peak: int | None, sources: dict) -> Path:
+def recorded(path: Path, family: str, peak: int | None, sources: dict, device: str = "") -> Path:
     """Detections whose outputs a backend of this family has made, or that were brought."""
     recipe = {"settings": {"backend": {"family": family}}}
     record = made.begin({"stage": "decode", "settings": {}, "code": "", "versions": {}}, {}, sources)
     record |= {"recipes": {"infer": recipe}, "memory": {} if peak is None else {"infer": peak}}
+    record["trail"] = [{"stage": "infer"} | ({"device": device} if device else {})]
     path.write_text("")
     made.put(record, path)
     return path
@@ -291,6 +292,7 @@ def test_the_memory_is_the_most_of_a_process_of_infer_where_it_held_the_model(tm
     files = [recorded(tmp_path / f"{peak}", "onnxruntime", peak, {}) for peak in (70, 90, 80)]
     assert provenance.memory(files) == 90
     assert provenance.memory([recorded(tmp_path / "chip", "ascend", 90, {})]) is None
+    assert provenance.memory([recorded(tmp_path / "gpu", "pytorch", 90, {}, "cuda:0")]) is None
     old = recorded(tmp_path / "old", "onnxruntime", None, {})
     record = made.read(old)
     made.write(made.record_file(old), {key: value for key, value in record.items() if key != "memory"})

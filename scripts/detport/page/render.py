@@ -32,48 +32,27 @@ def page(report: dict, gallery: dict | None) -> str:
 
 def summary(report: dict) -> str:
     """The page of all models."""
-    written = words.of(report)
-    return (
-        environment(report, written)
-        .get_template("summary.html")
-        .render(
-            name="detport",
-            models=len({row["model"] for row in report["rows"]}),
-            plot=sections.pareto(report["rows"], written),
-            data=in_script({"gallery": None, "texts": words.for_script(), "languages": words.LANGUAGES}),
-        )
-    )
+    models = len({row["model"] for row in report["rows"]})
+    plot = sections.pareto(report["rows"], words.of(report))
+    return without_gallery("summary.html", report, name="detport", models=models, plot=plot)
 
 
 def comparison(found: dict) -> str:
     """The page of two runs."""
-    written = words.of(found)
-    return (
-        environment(found, written)
-        .get_template("compare.html")
-        .render(
-            name="detport",
-            data=in_script({"gallery": None, "texts": words.for_script(), "languages": words.LANGUAGES}),
-        )
-    )
+    return without_gallery("compare.html", found, name="detport")
 
 
 def layers(name: str, head: list[str], rows: list[dict]) -> str:
     """The page of the nodes where error enters, those first that add most."""
-    found = {"head": head, "rows": rows}
     finite = [row["own_error"] for row in rows if row["own_error"] < math.inf]
-    written = words.of(found)
-    return (
-        environment(found, written)
-        .get_template("layers.html")
-        .render(
-            name=name,
-            shown=NODES,
-            infinity=math.inf,
-            largest=max(finite, default=0) or 1,
-            data=in_script({"gallery": None, "texts": words.for_script(), "languages": words.LANGUAGES}),
-        )
-    )
+    values = {"name": name, "shown": NODES, "infinity": math.inf, "largest": max(finite, default=0) or 1}
+    return without_gallery("layers.html", {"head": head, "rows": rows}, **values)
+
+
+def without_gallery(template: str, report: dict, **values: object) -> str:
+    """A page that has no images."""
+    data = in_script({"gallery": None, "texts": words.for_script(), "languages": words.LANGUAGES})
+    return environment(report, words.of(report)).get_template(template).render(data=data, **values)
 
 
 def environment(report: dict, written: words.Words) -> jinja2.Environment:

@@ -20,8 +20,8 @@ def fitted(blocks: Sequence[Block], extras: Sequence[list[str]], most: int, rest
     """Lines of the blocks, no more than `most` in all with an empty one between two of them; `rest` names the file
     that has all.
 
-    No block is cut that is shorter than another one remains. Before the last one
-    stand the extras that still fit, each of them whole.
+    No block is cut that is shorter than another one remains. The extras that still fit stand before the last one, each
+    of them whole.
     """
     there = [block for block in blocks if block.lines]
     needed = [min(len(block.lines), block.most or most) for block in there]
