@@ -213,6 +213,7 @@ def test_names_on_the_page_are_text(exact, tmp_path):
 
     text, _ = page_of(tmp_path, edited(exact, tmp_path / "after.json", edit), exact)
     assert "&lt;b&gt;AP" in text and "<script>alert" not in text and "<i>.onnx" not in text
+    assert text.count("No intervals, because of") == 1 and "No intervals, because of B:" in text
     assert "default-src 'none'" in text and not re.search(r'(?:src|href)="(?!#)', text)
 
 
