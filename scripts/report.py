@@ -20,7 +20,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from detport import cli, compared, config, detections, lineage, made, provenance, results, schemas
+from detport import cli, compared, config, detections, lineage, made, metrics, provenance, results, schemas
 from detport.errors import UsageError
 from detport.files import atomic, write_json
 from detport.report import gates, ladder, statistics, text, warnings
@@ -77,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     report = assemble(model, backends, record, args)
     write_json(args.output_json, report)
     with atomic(args.output_text) as partial:
-        partial.write_text(text.render(report, model["metric"]), encoding="utf-8")
+        partial.write_text(text.render(report), encoding="utf-8")
     for path in (args.output_json, args.output_text):
         made.put(record, path)
         if args.history:
@@ -115,6 +115,7 @@ def assemble(model: dict, titles: dict[str, str], record: dict, args: argparse.N
             "doubts": accuracy["doubts"],
             "too_large": accuracy["too_large"],
             "cross_checked": accuracy["cross_checked"],
+            "notes": scoring(model["metric"], accuracy),
             "simulator": {"accuracy": accuracy["simulator"], "performance": performance.get("simulator", False)},
             "performance": performance,
             "analysis": analysis["analysis"],
@@ -164,6 +165,15 @@ def assemble(model: dict, titles: dict[str, str], record: dict, args: argparse.N
             "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         },
     }
+
+
+def scoring(metric: dict, accuracy: dict) -> list[str]:
+    """What one has to know of the figures, in sentences: over which images, by whom, and by which rules."""
+    if not accuracy["accuracy"]:
+        return []
+    module = metrics.load(metric["kind"])
+    over = f"{accuracy['images_counted']} images count, {module.which_images(metric)}"
+    return [f"{over}; {module.evaluators(accuracy['cross_checked'])}", *module.notes(accuracy["accuracy"], metric)]
 
 
 def calibrated(calibration: dict) -> dict:

@@ -73,7 +73,7 @@ def test_as_many_skipped_images_as_the_yaml_allows(tmp_path, allowed, verdict):
         **{"input": "x", "machine": {"processor": "x", "cores": 1}, "versions": {}, "date": "x"},
     }
     model = {"name": "m", "title": "t", "dataset": "d", "allowed_skips": allowed, "references": REFERENCES}
-    model |= {"metric": {"kind": "coco"}, "parity": {}, "statistics": {"confidence": 0.95}}
+    model |= {"metric": {"kind": "coco", "images": "all"}, "parity": {}, "statistics": {"confidence": 0.95}}
     analysis = {"schema": 1, "analysis": None}
     for name, content in (("accuracy", accuracy), ("analysis", analysis), ("performance", performance)):
         (tmp_path / f"{name}.json").write_text(json.dumps(content))

@@ -41,7 +41,8 @@ def accuracy(report: dict, words: Words) -> dict | None:
             )
     if not any(backend["accuracy"] for backend in report["backends"].values()):
         return None
-    return {"curves": found, "tables": [(name, group) for name, group in groups(report)]}
+    notes = dict.fromkeys(note for backend in report["backends"].values() for note in backend["notes"])
+    return {"curves": found, "tables": groups(report), "notes": list(notes)}
 
 
 def points(precision: list[float]) -> list[tuple[float, float]]:

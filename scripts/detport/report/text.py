@@ -4,7 +4,6 @@ import shlex
 import textwrap
 from collections.abc import Iterable
 
-from detport import metrics
 from detport.graph import compare
 from detport.report import gates, ladder
 from detport.report.fitting import Block, fitted
@@ -18,14 +17,14 @@ LATENCIES = ("mean", "p50", "p99")
 WORST_FIRST = (gates.FAIL, gates.UNDECIDED, gates.NOT_MEASURED, gates.PASS)
 
 
-def render(report: dict, metric: dict) -> str:
+def render(report: dict) -> str:
     """The whole text of reports/MODEL.txt."""
     rest, backends = f"reports/{report['model']}.json", report["backends"]
     blocks = [
         Block(head(report), []),
         few("WARNINGS", report["warnings"]),
         gate_block(report),
-        accuracy_block(backends, metric),
+        accuracy_block(backends),
         speed_block(backends),
         comparison_block(report),
         skipped_block(backends),
@@ -100,9 +99,8 @@ def table_block(heading: str, columns: list[str], rows: list[list], digits: int,
     return Block([first], [*([line] for line in others), *map(wrapped, notes)])
 
 
-def accuracy_block(backends: dict[str, dict], metric: dict) -> Block:
+def accuracy_block(backends: dict[str, dict]) -> Block:
     """The first figures of every group, with the interval of the very first."""
-    module = metrics.load(metric["kind"])
     measured = {name: backend for name, backend in backends.items() if backend["accuracy"]}
     notes = [
         f"{name}: NOT MEASURED, the dataset has no ground truth; {backend['detections']} detections in"
@@ -112,10 +110,7 @@ def accuracy_block(backends: dict[str, dict], metric: dict) -> Block:
     ]
     if not measured:
         return Block(["ACCURACY"], [wrapped(note) for note in notes])
-    for backend in measured.values():
-        who = module.evaluators(backend["cross_checked"])
-        notes.append(f"{backend['images_counted']} images count, {module.which_images(metric)}; {who}")
-        notes += module.notes(backend["accuracy"], metric)
+    notes += [note for backend in measured.values() for note in backend["notes"]]
     names = headlines(next(iter(measured.values()))["accuracy"])
     rows = [
         accuracy_row(group, names, name, backend)
