@@ -165,11 +165,15 @@ def scratch_mb(wildcards) -> int:
     return BUDGET.job_mb[wildcards.model, wildcards.backend]
 
 
-def parity_mb(wildcards) -> int:
-    """Resource: what the tensors of the images of parity take, which a job may need all of."""
-    model, backend = MODELS[wildcards.model], BACKENDS[wildcards.backend]
-    size = SETTINGS["parity"]["images"] * detport_disk.image_bytes(model, backend, kept=True)
-    return min(max(1, int(size / detport_disk.MB)), BUDGET.scratch_mb)
+def few_mb(stage: str):
+    """Resource: what the tensors of the few images of a stage take, which a job may need all of."""
+
+    def megabytes(wildcards) -> int:
+        model, backend = MODELS[wildcards.model], BACKENDS[wildcards.backend]
+        size = SETTINGS[stage]["images"] * detport_disk.image_bytes(model, backend, kept=True)
+        return min(max(1, int(size / detport_disk.MB)), BUDGET.scratch_mb)
+
+    return megabytes
 
 
 @functools.cache
