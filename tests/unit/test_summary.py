@@ -163,6 +163,20 @@ def test_a_spreadsheet_has_a_column_for_every_figure(written):
     assert rows[0]["fps"] == "4.25"
 
 
+def test_memory_and_size_are_told_where_they_are_known():
+    found = report("a", {"onnxruntime": ["PASS"], "ascend310": ["PASS"]}, COCO)
+    found["backends"]["onnxruntime"] |= {"bytes": 4_250_000, "peak_bytes": 312_345_678}
+    rows = summary.rows_of(found)
+    assert [row["peak_bytes"] for row in rows] == [312_345_678, None]
+    assert [(cells["model MB"], cells["memory MB"]) for cells in map(summary.cells, rows)] == [
+        ("4.2", "312.3"),
+        ("—", "—"),
+    ]
+    assert "312" in summary.pages.summary({"verdict": "PASS", "rows": rows})
+    sheet = list(csv.DictReader(summary.sheet(rows).splitlines()))
+    assert [row["peak_bytes"] for row in sheet] == ["312345678", ""]
+
+
 def test_a_spreadsheet_computes_nothing():
     assert summary.flattened({"model": "=1+1", "fps": -1.5}) == {"model": "'=1+1", "fps": -1.5}
 
