@@ -14,6 +14,8 @@ rule benchmark:
     conda:
         RUNNER_ENV
     threads: CORES
+    resources:
+        mem_mb=mem_mb("benchmark"),
     params:
         scripts=SCRIPTS,
         model=model_yaml,

@@ -1,6 +1,7 @@
 # The checked configuration, and what rules are told of it. Only code.
 
 import functools
+import itertools
 import json
 import os
 import re
@@ -14,6 +15,7 @@ from detport import datasets as detport_datasets
 from detport import disk as detport_disk
 from detport import lineage as detport_lineage
 from detport import made as detport_made
+from detport import memory as detport_memory
 from detport import schemas as detport_schemas
 from detport import shards as detport_shards
 from detport import yamlfile as detport_yaml
@@ -110,6 +112,13 @@ for name in () if detport_engine.is_job(workflow) else DATASET_FILES:
         print(f"detport: warning: datasets.{name}.shards: {advice}", file=sys.stderr)
 
 detport_engine.limit(workflow, "scratch_mb", BUDGET.scratch_mb)
+MEMORY_MB = None  # elsewhere a scheduler knows what its machines have
+if detport_engine.runs_here(workflow):
+    MEMORY_MB = detport_engine.limit(workflow, "mem_mb", detport_memory.machine_mb())
+    for name, backend in () if detport_engine.is_job(workflow) else itertools.product(MODELS, BACKENDS):
+        needed = detport_memory.job_mb("infer", MODELS[name], BACKENDS[backend])
+        if advice := detport_memory.advice(name, backend, needed, MEMORY_MB):
+            print(f"detport: warning: {advice}", file=sys.stderr)
 CORES = detport_engine.cores(workflow) or 1  # for stages that run alone on the machine
 SCRIPTS = os.path.relpath(ROOT / "scripts")
 # Packages of conda's environments are those of the lock; else jobs run with this Python. A prefix replaces Snakemake's
@@ -174,6 +183,25 @@ def few_mb(stage: str):
         return min(max(1, int(size / detport_disk.MB)), BUDGET.scratch_mb)
 
     return megabytes
+
+
+def mem_mb(stage: str):
+    """Resource: what a job takes that holds a model. More than a local run has is all that it has, so that such a job
+    runs alone; where one is started again, it gets more."""
+
+    def megabytes(wildcards, attempt) -> int:
+        model, backend = MODELS[wildcards.model], BACKENDS.get(wildcards.get("backend"))
+        return int(detport_memory.job_mb(stage, model, backend, beside(stage, model)) * detport_memory.AGAIN ** (attempt - 1))
+
+    return megabytes
+
+
+def beside(stage: str, model: dict) -> float:
+    """Megabytes that a stage keeps beside the model it runs: outputs of three forms of it, tensors that wait for a node."""
+    if stage == "layers":
+        return SETTINGS["layers"]["memory_gb"] * 1000
+    images = SETTINGS["parity"]["images"] if stage in ("parity", "mixed") else 0
+    return 3 * images * detport_disk.output_bytes(model) / detport_disk.MB
 
 
 @functools.cache

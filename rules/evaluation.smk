@@ -74,6 +74,7 @@ rule parity:
         "../envs/export.yaml"
     threads: 2
     resources:
+        mem_mb=mem_mb("parity"),
         scratch_mb=few_mb("parity"),
     params:
         scripts=SCRIPTS,
@@ -184,6 +185,8 @@ rule doctor:
     conda:
         "../envs/run.yaml"
     threads: CORES
+    resources:
+        mem_mb=mem_mb("doctor"),
     params:
         scripts=SCRIPTS,
         model=model_yaml,
@@ -211,6 +214,8 @@ rule layers:
     conda:
         "../envs/run.yaml"
     threads: CORES
+    resources:
+        mem_mb=mem_mb("layers"),
     params:
         scripts=SCRIPTS,
         model=model_yaml,
@@ -263,6 +268,8 @@ rule mixed:
     conda:
         RUNNER_ENV
     threads: CORES
+    resources:
+        mem_mb=mem_mb("mixed"),
     params:
         scripts=SCRIPTS,
         model=model_yaml,

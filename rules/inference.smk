@@ -20,6 +20,7 @@ rule detect:
     conda:
         RUNNER_ENV
     resources:
+        mem_mb=mem_mb("infer"),
         scratch_mb=scratch_mb,
     params:
         scripts=SCRIPTS,
@@ -58,6 +59,7 @@ rule infer:
     conda:
         RUNNER_ENV
     resources:
+        mem_mb=mem_mb("infer"),
         scratch_mb=scratch_mb,
     params:
         scripts=SCRIPTS,
