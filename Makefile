@@ -8,7 +8,7 @@ PIP_FLAGS ?=
 # Programs are run as modules: the scripts in there cannot start from a path with a dollar.
 BIN = .venv/bin
 
-.PHONY: demo test check bench coverage docs screenshots fuzz torture simulated lock clean full-size
+.PHONY: demo test check bench coverage docs screenshots fuzz torture simulated lock clean full-size sessions timeline
 
 demo: .venv/run-export.done
 	$(BIN)/python -m snakemake --cores all --directory demo reports/retinamask.html
@@ -52,6 +52,14 @@ simulated: .venv/test.done  # the whole demo on simulated Ascend chips with ever
 MODEL ?= retinamask
 full-size: .venv/run-export.done  # one image at the published size through every stage: half a minute to 2 minutes on 2 cores
 	PYTHONPATH=scripts $(BIN)/python bench/full_size.py $(MODEL)
+
+COMPILED ?= demo/results/retinamask/onnxruntime/model.onnx
+sessions: .venv/run-export.done  # ONNX Runtime's settings side by side on a compiled model
+	PYTHONPATH=scripts $(BIN)/python bench/sessions.py $(COMPILED)
+
+DIRECTORY ?= demo
+timeline: .venv/run-export.done  # the last run in a working directory, as a page
+	$(BIN)/python scripts/timeline.py --directory $(DIRECTORY) --output $(DIRECTORY)/reports/timeline.html
 
 docs: .venv/run-export.done
 	$(BIN)/python docs/tables.py

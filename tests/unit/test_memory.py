@@ -16,7 +16,7 @@ MEASURED = {
     "simplify": (1396, 5367, 2393, 5228),
     "patch": (492, 551, 754, 783),
     "compile": (420, 457, 661, 689),
-    "infer": (583, 3078, 1412, 2113),
+    "infer": (498, 3009, 1361, 2170),
 }
 # The same of infer on the demo, whose models are small.
 DEMO = {"yolo": 146, "gfocalv2_portrait": 175, "gfocalv2": 164, "rfcn": 150, "efficientdet": 163}
