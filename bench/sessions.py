@@ -16,8 +16,9 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -35,7 +36,7 @@ class Setting(NamedTuple):
     """A setting beside the default one; `clock` says that seconds are of the clock."""
 
     name: str
-    session: dict = {}
+    session: Mapping = MappingProxyType({})
     threads: int = 1
     processes: int = 1
     binding: bool = False
@@ -90,7 +91,7 @@ def compare(path: str, first: Setting, others: list[Setting], rounds: int) -> No
 
 def start(path: str, setting: Setting) -> subprocess.Popen:
     """A process that has loaded the model."""
-    told = json.dumps([path, setting.session, setting.threads, setting.binding])
+    told = json.dumps([path, dict(setting.session), setting.threads, setting.binding])
     command = [sys.executable, __file__, "--worker", told]
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8")
 
