@@ -8,7 +8,7 @@ PIP_FLAGS ?=
 # Programs are run as modules: the scripts in there cannot start from a path with a dollar.
 BIN = .venv/bin
 
-.PHONY: demo test check bench coverage docs screenshots fuzz torture simulated lock clean full-size sessions timeline
+.PHONY: demo test check bench coverage docs screenshots fuzz torture simulated lock clean full-size backends sessions timeline
 
 demo: .venv/run-export.done
 	$(BIN)/python -m snakemake --cores all --directory demo reports/retinamask.html
@@ -60,6 +60,10 @@ sessions: .venv/run-export.done  # ONNX Runtime's settings side by side on a com
 DIRECTORY ?= demo
 timeline: .venv/run-export.done  # the last run in a working directory, as a page
 	$(BIN)/python scripts/timeline.py --directory $(DIRECTORY) --output $(DIRECTORY)/reports/timeline.html
+
+BACKENDS ?= onnxruntime openvino openvino_bf16
+backends: .venv/run-export.done  # the model on several backends side by side at the published size: 2 to 10 minutes
+	PYTHONPATH=scripts $(BIN)/python bench/backends.py $(MODEL) $(BACKENDS)
 
 docs: .venv/run-export.done
 	$(BIN)/python docs/tables.py

@@ -2,7 +2,7 @@
 
 An estimate, made before anything runs: Python with its packages, copies of the weights, and the tensors that are in
 memory at once, which grow with the canvas and, where a network works on every box, with the outputs. What a family of
-backends or a network has of each is in the yaml beside its module, under `memory`; docs/performance.md tells what was
+backends or a network has of each is in the yaml beside its module, under `memory`; docs/memory.md tells what was
 measured. A model's own `memory_mb` goes before it.
 """
 

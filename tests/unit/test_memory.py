@@ -9,7 +9,7 @@ from detport import config, memory
 
 MODELS = ("gfocalv2", "retinamask", "rfcn", "efficientdet_d7")
 WEIGHTS = {"gfocalv2": 130, "retinamask": 152, "rfcn": 219, "efficientdet_d7": 209}  # MB of the checkpoint
-# Peaks that were measured at full size, in MB, in the order of MODELS: the table of docs/performance.md.
+# Peaks that were measured at full size, in MB, in the order of MODELS: the table of docs/memory.md.
 MEASURED = {
     "convert_checkpoint": (508, 540, 703, 671),
     "export": (1077, 4223, 1412, 2067),
