@@ -191,7 +191,9 @@ def mem_mb(stage: str):
 
     def megabytes(wildcards, attempt) -> int:
         model, backend = MODELS[wildcards.model], BACKENDS.get(wildcards.get("backend"))
-        return int(detport_memory.job_mb(stage, model, backend, beside(stage, model)) * detport_memory.AGAIN ** (attempt - 1))
+        return int(
+            detport_memory.job_mb(stage, model, backend, beside(stage, model)) * detport_memory.AGAIN ** (attempt - 1)
+        )
 
     return megabytes
 

@@ -166,7 +166,9 @@ def test_inputs_that_others_may_write_are_copied(infer, inputs):
     assert inputs[0][1].stat().st_mode & 0o777 == 0o666
 
 
-def test_a_device_is_free_again_as_soon_as_the_tool_has_ended(tools, graph, model, backend, inputs, tmp_path, monkeypatch):
+def test_a_device_is_free_again_as_soon_as_the_tool_has_ended(
+    tools, graph, model, backend, inputs, tmp_path, monkeypatch
+):
     """While outputs are written the next job has it; the record tells when this one had."""
     monkeypatch.setattr(made, "DEVICES", {})
     compiler.compile_model(graph, model, backend(), tmp_path / "model.om")

@@ -18,6 +18,8 @@ MEASURED = {
     "compile": (420, 457, 661, 689),
     "infer": (498, 3009, 1361, 2170),
 }
+# The same of infer on other families.
+FAMILIES = {"pytorch": (880, 3923, 1113, 2056), "openvino": (580, 1720, 1320, 1370)}
 # The same of infer on the demo, whose models are small.
 DEMO = {"yolo": 146, "gfocalv2_portrait": 175, "gfocalv2": 164, "rfcn": 150, "efficientdet": 163}
 
@@ -41,6 +43,15 @@ def test_an_estimate_is_no_less_than_what_was_measured_and_at_most_half_more(onn
     monkeypatch.setattr(memory, "weight_bytes", lambda model: WEIGHTS[name] * 1_000_000)
     measured = MEASURED[stage][MODELS.index(name)]
     assert measured <= memory.job_mb(stage, model(name), onnxruntime) <= 1.5 * measured
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("name", MODELS)
+def test_every_family_has_its_own(monkeypatch, family, name):
+    monkeypatch.setattr(memory, "weight_bytes", lambda model: WEIGHTS[name] * 1_000_000)
+    backend = config.load_backend(config.ROOT / "config" / "backends" / f"{family}.yaml")
+    measured = FAMILIES[family][MODELS.index(name)]
+    assert measured <= memory.job_mb("infer", model(name), backend) <= 1.5 * measured
 
 
 @pytest.mark.parametrize("name", DEMO)
