@@ -1,4 +1,4 @@
-"""What the checks of networks with several contracts share: outputs that a yaml declares beside those of its contract."""
+"""What the checks of networks with several contracts share: the outputs of a yaml beside those of its contract."""
 
 
 def unlike(declared: list[dict], expected: list[dict], contract: str, canvas: str = "") -> tuple[tuple, str] | None:
