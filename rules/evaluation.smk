@@ -74,7 +74,7 @@ rule parity:
         "../envs/export.yaml"
     threads: 2
     resources:
-        scratch_mb=parity_mb,
+        scratch_mb=few_mb("parity"),
     params:
         scripts=SCRIPTS,
         model=model_yaml,
@@ -240,7 +240,7 @@ rule mixed:
     benchmark:
         "benchmarks/mixed/{model}/{backend}.tsv"
     conda:
-        runner_env
+        RUNNER_ENV
     threads: CORES
     params:
         scripts=SCRIPTS,

@@ -51,7 +51,7 @@ def claim() -> list[str]:
         f"results/{model}/{backend}/outputs/{shard}"
         for model in BUDGET.kept
         for backend in BACKENDS
-        for shard in shard_names(model)
+        for shard in shard_names(model, backend)
     }
     for path in detport_disk.leftovers(Path(), MODELS, kept):
         detport_files.remove(path)

@@ -103,7 +103,9 @@ def test_detections_are_counted_where_there_are_any(tmp_path):
 
 
 def run(folder: Path, **changes: object) -> subprocess.CompletedProcess:
-    """The plan of the published RetinaMask from a table of four jobs."""
+    """The plan of the published RetinaMask with the guide's large outputs from a table of four jobs."""
+    (folder / "compact.yaml").write_text((config.ROOT / "config/models/retinamask.yaml").read_text())
+    (folder / "retinamask.yaml").write_text("base: compact\nnetwork: {contract: guide}\n")
     dataset = {"kind": "coco", "images": "images", "annotations": "truth.json", "count": 5000, "shards": 250}
     settings = {"models": ["retinamask"], "datasets": {"coco_val2017": dataset}}
     (folder / "config.yaml").write_text(json.dumps(settings))
@@ -116,7 +118,7 @@ def run(folder: Path, **changes: object) -> subprocess.CompletedProcess:
     )
     flags = {
         "--summary": table,
-        "--model": config.ROOT / "config/models/retinamask.yaml",
+        "--model": folder / "retinamask.yaml",
         "--dataset-config": folder / "config.yaml",
         "--backend": config.ROOT / "config/backends/onnxruntime.yaml",
         "--cores": 4,
@@ -133,7 +135,8 @@ def test_bytes_and_the_peak(tmp_path):
     result = run(tmp_path)
     assert result.returncode == 0, result.stderr
     rows = [" ".join(line.split()) for line in result.stdout.splitlines()]
-    assert "retinamask 5000 250 108.380 GB 15.800 GB temporary 0.498 GB 0.125 GB" in rows
+    assert "retinamask 5000 108.380 GB 15.800 GB temporary 0.498 GB 0.125 GB" in rows
+    assert "retinamask onnxruntime 250 20 as the configuration says" in rows
     assert "at most 1.992 GB (disk_limit_gb 4), 1.992 GB of jobs at work on 4 cores" in result.stdout
     many = run(tmp_path, **{"--cores": 64}).stdout
     assert "at most 4.000 GB (disk_limit_gb 4), 4.000 GB of jobs at work on 64 cores" in many, "more do not start"
