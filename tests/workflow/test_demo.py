@@ -13,8 +13,9 @@ from detport import config
 from runs import IMAGES, ROOT, SHARDS, planned, reduced_demo, snakemake
 
 MODEL = "config/models/retinamask.yaml"
-ACCURACY = "results/retinamask/onnxruntime/accuracy.json"
-PARITY = "results/retinamask/onnxruntime/parity.json"
+OWN = "results/retinamask/onnxruntime"
+ACCURACY = f"{OWN}/accuracy.json"
+PARITY = f"{OWN}/parity.json"
 FRESH = {
     "check": 1,
     "index_dataset": 1,
@@ -141,7 +142,7 @@ def test_a_second_call_has_nothing_to_do(finished):
             "threshold: 0.5",
             "threshold: 0.6",
             [
-                f"{SHARDS} files in results/retinamask/onnxruntime/detections: decode: decode.masks.threshold 0.5 -> 0.6",
+                f"{SHARDS} files in {OWN}/detections: decode: decode.masks.threshold 0.5 -> 0.6",
                 f"{PARITY}: parity: decode.masks.threshold 0.5 -> 0.6",
             ],
             {"decode": SHARDS, "evaluate": 1, "parity": 1, "report": 1},
