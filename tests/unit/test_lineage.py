@@ -58,7 +58,7 @@ RUN = {
     *(f"results/m/onnxruntime/detections/000{k}.json.gz" for k in range(2)),
     *(f"results/m/onnxruntime/{name}" for name in ("accuracy.json", "analysis.json", "comp4", "coco_results.json")),
     *(f"results/m/onnxruntime/{name}" for name in ("performance.json", "parity.json", "preview.html")),
-    *(f"results/m/onnxruntime/{name}" for name in ("layers.tsv", "mixed.yaml")),
+    *(f"results/m/onnxruntime/{name}" for name in ("layers.tsv", "layers.html", "mixed.yaml")),
     *("reports/m.txt", "reports/m.json", "reports/m.html", "reports/m.zip", "shards/m/0000", "shards/m/0001"),
 }
 
@@ -208,7 +208,7 @@ def changed(change: Callable[[dict], object], **given) -> set[str]:
 REPORT = {"reports/m.txt", "reports/m.json", "reports/m.html", "reports/m.zip"}
 MIXED = {"onnxruntime/mixed.yaml"}
 PREVIEW = {"onnxruntime/preview.html"}
-LAYERS = MIXED | {"onnxruntime/layers.tsv"}
+LAYERS = MIXED | {"onnxruntime/layers.tsv", "onnxruntime/layers.html"}
 EVALUATE = REPORT | {f"onnxruntime/{name}" for name in ("accuracy.json", "analysis.json", "comp4", "coco_results.json")}
 PARITY = REPORT | {"onnxruntime/parity.json"}
 DOCTOR = {"m/doctor.txt"}

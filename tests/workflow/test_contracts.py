@@ -1,4 +1,4 @@
-"""The contracts of EfficientDet and RetinaMask through the stages: the small one loses nothing that the guide's holds."""
+"""The contracts of EfficientDet and RetinaMask through the stages: the small one loses nothing that the other holds."""
 
 import json
 from pathlib import Path
