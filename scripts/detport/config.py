@@ -68,7 +68,9 @@ STAGES = {
     "resample": Stage(("metric", "statistics")),
     "doctor": Stage(("input", "preprocess", "outputs", "decode", "metric")),
     "layers": Stage(("input", "preprocess")),
-    "report": Stage(("title", "dataset", "metric", "allowed_skips", "references", "gates", "statistics", "parity")),
+    "report": Stage(
+        ("title", "dataset", "decode", "metric", "allowed_skips", "references", "gates", "statistics", "parity")
+    ),
     "page": Stage(("metric", "decode")),
 }
 
