@@ -136,6 +136,7 @@ def test_a_second_call_has_nothing_to_do(finished):
             [
                 f"{SHARDS} files in {OWN}/detections: decode: decode.masks.threshold 0.5 -> 0.6",
                 f"{PARITY}: parity: decode.masks.threshold 0.5 -> 0.6",
+                "2 files in reports: report: decode.masks.threshold 0.5 -> 0.6",
             ],
             {"decode": SHARDS, "evaluate": 1, "parity": 1, "report": 1},
         ),
