@@ -3,7 +3,8 @@
 The yaml may also say what memory the tensors of an image take, see memory.py.
 
 A module has build(options, canvas, flavour), the untrained network. ARCHITECTURE_check.py, where there is one, has
-problem(model): key and text of what the schema cannot say of a model's yaml, or None; it needs no torch.
+problem(model): key and text of what the schema cannot say of a model's yaml, or None; and, if the yaml need not say its
+outputs, contract_outputs(network). It needs no torch.
 """
 
 from __future__ import annotations
