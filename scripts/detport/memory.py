@@ -35,13 +35,13 @@ class Need(NamedTuple):
 STAGES = {
     "convert_checkpoint": Need(250, 2.1, 0, 0),
     "export": Need(350, 5, 0.6, 1.25),
-    "simplify": Need(400, 5.5, 2.35, 1.55),  # it runs the graph as it is before and after
+    "simplify": Need(400, 5, 2.8, 1.55),  # it runs the graph as it is before and after
     "patch": Need(110, 3.3, 0, 0),
-    "calibrate": Need(300, 5.5, 2.35, 1.55),
+    "calibrate": Need(400, 5, 2.8, 1.55),
     "compile": Need(180, 3.2, 0, 0),
-    "parity": Need(500, 5.5, 2.35, 1.55),
-    "layers": Need(400, 5.5, 2.35, 1.55),
-    "mixed": Need(400, 5.5, 2.35, 1.55),
+    "parity": Need(450, 4, 2, 1.55),
+    "layers": Need(400, 5, 2.8, 1.55),
+    "mixed": Need(400, 5, 2.8, 1.55),
 }
 FAMILY = Need(400, 3, 1.5, 1.5)  # of a family that does not say
 
@@ -53,7 +53,13 @@ def job_mb(stage: str, model: dict, backend: dict | None = None, more_mb: float 
 
 
 def need(stage: str, model: dict, backend: dict | None) -> Need:
-    """What a stage has in memory."""
+    """What a stage has in memory; a network may know better."""
+    own = of_network(model).get("stages", {}).get(stage, {})
+    return usual(stage, model, backend)._replace(**own)
+
+
+def usual(stage: str, model: dict, backend: dict | None) -> Need:
+    """The same of most networks."""
     if stage == "patch" and model["patches"].get(backend["family"]):
         return STAGES["simplify"]  # a lossy one is measured in the same way
     if stage in STAGES or backend is None:
@@ -77,11 +83,15 @@ def weight_bytes(model: dict) -> int:
 def tensor_bytes(model: dict) -> tuple[float, float]:
     """Bytes of the tensors that are in memory at once while an image of the largest canvas is run: of those that grow
     with the canvas, and with the outputs."""
-    network = schemas.plugin("networks", model["network"]["architecture"]) if "network" in model else {}
-    own = {"pixel": PIXEL, "output": OUTPUT} | network.get("memory", {})
+    own = {"pixel": PIXEL, "output": OUTPUT} | of_network(model)
     pixels = max(size["height"] * size["width"] for size in canvases.by_name(model["input"]).values())
     channels = model["network"][own["of"]] if "of" in own else 1
     return own["pixel"] * pixels, own["output"] * channels * outputs.size(model["outputs"])
+
+
+def of_network(model: dict) -> dict:
+    """What a network's yaml says of memory; nothing for a graph that somebody brings."""
+    return schemas.plugin("networks", model["network"]["architecture"]).get("memory", {}) if "network" in model else {}
 
 
 def machine_mb(root: Path = Path("/")) -> int:
