@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 ROUNDS = 9
-SHORTEST = 30  # ms of a round: less would measure the clock
+SHORTEST, LONG = 30, 3000  # ms of a round: less would measure the clock; of a run that needs no other before it
 LAUNCH = Path(__file__).with_name("launch.py")
 Side = Callable[[], object]
 
@@ -44,28 +44,34 @@ class Row(NamedTuple):
     slow: bool = False
 
 
-def turns(ours: Side, other: Side, rounds: int = ROUNDS) -> Measured:
-    """Milliseconds of both. Each goes first in every other round, as often in it as takes SHORTEST."""
-    sides = [(run, often(run)) for run in (ours, other)]
+def turns(ours: Side, other: Side, rounds: int = ROUNDS, before: Side = lambda: None) -> Measured:
+    """Milliseconds of both. Each goes first in every other round, as often in it as takes SHORTEST; `before` is called
+    each time and does not count."""
+    sides = [(run, often(run, before)) for run in (ours, other)]
     pairs = []
     for i in range(rounds):
-        taken = {run: milliseconds(run, times) for run, times in (reversed(sides) if i % 2 else sides)}
+        taken = {run: milliseconds(run, times, before) for run, times in (reversed(sides) if i % 2 else sides)}
         pairs.append((taken[ours], taken[other]))
     return of_pairs(pairs, "ms")
 
 
-def often(run: Side) -> int:
-    """How often in a round, by its second run: the first one meets a cold file cache and lazy imports."""
-    run()
-    return max(math.ceil(SHORTEST / max(milliseconds(run, 1), 0.001)), 1)
+def often(run: Side, before: Side) -> int:
+    """How often in a round, by its second run: the first one meets a cold file cache and lazy imports, which is little
+    of a run that takes long."""
+    if milliseconds(run, 1, before) > LONG:
+        return 1
+    return max(math.ceil(SHORTEST / max(milliseconds(run, 1, before), 0.001)), 1)
 
 
-def milliseconds(run: Side, times: int) -> float:
+def milliseconds(run: Side, times: int, before: Side) -> float:
     """Processor time of one run, programs that it waits for included."""
-    start = processor_time()
+    total = 0.0
     for _ in range(times):
+        before()
+        start = processor_time()
         run()
-    return (processor_time() - start) * 1000 / times
+        total += processor_time() - start
+    return total * 1000 / times
 
 
 def of_pairs(pairs: Sequence[tuple[float, float]], unit: str) -> Measured:
