@@ -4,6 +4,9 @@ floor, which decodes once, resizes as prescribed and writes as many bytes.
 The guides' ways are written anew from their descriptions: same bytes, other arithmetic and memory order.
 """
 
+import multiprocessing
+import os
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +16,7 @@ from PIL import Image
 
 import preprocess
 from detport import config, files, images, placing
-from side_by_side import Measured, Row, Side, turns
+from side_by_side import Measured, Row, Side, milliseconds, of_pairs, turns
 
 MODELS = config.ROOT / "config" / "models"
 FOLDER = config.ROOT / "tests" / "golden" / "data" / "images"
@@ -158,6 +161,33 @@ def pixels_against_tensors(name: str) -> Callable[[Path], Measured]:
     return measure
 
 
+def worked(name: str, folder: str, times: int) -> float:
+    """Milliseconds of processor time for the pictures, with new files each time."""
+    cv2.setNumThreads(1)
+    with tempfile.TemporaryDirectory(dir=folder) as own:
+        run = ours(Path(own), config.load_model(MODELS / f"{name}.yaml", "preprocess"))
+        return milliseconds(run, times, lambda: [path.unlink() for path in Path(own).iterdir()])
+
+
+def on_all_cores(name: str) -> Callable[[Path], Measured]:
+    """What an image takes while every core prepares images, beside one that works alone. It is processor time, so that
+    other programs count for neither: what cores take from each other is memory and its bandwidth."""
+
+    def measure(folder: Path) -> Measured:
+        cores = os.cpu_count() or 1
+        work = (name, str(folder), 12)
+        with multiprocessing.get_context("spawn").Pool(cores) as pool:
+            pool.starmap(worked, [work] * cores, chunksize=1)
+            pairs = []
+            for _ in range(5):
+                alone = pool.apply(worked, work)
+                together = pool.starmap(worked, [work] * cores, chunksize=1)
+                pairs.append((sum(together) / cores, alone))
+        return of_pairs(pairs, "ms")
+
+    return measure
+
+
 NAMES = {"RetinaMask": retinamask, "GFocalV2": gfocalv2, "EfficientDet-D7": efficientdet_d7, "R-FCN": rfcn}
 TIMES = (8, 8, 5, 3)
 ROWS = [
@@ -173,5 +203,9 @@ ROWS = [
         Row(f"preprocess {title} as uint8", "as float32", pixels_against_tensors(way.__name__), required=1.5)
         for title, way in NAMES.items()
         if way is not rfcn
+    ),
+    *(
+        Row(f"preprocess {title}, every core at work", "one core", on_all_cores(way.__name__), required=0.9)
+        for title, way in NAMES.items()
     ),
 ]
