@@ -8,7 +8,6 @@ A claim is a `side_by_side.Row` in the list ROWS of a file bench/rows_*.py; noth
 """
 
 import argparse
-import ctypes
 import importlib
 import json
 import re
@@ -30,7 +29,6 @@ MEASURED = BENCH / "measured.json"
 PAGE = BENCH.parent / "docs" / "performance.md"
 MARKED = re.compile(r"(<!-- table: measured -->\n).*?(<!-- end -->)", re.DOTALL)
 PACKAGES = ("numpy", "opencv-python-headless", "pillow", "pycocotools", "hotcoco", "onnxruntime")
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 LOSS = 0.2  # of a ratio, which is more than what differs from run to run
 
 
@@ -41,7 +39,6 @@ def main() -> None:
     parser.add_argument("--check", action="store_true", help="compare with bench/measured.json, write nothing")
     args = parser.parse_args()
     cv2.setNumThreads(1)
-    keep_memory()
     chosen = [row for row in rows() if re.search(args.only, label(row)) and (args.full or not row.slow)]
     if not chosen:
         sys.exit(f"--only {args.only}: no claim matches; there are {', '.join(map(label, rows()))}")
@@ -52,15 +49,6 @@ def main() -> None:
         known[label(row)] = entry(row, measure(row))
         print(line(label(row), known[label(row)]), flush=True)
     save({label(row): known[label(row)] for row in rows() if label(row) in known})
-
-
-def keep_memory() -> None:
-    """Have the C library keep what is freed, where it can: to which side of a pair it gives memory back is a matter of
-    chance, and to ask for it anew takes long."""
-    library = ctypes.CDLL(None)
-    if hasattr(library, "mallopt"):
-        library.mallopt(M_MMAP_THRESHOLD, 1 << 30)
-        library.mallopt(M_TRIM_THRESHOLD, 1 << 30)
 
 
 def rows() -> list[Row]:

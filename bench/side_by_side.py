@@ -4,14 +4,17 @@ What is counted is processor time, that of programs that are started included: w
 both sides of a pair alike.
 """
 
+import contextlib
 import functools
 import math
+import multiprocessing
 import resource
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import NamedTuple
 
@@ -47,20 +50,47 @@ class Row(NamedTuple):
 def turns(ours: Side, other: Side, rounds: int = ROUNDS, before: Side = lambda: None) -> Measured:
     """Milliseconds of both. Each goes first in every other round, as often in it as takes SHORTEST; `before` is called
     each time and does not count."""
-    sides = [(run, often(run, before)) for run in (ours, other)]
-    pairs = []
-    for i in range(rounds):
-        taken = {run: milliseconds(run, times, before) for run, times in (reversed(sides) if i % 2 else sides)}
-        pairs.append((taken[ours], taken[other]))
+    with worker(ours, before) as first, worker(other, before) as second:
+        sides = [(ask, often(ask)) for ask in (first, second)]
+        pairs = []
+        for i in range(rounds):
+            taken = {ask: ask(times) for ask, times in (reversed(sides) if i % 2 else sides)}
+            pairs.append((taken[first], taken[second]))
     return of_pairs(pairs, "ms")
 
 
-def often(run: Side, before: Side) -> int:
-    """How often in a round, by its second run: the first one meets a cold file cache and lazy imports, which is little
+@contextlib.contextmanager
+def worker(run: Side, before: Side) -> Iterator[Callable[[int], float]]:
+    """A process of its own for a side, that is asked for its milliseconds: what one side leaves of the memory would
+    else decide what the other has to ask the system for."""
+    here, there = multiprocessing.Pipe()
+    process = multiprocessing.get_context("fork").Process(target=serve, args=(run, before, there))
+    process.start()
+    there.close()
+
+    def ask(times: int) -> float:
+        here.send(times)
+        return here.recv()
+
+    try:
+        yield ask
+    finally:
+        process.terminate()
+        process.join()
+
+
+def serve(run: Side, before: Side, pipe: Connection) -> None:
+    """Run as often as asked."""
+    while True:
+        pipe.send(milliseconds(run, pipe.recv(), before))
+
+
+def often(ask: Callable[[int], float]) -> int:
+    """How often in a round, by the second run: the first one meets a cold file cache and lazy imports, which is little
     of a run that takes long."""
-    if milliseconds(run, 1, before) > LONG:
+    if ask(1) > LONG:
         return 1
-    return max(math.ceil(SHORTEST / max(milliseconds(run, 1, before), 0.001)), 1)
+    return max(math.ceil(SHORTEST / max(ask(1), 0.001)), 1)
 
 
 def milliseconds(run: Side, times: int, before: Side) -> float:

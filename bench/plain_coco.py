@@ -1,0 +1,25 @@
+"""Score a list of COCO results as pycocotools' own example does: python plain_coco.py TRUTH RESULTS TYPE...
+
+Prints the twelve numbers of every type, as JSON.
+"""
+
+import contextlib
+import io
+import json
+import sys
+
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+truth, results, *types = sys.argv[1:]
+figures = {}
+with contextlib.redirect_stdout(io.StringIO()):
+    ground_truth = COCO(truth)
+    found = ground_truth.loadRes(results)
+    for kind in types:
+        evaluator = COCOeval(ground_truth, found, kind)
+        evaluator.evaluate()
+        evaluator.accumulate()
+        evaluator.summarize()
+        figures[kind] = evaluator.stats.tolist()
+print(json.dumps(figures))

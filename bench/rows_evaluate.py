@@ -1,0 +1,127 @@
+"""The evaluate stage, from detection files to accuracy.json, beside pycocotools' load and evaluation of the same
+detections in one json file. Both are programs of their own: what is counted begins with the start of Python.
+"""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from pycocotools import mask as coco_mask
+
+from detport import config, detections, shards
+from rows_resample import dataset
+from side_by_side import Measured, Row, of_pairs, peak, turns
+
+PLAIN = Path(__file__).with_name("plain_coco.py")
+STAGE = config.ROOT / "scripts" / "evaluate.py"
+SIDES = (480, 640)
+MASKS = 2000  # different ones, of which every object and detection has one
+MODEL = """
+title: bench
+dataset: none
+onnx: none.onnx
+input: {name: x, height: 32, width: 32}
+preprocess: {decoder: opencv, channels: RGB, resize: {library: opencv, rule: fit}, mean: [0, 0, 0], std: [1, 1, 1]}
+outputs: [{name: dets, shape: [9, 5], dtype: float32}, {name: labels, shape: [9], dtype: int64}]
+decode: {kind: after_nms, categories: coco80}
+"""
+
+
+def drawn(rng: np.random.Generator) -> list[dict]:
+    """Ellipses with their boxes and areas."""
+    y, x = np.indices(SIDES)
+    found = []
+    for place, size in zip(rng.uniform(0, SIDES, (MASKS, 2)), rng.uniform(4, 80, (MASKS, 2)), strict=True):
+        mask = ((y - place[0]) / size[0]) ** 2 + ((x - place[1]) / size[1]) ** 2 <= 1
+        rle = coco_mask.encode(np.asfortranarray(mask, np.uint8))
+        box, area = coco_mask.toBbox(rle).tolist(), float(coco_mask.area(rle))
+        found.append({"bbox": box, "area": area, "counts": rle["counts"].decode("ascii")})
+    return found
+
+
+def with_masks(truth: dict, rows: list[dict]) -> tuple[dict, list[dict]]:
+    """The same with one of the ellipses in place of each box; the best detections have that of an object."""
+    rng = np.random.default_rng(1)
+    shapes = drawn(rng)
+
+    def shaped(entry: dict, which: int) -> dict:
+        mask = {"size": list(SIDES), "counts": shapes[which]["counts"]}
+        return entry | {"bbox": shapes[which]["bbox"], "segmentation": mask}
+
+    chosen = rng.integers(0, MASKS, len(truth["annotations"]))
+    objects = [
+        shaped(entry, which) | {"area": shapes[which]["area"]}
+        for entry, which in zip(truth["annotations"], chosen.tolist(), strict=True)
+    ]
+    owned: dict[tuple, list[int]] = {}
+    for entry, which in zip(objects, chosen.tolist(), strict=True):
+        owned.setdefault((entry["image_id"], entry["category_id"]), []).append(which)
+    others = iter(rng.integers(0, MASKS, len(rows)).tolist())
+    found = [shaped(row, (owned.get((row["image_id"], row["category_id"])) or [next(others)]).pop()) for row in rows]
+    return truth | {"annotations": objects}, found
+
+
+def prepared(folder: Path, images: int, kinds: list[str]) -> tuple[list, list]:
+    """Both command lines, with their files in the folder, after a look at whether they give the same numbers."""
+    truth, rows = dataset(images)
+    if "segm" in kinds:
+        truth, rows = with_masks(truth, rows)
+    names = {"truth": folder / "truth.json", "results": folder / "results.json", "index": folder / "index.tsv"}
+    names["truth"].write_text(json.dumps({key: truth[key] for key in ("images", "annotations", "categories")}))
+    names["results"].write_text(json.dumps(rows))
+    sizes = {"width": SIDES[1], "height": SIDES[0], "bytes": 1, "sha256": ""}
+    index = [{"image_id": image["id"], "file": image["file_name"]} | sizes for image in truth["images"]]
+    shards.write_index(names["index"], index)
+    of_image: dict[int, list[dict]] = {}
+    for row in rows:
+        of_image.setdefault(row["image_id"], []).append(row)
+    count = shards.default_count(images)
+    files = [folder / f"{k:04d}.json.gz" for k in range(count)]
+    for k, file in enumerate(files):
+        part = shards.part(index, k, count)
+        detections.write(file, part, [], [row for image in part for row in of_image[image["image_id"]]])
+    model, output = folder / "model.yaml", folder / "accuracy.json"
+    model.write_text(f"{MODEL}metric: {{kind: coco, iou_types: [{', '.join(kinds)}]}}\n")
+    flags = ["--model", model, "--index", names["index"], "--annotations", names["truth"], "--output", output]
+    ours = [sys.executable, STAGE, *flags, "--detections", *files]
+    other = [sys.executable, PLAIN, names["truth"], names["results"], *kinds]
+    run(ours)
+    accuracy = json.loads(output.read_text())["accuracy"]
+    expected = json.loads(subprocess.run(list(map(str, other)), check=True, stdout=subprocess.PIPE).stdout)
+    for kind, numbers in expected.items():
+        if [value for name, value in accuracy[kind].items() if name != "per_class"] != numbers:
+            raise AssertionError(f"{kind}: {accuracy[kind]} is not {numbers}")
+    return ours, other
+
+
+def run(command: list) -> None:
+    subprocess.run(list(map(str, command)), check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def against_pycocotools(images: int, kinds: list[str], rounds: int) -> Callable[[Path], Measured]:
+    def measure(folder: Path) -> Measured:
+        ours, other = prepared(folder, images, kinds)
+        return turns(lambda: run(ours), lambda: run(other), rounds)
+
+    return measure
+
+
+def memory(images: int, kinds: list[str]) -> Callable[[Path], Measured]:
+    def measure(folder: Path) -> Measured:
+        ours, other = prepared(folder, images, kinds)
+        return of_pairs([(peak(ours), peak(other))], "MB")
+
+    return measure
+
+
+BOXES, MASKED = ["bbox"], ["bbox", "segm"]
+PYCOCOTOOLS = "pycocotools"
+ROWS = [
+    Row("evaluate 49 000 boxes in 500 images", PYCOCOTOOLS, against_pycocotools(500, BOXES, 3)),
+    Row("evaluate 490 000 boxes in 5000 images", PYCOCOTOOLS, against_pycocotools(5000, BOXES, 2), 40, slow=True),
+    Row("evaluate 490 000 masks in 5000 images", PYCOCOTOOLS, against_pycocotools(5000, MASKED, 1), 20, slow=True),
+    Row("memory for 490 000 masks in 5000 images", PYCOCOTOOLS, memory(5000, MASKED), most=2000, slow=True),
+]
