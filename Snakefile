@@ -43,6 +43,10 @@ onsuccess:
     check_again()
 
 
+onerror:
+    CONSOLE.end()
+
+
 rule all:
     """The report of every configured model, and their summary."""
     default_target: True

@@ -12,7 +12,7 @@ rule benchmark:
     benchmark:
         "benchmarks/benchmark/{model}/{backend}.tsv"
     conda:
-        runner_env
+        RUNNER_ENV
     threads: CORES
     params:
         scripts=SCRIPTS,

@@ -9,6 +9,7 @@ import shlex
 from detport import canvases as detport_canvases
 from detport import compared as detport_compared
 from detport import compilers as detport_compilers
+from detport import cutting as detport_cutting
 from detport import datasets as detport_datasets
 from detport import disk as detport_disk
 from detport import lineage as detport_lineage
@@ -98,7 +99,8 @@ try:
         IMAGES[name], dataset["shards"] = detport_shards.sizes(
             dataset, IMAGES[name], detport_config.sample_size(dataset, SETTINGS["sample"])
         )
-    BUDGET = detport_disk.budget(MODELS, IMAGES, DATASETS, BACKENDS, SETTINGS)
+    CUTS = detport_cutting.of_all(MODELS, IMAGES, DATASETS, BACKENDS, SETTINGS["disk_limit_gb"])
+    BUDGET = detport_disk.budget(MODELS, IMAGES, {of: cut.largest for of, cut in CUTS.items()}, BACKENDS, SETTINGS)
 except UsageError as error:
     give_up(error)
 
@@ -150,7 +152,7 @@ def dataset_of(wildcards) -> dict:
 
 def part(wildcards) -> str:
     """Parameter: which shard of how many."""
-    return f"{int(wildcards.shard)}/{dataset_of(wildcards)['shards']}"
+    return f"{int(wildcards.shard)}/{CUTS[wildcards.model, wildcards.get('backend')].shards}"
 
 
 def scratch(wildcards) -> str:
@@ -163,18 +165,23 @@ def scratch_mb(wildcards) -> int:
     return BUDGET.job_mb[wildcards.model, wildcards.backend]
 
 
-def parity_mb(wildcards) -> int:
-    """Resource: what the tensors of the images of parity take, which a job may need all of."""
-    model, backend = MODELS[wildcards.model], BACKENDS[wildcards.backend]
-    size = SETTINGS["parity"]["images"] * detport_disk.image_bytes(model, backend, kept=True)
-    return min(max(1, int(size / detport_disk.MB)), BUDGET.scratch_mb)
+def few_mb(stage: str):
+    """Resource: what the tensors of the few images of a stage take, which a job may need all of."""
+
+    def megabytes(wildcards) -> int:
+        model, backend = MODELS[wildcards.model], BACKENDS[wildcards.backend]
+        size = SETTINGS[stage]["images"] * detport_disk.image_bytes(model, backend, kept=True)
+        return min(max(1, int(size / detport_disk.MB)), BUDGET.scratch_mb)
+
+    return megabytes
 
 
 @functools.cache
 def products(model: str) -> list:
     """Everything that is made for a model, the index of its dataset first."""
     dataset = DATASETS[MODELS[model]["dataset"]]
-    made = detport_lineage.of_model(model, MODELS[model], dataset, BACKENDS, SETTINGS, PINNED)
+    cuts = {key: CUTS[model, key].shards for key in (None, *BACKENDS)}
+    made = detport_lineage.of_model(model, MODELS[model], dataset, BACKENDS, SETTINGS, cuts, PINNED)
     return [index_product(MODELS[model]["dataset"]), *made]
 
 
@@ -209,5 +216,6 @@ def expect(wildcards, output) -> str:
     return known[path]
 
 
-def shard_names(model: str) -> list[str]:
-    return [f"{k:04d}" for k in range(DATASETS[MODELS[model]["dataset"]]["shards"])]
+def shard_names(model: str, backend: str | None = None) -> list[str]:
+    """Shards of a model on a backend, or of those for tools elsewhere."""
+    return [f"{k:04d}" for k in range(CUTS[model, backend].shards)]

@@ -18,7 +18,7 @@ rule detect:
     wildcard_constraints:
         model=alternatives(MODELS.keys() - BUDGET.kept.keys()),
     conda:
-        runner_env
+        RUNNER_ENV
     resources:
         scratch_mb=scratch_mb,
     params:
@@ -56,7 +56,7 @@ rule infer:
     benchmark:
         "benchmarks/infer/{model}/{backend}/{shard}.tsv"
     conda:
-        runner_env
+        RUNNER_ENV
     resources:
         scratch_mb=scratch_mb,
     params:

@@ -191,6 +191,16 @@ def source_of(what: str):
     return files
 
 
+def preview_source(wildcards) -> list[str]:
+    """What the backend opens; there is nothing to look at before a run of what was brought."""
+    if brought(wildcards.model, wildcards.backend, "outputs"):
+        give_up(
+            f"preview of {wildcards.backend}: its outputs come from another machine, and nothing runs here: look at"
+            f" reports/{wildcards.model}.html, or take outputs out of brought.{wildcards.backend}.{wildcards.model}"
+        )
+    return source_of("outputs")(wildcards)
+
+
 def source_flag(what: str):
     """Parameter: how the stage is told about its source."""
     return lambda wildcards: f"--from-{what}" if brought(wildcards.model, wildcards.backend, what) else "--compiled"
@@ -216,17 +226,21 @@ def layers_source(wildcards) -> list[str]:
     return compiled_models(wildcards.model, wildcards.backend)[:1]
 
 
-def runner_env(wildcards) -> str:
+def family_env(wildcards) -> str:
     """The environment that a family runs models in."""
     family = detport_schemas.plugin("backends", BACKENDS[wildcards.backend]["family"])
     return f"../envs/{family.get('environment', 'run')}.yaml"
+
+
+# A function is called for every job, also where nobody makes environments: a quarter of a dry run's time.
+RUNNER_ENV = family_env if PINNED else "../envs/run.yaml"
 
 
 def shards_of(form: str):
     """Input: one file per shard, in order."""
 
     def files(wildcards) -> list[str]:
-        return [form.format(**wildcards, shard=shard) for shard in shard_names(wildcards.model)]
+        return [form.format(**wildcards, shard=shard) for shard in shard_names(wildcards.model, wildcards.backend)]
 
     return files
 
@@ -236,7 +250,7 @@ def detections_of(wildcards) -> list[str]:
     return [
         f"results/{wildcards.model}/{backend}/detections/{shard}.json.gz"
         for backend in BACKENDS
-        for shard in shard_names(wildcards.model)
+        for shard in shard_names(wildcards.model, backend)
     ]
 
 

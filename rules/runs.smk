@@ -6,6 +6,8 @@ from detport import results as detport_results
 from detport import runs as detport_runs
 from detport import stale as detport_stale
 from detport import stopped as detport_stopped
+from detport.console import jobs as detport_jobs
+from detport.console import live as detport_live
 from detport.report import ending as detport_ending
 
 
@@ -17,6 +19,7 @@ def begin() -> None:
     """
     if detport_engine.is_job(workflow):
         return
+    CONSOLE.quiet = detport_engine.is_real_run(workflow)
     try:
         refuse_without_checkpoint()
         said = claim() if detport_engine.is_real_run(workflow) else []
@@ -51,7 +54,7 @@ def claim() -> list[str]:
         f"results/{model}/{backend}/outputs/{shard}"
         for model in BUDGET.kept
         for backend in BACKENDS
-        for shard in shard_names(model)
+        for shard in shard_names(model, backend)
     }
     for path in detport_disk.leftovers(Path(), MODELS, kept):
         detport_files.remove(path)
@@ -61,6 +64,7 @@ def claim() -> list[str]:
 
 def only_asks(wildcards) -> list:
     """No input; a target that makes nothing leaves the folder's locks alone if it is the only one, whosever they are."""
+    CONSOLE.quiet = detport_engine.is_real_run(workflow)
     if len(detport_engine.targets(workflow)) == 1:
         detport_engine.leave_locks_alone(workflow)
     return []
@@ -96,11 +100,24 @@ def reports_are_stale() -> None:
 def clear_away() -> None:
     """At the start of a real run: what it is going to make again is gone."""
     if detport_engine.is_real_run(workflow):
+        jobs = detport_jobs.with_images(detport_engine.jobs(workflow), images_of)
         detport_stale.invalidate(detport_engine.outputs(workflow, pending=True))
+        detport_engine.let_jobs_end(workflow)
+        CONSOLE.begin(jobs, detport_engine.places(workflow))
+
+
+def images_of(wildcards, rule: str) -> int | None:
+    """How many images a job takes, if it takes those of a dataset or of a shard of it."""
+    name = wildcards.get("dataset") or MODELS.get(wildcards.get("model"), {}).get("dataset")
+    if "shard" in wildcards:
+        shards = CUTS[wildcards["model"], wildcards.get("backend")].shards
+        return len(detport_shards.part(range(IMAGES[name]), int(wildcards["shard"]), shards))
+    return IMAGES[name] if rule in ("index_dataset", "evaluate", "resample") else None
 
 
 def check_again() -> None:
     """At the end of a run that went well: what was made is still what the files on disk give, or it is said to be stale."""
+    CONSOLE.end()
     if not detport_engine.is_real_run(workflow):
         return
     mine = set(detport_engine.outputs(workflow))
@@ -114,10 +131,22 @@ def check_again() -> None:
 
 
 def tell_end(models: list[str]) -> None:
-    """A line for every report of the run."""
+    """What came out, for every report of the run."""
     for name in models:
         try:
             found = detport_results.read(Path(f"reports/{name}.json"), "report")
         except Failure as error:
             give_up(error, 1)
-        print(f"detport: {detport_ending.line(found, f'reports/{name}.txt')}", file=sys.stderr)
+        for line in detport_ending.lines(found, f"reports/{name}.txt"):
+            print(f"detport: {line}", file=sys.stderr)
+
+
+def tell_end_again() -> None:
+    """The same of a run that finds all its reports made."""
+    if detport_engine.is_real_run(workflow):
+        there = set(detport_engine.outputs(workflow))
+        tell_end([name for name in MODELS if f"reports/{name}.json" in there])
+
+
+CONSOLE = detport_live.Console(idle=tell_end_again)
+detport_engine.watch(workflow, CONSOLE)

@@ -11,13 +11,13 @@ Example: python scripts/plan.py --summary jobs.tsv --outputs patch=2 report=2 su
 import argparse
 import csv
 import math
-import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from detport import cli, config, datasets, disk, outputs, parity, shards
+from detport import cli, config, cutting, datasets, disk, outputs, parity, shards
+from detport.console import estimate
 from detport.disk import GB
 from detport.errors import UsageError
 
@@ -65,11 +65,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         images[name], dataset["shards"] = shards.sizes(dataset, images[name], config.sample_size(dataset, args.sample))
     backends = {path.stem: config.load_backend(path) for path in args.backend}
     settings = {"disk_limit_gb": args.disk_limit_gb, "keep_outputs_gb": args.keep_outputs_gb}
-    budget = disk.budget(models, images, known, backends, settings)
+    cuts = cutting.of_all(models, images, known, backends, args.disk_limit_gb)
+    budget = disk.budget(models, images, {of: cut.largest for of, cut in cuts.items()}, backends, settings)
     jobs = jobs_of(args.summary, dict(entry.split("=") for entry in args.outputs))
-    rows = [row(name, model, images, known, backends, budget, jobs, args.results) for name, model in models.items()]
+    rows = [row(name, model, images, backends, budget, jobs, args.results) for name, model in models.items()]
     print(f"{', '.join(models)} on {', '.join(backends)}. GB are 1e9 bytes.\n")
-    blocks = [model_lines(rows), disk_lines(rows, budget, args), parity_lines(args.parity_images, models, backends)]
+    blocks = [model_lines(rows), shard_lines(cuts), disk_lines(rows, budget, args)]
+    blocks.append(parity_lines(args.parity_images, models, backends))
     print("\n\n".join("\n".join(block) for block in [*blocks, job_lines(jobs, args.benchmarks)] if block))
 
 
@@ -122,7 +124,6 @@ def row(
     name: str,
     model: dict,
     images: dict[str, int],
-    known: dict[str, dict],
     backends: dict[str, dict],
     budget: disk.Budget,
     jobs: dict[tuple[str, str], Jobs],
@@ -136,7 +137,6 @@ def row(
     return {
         "name": name,
         "images": total,
-        "shards": known[model["dataset"]]["shards"],
         "tensors": total * disk.tensor_bytes(model),
         "outputs": total * len(backends) * outputs.size(model["outputs"]),
         "kept": budget.kept.get(name),
@@ -156,11 +156,20 @@ def detection_bytes(name: str, model: dict, backend: str, images: int, results: 
 
 def model_lines(rows: list[dict]) -> list[str]:
     """Sizes of each model."""
-    head = f"{'model':<18}{'images':>8}{'shards':>8}{'all tensors':>13}{'all outputs':>13}{'':>11}"
+    head = f"{'model':<18}{'images':>8}{'all tensors':>13}{'all outputs':>13}{'':>11}"
     return [f"{head}{'a job':>10}{'results':>10}"] + [
-        f"{row['name']:<18}{row['images']:>8}{row['shards']:>8}{gb(row['tensors']):>13}{gb(row['outputs']):>13}"
+        f"{row['name']:<18}{row['images']:>8}{gb(row['tensors']):>13}{gb(row['outputs']):>13}"
         f" {'temporary' if row['kept'] is None else 'kept':>10}{gb(row['job']):>10}{gb(row['results']):>10}"
         for row in rows
+    ]
+
+
+def shard_lines(cuts: dict[tuple[str, str | None], cutting.Cut]) -> list[str]:
+    """How many shards there are, and why."""
+    return [f"{'model':<18}{'backend':<22}{'shards':>7}{'images each':>13}  reason"] + [
+        f"{name:<18}{backend:<22}{cut.shards:>7}{cut.largest:>13}  {cut.reason}"
+        for (name, backend), cut in cuts.items()
+        if backend is not None
     ]
 
 
@@ -216,19 +225,8 @@ def job_lines(jobs: dict[tuple[str, str], Jobs], benchmarks: Path) -> list[str]:
 def seconds(rule: str, name: str, benchmarks: Path) -> float | None:
     """Mean duration of a rule's jobs in earlier runs for a model or dataset."""
     files = [*(benchmarks / rule / name).rglob("*.tsv"), benchmarks / rule / f"{name}.tsv", benchmarks / f"{rule}.tsv"]
-    times = [time for path in files if path.is_file() for time in durations(path)]
+    times = [time for path in files if path.is_file() for time in estimate.durations(path)]
     return sum(times) / len(times) if times else None
-
-
-def durations(path: Path) -> list[float]:
-    """Seconds in a benchmark file of Snakemake; what a killed run left of one tells none."""
-    found = []
-    with path.open(newline="", encoding="utf-8", errors="replace") as file:
-        for line in file:
-            first = line.split("\t")[0]  # the column s
-            if re.fullmatch(r"[0-9]{1,12}(\.[0-9]{1,12})?", first):
-                found.append(float(first))
-    return found
 
 
 def gb(size: float) -> str:

@@ -8,15 +8,21 @@ import ast
 import functools
 import hashlib
 import importlib.metadata
+import json
+import os
 import re
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 SCRIPTS = Path(__file__).resolve().parents[1]
+CACHE = SCRIPTS / "__pycache__" / "facts.json"
 PLUMBING = {
     f"detport.{name}"
-    for name in ("cli", "code", "config", "errors", "lineage", "made", "processes", "schemas", "utf8", "yamlfile")
+    for name in (
+        *("cli", "code", "config", "errors", "lineage", "made"),
+        *("processes", "progress", "schemas", "several", "utf8", "yamlfile"),
+    )
 }
 # Packages whose name is not that of what is imported.
 PACKAGES = {
@@ -36,8 +42,12 @@ STRING_OR_COMMENT = re.compile(
 @functools.cache
 def of(script: str, plugins: tuple[str, ...], pinned: bool = False) -> tuple[str, dict[str, str]]:
     """Digest of the code that scripts/SCRIPT runs with these plugins, and the versions of its packages."""
+    before = len(known())
     files = closure(script, plugins)
-    return digest(files), versions(files, pinned)
+    found = digest(files), versions(files, pinned)
+    if len(known()) > before:
+        remember()
+    return found
 
 
 def digest(files: Iterable[Path]) -> str:
@@ -48,22 +58,57 @@ def digest(files: Iterable[Path]) -> str:
     return total.hexdigest()[:12]
 
 
-@functools.cache
 def statements(path: Path) -> str:
     """The text of a module without docstrings, comments and blank lines."""
-    lines = path.read_text(encoding="utf-8").split("\n")
-    for node in blocks(tree(path)):
+    return facts(path)[0]
+
+
+@functools.cache
+def facts(path: Path) -> tuple[str, list[str]]:
+    """The statements of a module and the names that it imports, from the last process that read the same text."""
+    text = path.read_text(encoding="utf-8")
+    key = hashlib.sha256(text.encode()).hexdigest()
+    if key not in known():
+        tree = ast.parse(text, str(path))
+        known()[key] = [without_comments(text, tree), sorted(imported(tree))]
+    return tuple(known()[key])
+
+
+@functools.cache
+def known() -> dict[str, list]:
+    """What is in CACHE, by digest of a module's text: to parse all modules takes half a second."""
+    try:
+        found = json.loads(CACHE.read_text(encoding="utf-8"))
+        return found["facts"] if found["by"] == own_digest() else {}
+    except (OSError, ValueError, TypeError, KeyError):  # none yet, or not a whole one: it is made again
+        return {}
+
+
+def own_digest() -> str:
+    """Of this module, which decides what the facts are."""
+    return hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
+
+
+def remember() -> None:
+    """Write CACHE, if its folder may be written."""
+    partial = CACHE.with_name(f"{CACHE.name}.{os.getpid()}")
+    try:
+        CACHE.parent.mkdir(exist_ok=True)
+        partial.write_text(json.dumps({"by": own_digest(), "facts": known()}), encoding="utf-8")
+        partial.replace(CACHE)
+    except OSError:  # a repository that others own, or a full disk: modules are parsed again the next time
+        partial.unlink(missing_ok=True)
+
+
+def without_comments(text: str, tree: ast.Module) -> str:
+    lines = text.split("\n")
+    for node in blocks(tree):
         if isinstance(node, ast.Module | ast.FunctionDef | ast.ClassDef) and ast.get_docstring(node, clean=False):
             first, last = node.body[0].lineno, node.body[0].end_lineno
             lines[first - 1 : last] = [""] * (last - first + 1)
     # A blank line in a string is no blank line of code: its lines are held together by a character that no code has.
     text = STRING_OR_COMMENT.sub(lambda found: (found[1] or "").replace("\n", "\0"), "\n".join(lines))
     return "\n".join(line.rstrip() for line in text.split("\n") if line.strip())
-
-
-@functools.cache
-def tree(path: Path) -> ast.Module:
-    return ast.parse(path.read_bytes(), str(path))
 
 
 def blocks(module: ast.Module) -> Iterator[ast.AST]:
@@ -88,17 +133,20 @@ def closure(script: str, plugins: Iterable[str] = ()) -> set[Path]:
     return found
 
 
-@functools.cache
-def imports(path: Path) -> frozenset[str]:
+def imports(path: Path) -> list[str]:
     """Names of the modules that a file imports, also inside functions."""
+    return facts(path)[1]
+
+
+def imported(tree: ast.Module) -> set[str]:
     names = set()
-    for node in blocks(tree(path)):
+    for node in blocks(tree):
         if isinstance(node, ast.Import):
             names.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
             # `from package import name`: the name may be a module or something inside the package
             names.update([node.module, *(f"{node.module}.{alias.name}" for alias in node.names)])
-    return frozenset(names)
+    return names
 
 
 def is_ours(name: str) -> bool:

@@ -32,20 +32,20 @@ class Budget(NamedTuple):
 def budget(
     models: Mapping[str, dict],
     images: Mapping[str, int],
-    datasets: Mapping[str, dict],
+    largest: Mapping[tuple[str, str], int],
     backends: Mapping[str, dict],
     settings: dict,
 ) -> Budget:
-    """Share out disk_limit_gb; `images` is the size of each dataset."""
+    """Share out disk_limit_gb; `images` is the size of each dataset, `largest` that of a model's largest shard on a
+    backend."""
     limit, most = settings["disk_limit_gb"] * GB, settings["keep_outputs_gb"] * GB
     sizes = {name: images[model["dataset"]] * len(backends) * output_bytes(model) for name, model in models.items()}
     kept = keeping(sizes, most * len(backends), limit)
     left = limit - sum(kept.values())
     jobs = {}
     for name, model in models.items():
-        largest = math.ceil(images[model["dataset"]] / datasets[model["dataset"]]["shards"])
         for key, backend in backends.items():
-            jobs[name, key] = largest * image_bytes(model, backend, name in kept)
+            jobs[name, key] = largest[name, key] * image_bytes(model, backend, name in kept)
     (name, key), most = max(jobs.items(), key=lambda job: job[1])
     if most > left:
         raise UsageError(

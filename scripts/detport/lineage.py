@@ -5,10 +5,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
 
-from detport import canvases, compared, compilers, config, datasets, made, sampling
+from detport import canvases, compared, compilers, config, datasets, made, sampling, several
 from detport.errors import UsageError
 from detport.page import templates
-from detport.parity import precisions
 
 
 class Source(NamedTuple):
@@ -105,24 +104,6 @@ def doctor_recipe(model: dict, dataset: dict, pinned: bool = False) -> dict:
     return made.recipe("doctor", settings, plugins, pinned)
 
 
-MIXED = ("preprocess", "compile", "infer", "decode")  # what the search for a mixed precision does again and again
-
-
-def mixed_recipe(model: dict, backend: dict, tolerance: dict[str, float], pinned: bool = False, **drawn: float) -> dict:
-    """The recipe of that search: what all of these stages read, and their plugins."""
-    seen = {stage: config.visible(model, stage, backend) for stage in MIXED}
-    settings = {stage: config.settings(each, backend, stage) for stage, each in seen.items()} | {"tolerance": tolerance}
-    plugins = [name for stage, each in seen.items() for name in config.plugins(each, backend, stage)]
-    numbers = {key: float(value) for key, value in drawn.items()}  # 1 in a yaml, 1.0 from a command line
-    return made.recipe("mixed", settings | numbers, dict.fromkeys(plugins), pinned)
-
-
-def allowed(model: dict, backend: dict) -> dict[str, float]:
-    """What a backend's compiled graph may change of the detections: the tolerance of its precision."""
-    options = config.visible(model, "compile", backend)["compile"]
-    return model["parity"]["tolerances"][precisions.of(options, backend)]
-
-
 def parity_recipe(model: dict, backend: dict, pinned: bool = False, **more: object) -> dict:
     """The recipe of the ladder, which runs the network itself too."""
     settings = config.settings(model, backend, "parity") | more
@@ -133,14 +114,17 @@ def parity_recipe(model: dict, backend: dict, pinned: bool = False, **more: obje
 
 
 def page_recipe(model: dict, dataset: dict, images: str, pinned: bool = False) -> dict:
-    """The recipe of the page, which shows the ground truth on images, by templates that are no code."""
-    settings = config.settings(config.visible(model, "page", None), None, "page")
-    settings |= {"dataset": dataset["kind"], "images": images, "templates": templates.digest()}
-    plugins = [
-        *config.plugins(config.visible(model, "page", None), None, "page"),
-        f"detport.datasets.{dataset['kind']}",
-    ]
+    """The recipe of the page, which shows the ground truth on images, by templates that are no code; of the decoder it
+    only needs the names of categories."""
+    settings = {"metric": model["metric"], "categories": model["decode"]["categories"], "dataset": dataset["kind"]}
+    settings |= {"images": images, "templates": templates.digest()}
+    plugins = [f"detport.metrics.{model['metric']['kind']}", f"detport.datasets.{dataset['kind']}"]
     return made.recipe("page", settings, plugins, pinned)
+
+
+def layers_page_recipe(name: str, pinned: bool = False) -> dict:
+    """The recipe of the page of layers, whose templates are no code."""
+    return made.recipe("layers_page", {"name": name, "templates": templates.digest()}, pinned=pinned)
 
 
 def bundle_recipe(dataset: dict, pinned: bool = False) -> dict:
@@ -157,6 +141,7 @@ class Plan(NamedTuple):
     dataset: dict
     backends: Mapping[str, dict]
     settings: dict
+    cuts: Mapping[str | None, int]  # shards on every backend, and under None for tools elsewhere
     pinned: bool = False  # versions are those of the lock
 
     @property
@@ -196,12 +181,20 @@ class Plan(NamedTuple):
 
 
 def of_model(
-    name: str, model: dict, dataset: dict, backends: Mapping[str, dict], settings: dict, pinned: bool = False
+    name: str,
+    model: dict,
+    dataset: dict,
+    backends: Mapping[str, dict],
+    settings: dict,
+    cuts: Mapping[str | None, int],
+    pinned: bool = False,
 ) -> list[Product]:
     """Everything that is made for a model behind the index of its dataset, each after what it is made from."""
-    plan = Plan(name, model, dataset, backends, settings, pinned)
-    prepare = [plan.recipe("preprocess", **part(plan, k)) for k in range(dataset["shards"])]
-    found = [Product(f"shards/{name}/{k:04d}", each, {"index": plan.index}, {}) for k, each in enumerate(prepare)]
+    plan = Plan(name, model, dataset, backends, settings, cuts, pinned)
+    found = [
+        Product(f"shards/{name}/{k:04d}", each, {"index": plan.index}, {})
+        for k, each in enumerate(prepared(plan, None))
+    ]
     found.append(Product(plan.checked[0], check_recipe(model, dataset, settings["sample"], pinned), {}, plan.truth()))
     found += graphs(plan)
     examined = {"index": plan.index, "onnx": [f"{plan.top}/onnx/standard/simplified.onnx"]}
@@ -215,15 +208,16 @@ def of_model(
     for key in backends:
         compiled = compiled_graphs(plan, key)
         runnable = [product.path for product in compiled if product.recipe["stage"] == "compile"] or plan.weights
-        own = measured(plan, key, prepare, runnable, wanted.get(key))
+        own = measured(plan, key, runnable, wanted.get(key))
         found += [*compiled, *own, *explained(plan, key)]
     told = reports(plan, found, list(places.values()))
     return [*found, *told, bundle(plan, found, told)]
 
 
-def part(plan: Plan, shard: int) -> dict[str, str]:
-    """What the command line of preprocess says of a shard."""
-    return {"shard": f"{shard}/{plan.dataset['shards']}", "on_bad_image": plan.settings["on_bad_image"]}
+def prepared(plan: Plan, key: str | None) -> list[dict]:
+    """The recipes of a backend's shards, with what the command line of preprocess says of each."""
+    count, on_bad_image = plan.cuts[key], plan.settings["on_bad_image"]
+    return [plan.recipe("preprocess", shard=f"{k}/{count}", on_bad_image=on_bad_image) for k in range(count)]
 
 
 def graphs(plan: Plan) -> list[Product]:
@@ -261,16 +255,14 @@ def compiled_graphs(plan: Plan, key: str) -> list[Product]:
     return found
 
 
-def measured(
-    plan: Plan, key: str, prepare: list[dict], runnable: list[str], measures: list[str] | None
-) -> list[Product]:
+def measured(plan: Plan, key: str, runnable: list[str], measures: list[str] | None) -> list[Product]:
     """From images to accuracy, and the speed, of what a backend opens, or of what was brought in its place."""
     own, backend, brought = f"{plan.top}/{key}", plan.backends[key], plan.brought(key)
     runs, outputs = {"compiled": runnable}, {}
     if "outputs" in brought:
         runs, outputs = {}, {"outputs": Source(Path(brought["outputs"]), None)}
     infer, decode, found, detections = plan.recipe("infer", backend), plan.recipe("decode"), [], []
-    for k, each in enumerate(prepare):
+    for k, each in enumerate(prepared(plan, key)):
         shard, kept = f"{own}/scratch/{k:04d}", f"{own}/outputs/{k:04d}"
         found.append(Product(shard, each, {"index": plan.index}, {}, folder=True))
         found.append(Product(kept, infer, {"shard": [shard], **runs}, outputs, folder=True))
@@ -289,7 +281,7 @@ def measured(
     found.append(Product(f"{own}/comp4", results, scored | {"checked": []}, plan.truth()))
     listed = evaluated(coco_results=True)
     found.append(Product(f"{own}/coco_results.json", listed, scored | {"checked": []}, plan.truth()))
-    found += parity(plan, key, runnable)
+    found += [*parity(plan, key, runnable), *preview(plan, key, runnable)]
     timed = ({}, {"log": file(brought["log"])}) if "log" in brought else ({"compiled": runnable}, {})
     found.append(Product(f"{own}/performance.json", plan.recipe("benchmark", backend), *timed))
     return found
@@ -309,14 +301,16 @@ def explained(plan: Plan, key: str) -> list[Product]:
     table, images = f"{plan.top}/{key}/layers.tsv", plan.settings["parity"]
     recipe = plan.recipe("layers", count=plan.settings["layers"]["images"], seed=images["seed"])
     found = [Product(table, recipe, examined, sources)]
+    page = layers_page_recipe(f"{plan.name} on {key}", plan.pinned)
+    found.append(Product(f"{plan.top}/{key}/layers.html", page, {"layers": [table]}, {}))
     if "keep_fp32" in backend and images["images"]:
         read = {"onnx": [f"{plan.top}/{key}/patched.onnx"], "layers": [table]}
         if compilers.calibrates(backend):
             read["calibration"] = [f"{plan.top}/{key}/calibration.json"]
         read |= {"index": plan.index, "reference": [f"{plan.top}/onnx/standard/simplified.onnx"]}
         drawn = {"count": images["images"], "seed": images["seed"], "score": images["score"]}
-        tolerance = allowed(plan.model, backend)
-        recipe = mixed_recipe(plan.model, backend, tolerance, plan.pinned, **drawn, **plan.settings["mixed"])
+        tolerance = several.allowed(plan.model, backend)
+        recipe = several.mixed_recipe(plan.model, backend, tolerance, plan.pinned, **drawn, **plan.settings["mixed"])
         found.append(Product(f"{plan.top}/{key}/mixed.yaml", recipe, read, {}))
     return found
 
@@ -340,6 +334,16 @@ def parity(plan: Plan, key: str, runnable: list[str]) -> list[Product]:
     sections = config.visible(plan.model, "parity", backend)
     recipe = parity_recipe(sections, backend, plan.pinned, **drawn)
     return [Product(f"{plan.top}/{key}/parity.json", recipe, inputs, {})]
+
+
+def preview(plan: Plan, key: str, runnable: list[str]) -> list[Product]:
+    """A few images with what the model sees in them; not of what was brought, which nothing here runs."""
+    if "outputs" in plan.brought(key):
+        return []
+    drawn = {**plan.settings["preview"], "shown": plan.settings["report"]["images"]}
+    recipe = several.preview_recipe(plan.model, plan.backends[key], plan.dataset, drawn, plan.pinned)
+    read = {"index": plan.index, "compiled": runnable}
+    return [Product(f"{plan.top}/{key}/preview.html", recipe, read, plan.truth())]
 
 
 def reports(plan: Plan, found: list[Product], resampled: list[str]) -> list[Product]:

@@ -15,9 +15,6 @@ from detport.files import atomic
 INDEX_COLUMNS = ("image_id", "file", "width", "height", "bytes", "sha256")
 # A stem that shard.info and the Ascend tools can take as it is: no white space, no control character, not too long.
 PLAIN_STEM = re.compile(r"[^\s\x00-\x1f\x7f]+")
-# Images of a shard: enough that its job takes longer to run than to start. Of the largest published model, which is
-# EfficientDet-D7, they take 0.5 GB, and 3 GB with the outputs of the raw contract.
-USUAL_SIZE = 16
 MOST = 9999  # shards: their folders have names of four digits
 MANY, FEW = 100, 4  # shards, and images of each, from which on a dataset is cut too small
 LONGEST_STEM = 120  # bytes; a file system takes 255, tools append their own endings
@@ -60,23 +57,15 @@ def image_id(text: str) -> int | str:
     return int(text) if re.fullmatch(r"0|[1-9][0-9]{0,18}", text) else text
 
 
-def default_count(images: int) -> int:
-    """Shards of a dataset whose configuration names no number; from the number of images alone, so that neither another
-    machine nor another model makes other shards."""
-    return min(max(math.ceil(images / USUAL_SIZE), 1), MOST)
-
-
-def sizes(dataset: dict, images: int, sample: int | None) -> tuple[int, int]:
-    """Images and shards of a dataset of so many images, or of its sample; the shards that the configuration gives are
+def sizes(dataset: dict, images: int, sample: int | None) -> tuple[int, int | str]:
+    """Images and shards of a dataset of so many images, or of its sample; a number of shards in the configuration is
     for all of them."""
-    if sample is not None and sample < images:
-        return sample, default_count(sample)
-    return images, dataset["shards"] or default_count(images)
+    return (images, dataset["shards"]) if sample is None or sample >= images else (sample, "auto")
 
 
-def advice(images: int, shards: int) -> str | None:
+def advice(images: int, shards: int | str) -> str | None:
     """What is wrong with a number of shards that works all the same."""
-    if not images:  # not known yet
+    if not images or shards == "auto":  # not known yet
         return None
     if shards > images:
         problem = f"{shards - images} will be empty"
@@ -84,7 +73,7 @@ def advice(images: int, shards: int) -> str | None:
         problem = "so many jobs take longer to start than to run"
     else:
         return None
-    return f"{shards} shards of {images} images: {problem}; without the key there are {default_count(images)}"
+    return f"{shards} shards of {images} images: {problem}; without the key they suit the backend"
 
 
 def part(rows: list, shard: int, shards: int) -> list:

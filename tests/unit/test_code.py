@@ -1,5 +1,6 @@
 """Editing a module reruns the stages that use it, and no other; what is only for readers reruns nothing."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -13,7 +14,7 @@ IMAGES = {"preprocess", "calibrate", "infer", "parity", "doctor", "layers"}  # s
 
 
 def plugins(stage: str, backend: dict = BACKEND) -> list[str]:
-    if stage == "check":  # it asks the metric; of the decoder it only needs the names of categories
+    if stage in ("check", "page"):  # they ask the metric; of the decoder they only need the names of categories
         return ["detport.metrics.coco", "detport.datasets.coco"]
     return config.plugins(config.visible(MODEL, stage, backend), backend, stage)
 
@@ -33,7 +34,7 @@ def own_scripts(tmp_path, monkeypatch) -> Path:
     shutil.copytree(code.SCRIPTS, copy, ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setattr(code, "SCRIPTS", copy)
     yield copy
-    for cached in (code.imports, code.statements, code.tree, code.pins, code.version):
+    for cached in (code.facts, code.known, code.pins, code.version):
         cached.cache_clear()
 
 
@@ -108,8 +109,7 @@ b
 def digest_of(folder: Path, monkeypatch, text: str) -> str:
     (folder / "module.py").write_text(text)
     monkeypatch.setattr(code, "SCRIPTS", folder)
-    code.statements.cache_clear()
-    code.tree.cache_clear()
+    code.facts.cache_clear()
     return code.digest([folder / "module.py"])
 
 
@@ -206,3 +206,35 @@ def test_where_conda_makes_the_environment_the_versions_are_the_locks(tmp_path, 
 def test_every_pin_of_the_locks_is_read():
     lines = [line for path in (config.ROOT / "envs").glob("*.txt") for line in path.read_text().splitlines()]
     assert len(code.pins()) == sum("==" in line for line in lines) > 20
+
+
+def test_what_was_read_once_is_remembered_and_a_changed_file_is_read_again(own_scripts, monkeypatch):
+    """By content: neither the place nor the time of a file counts."""
+    monkeypatch.setattr(code, "CACHE", own_scripts / "__pycache__" / "facts.json")
+    path = own_scripts / "detport" / "boxes.py"
+    for cached in (code.facts, code.known, code.of):
+        cached.cache_clear()
+    before = code.of("decode.py", ("detport.decoders.rfcn",))
+    remembered = json.loads(code.CACHE.read_text())["facts"]
+    assert list(remembered.values()) == list(code.known().values())
+    monkeypatch.setattr(code.ast, "parse", lambda *_: pytest.fail("parsed again"))
+    for cached in (code.facts, code.known, code.of):
+        cached.cache_clear()
+    assert code.of("decode.py", ("detport.decoders.rfcn",)) == before
+    monkeypatch.undo()
+    monkeypatch.setattr(code, "SCRIPTS", own_scripts)
+    monkeypatch.setattr(code, "CACHE", own_scripts / "__pycache__" / "facts.json")
+    path.write_text(path.read_text() + "\nEDITED = 1\n")
+    for cached in (code.facts, code.known, code.of):
+        cached.cache_clear()
+    assert code.of("decode.py", ("detport.decoders.rfcn",))[0] != before[0]
+    code.of.cache_clear()
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"by": "another", "facts": {}}', "\0"])
+def test_a_broken_memory_is_made_again(own_scripts, monkeypatch, content):
+    monkeypatch.setattr(code, "CACHE", own_scripts / "__pycache__" / "facts.json")
+    code.CACHE.parent.mkdir(exist_ok=True)
+    code.CACHE.write_text(content)
+    code.known.cache_clear()
+    assert code.known() == {}

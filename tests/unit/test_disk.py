@@ -1,5 +1,6 @@
 """Bytes of a shard at work, how many jobs may be at work at once, which outputs are kept, and what is left over."""
 
+import math
 import re
 import socket
 from pathlib import Path
@@ -32,7 +33,7 @@ def budget(images: int = 5000, shards: int = 250, backends: int = 1, models: int
     return disk.budget(
         {f"m{i}": MODEL for i in range(models)},
         {"coco_val2017": images},
-        {"coco_val2017": {"shards": shards}},
+        {(f"m{i}", f"b{k}"): math.ceil(images / shards) for i in range(models) for k in range(backends)},
         {f"b{i}": ONNXRUNTIME for i in range(backends)},
         {"disk_limit_gb": 4, "keep_outputs_gb": 2} | settings,
     )

@@ -133,7 +133,8 @@ def test_bytes_and_the_peak(tmp_path):
     result = run(tmp_path)
     assert result.returncode == 0, result.stderr
     rows = [" ".join(line.split()) for line in result.stdout.splitlines()]
-    assert "retinamask 5000 250 108.380 GB 15.800 GB temporary 0.498 GB 0.125 GB" in rows
+    assert "retinamask 5000 108.380 GB 15.800 GB temporary 0.498 GB 0.125 GB" in rows
+    assert "retinamask onnxruntime 250 20 as the configuration says" in rows
     assert "at most 1.992 GB (disk_limit_gb 4), 1.992 GB of jobs at work on 4 cores" in result.stdout
     many = run(tmp_path, **{"--cores": 64}).stdout
     assert "at most 4.000 GB (disk_limit_gb 4), 4.000 GB of jobs at work on 64 cores" in many, "more do not start"

@@ -22,23 +22,14 @@ def test_shards_are_contiguous_and_complete(images, count):
     assert max(map(len, parts)) - min(map(len, parts)) <= 1
 
 
-@pytest.mark.parametrize(
-    ("images", "count"), [(0, 1), (1, 1), (16, 1), (17, 2), (80, 5), (5000, 313), (118_287, 7393), (10**7, shards.MOST)]
-)
-def test_shards_that_nobody_chose(images, count):
-    """About sixteen images each, whatever machine and model."""
-    assert shards.default_count(images) == count
-    assert shards.advice(images, count) is None
-
-
 def test_no_more_shards_than_the_schema_takes():
     dataset = config.schema_of("config")["properties"]["datasets"]["additionalProperties"]
-    assert dataset["properties"]["shards"]["maximum"] == shards.MOST
+    assert dataset["properties"]["shards"]["oneOf"][0]["maximum"] == shards.MOST
     assert (
         config.check(
             {"models": ["m"], "datasets": {"d": {"kind": "coco", "images": "i", "annotations": "a"}}}, "config", "c"
         )["datasets"]["d"]["shards"]
-        is None
+        == "auto"
     )
 
 
@@ -47,9 +38,14 @@ def test_no_more_shards_than_the_schema_takes():
     [
         (5000, 500, None),
         (8, 8, None),
-        (8, 9, "9 shards of 8 images: 1 will be empty; without the key there are 1"),
+        (8, 9, "9 shards of 8 images: 1 will be empty; without the key they suit the backend"),
         (400, 100, None),
-        (399, 100, "100 shards of 399 images: so many jobs take longer to start than to run; without the key there"),
+        (
+            399,
+            100,
+            "100 shards of 399 images: so many jobs take longer to start than to run; without the key they suit",
+        ),
+        (8, "auto", None),
         (0, 500, None),  # the annotations are not there yet
     ],
 )
@@ -161,8 +157,8 @@ def test_an_empty_shard_goes_through_the_stages(tmp_path, monkeypatch):
     ("given", "sample", "expected"),
     [
         (500, None, (5000, 500)),
-        (None, None, (5000, 313)),
-        (500, 50, (50, 4)),  # not 500 shards of which most are empty
+        ("auto", None, (5000, "auto")),
+        (500, 50, (50, "auto")),  # not 500 shards of which most are empty
         (500, 5000, (5000, 500)),
         (2, 9999, (5000, 2)),
     ],

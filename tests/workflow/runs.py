@@ -18,8 +18,9 @@ TOO_WIDE = "000000024241"  # by R-FCN's short side it would exceed the network i
 
 
 def snakemake(folder: Path, *arguments: str, repository: Path = ROOT, **options) -> subprocess.CompletedProcess:
-    """Run Snakemake as a user does, with the repository's default profile."""
-    command = [sys.executable, "-m", "snakemake", "-s", repository / "Snakefile", "--directory", folder, *arguments]
+    """Run Snakemake as a user does, with the repository's default profile; every job is told."""
+    command = [sys.executable, "-m", "snakemake", "-s", repository / "Snakefile", "--directory", folder]
+    command += ["--printshellcmds", *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=600, check=False, **options)
 
 

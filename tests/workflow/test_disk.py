@@ -13,7 +13,7 @@ import PIL.Image
 import pytest
 import yaml
 
-from detport import config, disk
+from detport import config, cutting, disk
 from runs import IMAGES, planned, snakemake
 from stages import with_stand_ins
 
@@ -166,7 +166,10 @@ def test_the_published_retinamask_stays_below_4_gb_by_default():
     model = config.load(config.ROOT / "config" / "models" / "retinamask.yaml", "model")
     settings = config.load(config.ROOT / "config" / "config.yaml", "config")
     images = {"coco_val2017": settings["datasets"]["coco_val2017"]["count"]}
-    budget = disk.budget({"m": model}, images, settings["datasets"], {"b": {}}, settings)
+    backends = {"b": config.load_backend(config.ROOT / "config" / "backends" / "onnxruntime.yaml")}
+    cuts = cutting.of_all({"m": model}, images, settings["datasets"], backends, settings["disk_limit_gb"])
+    largest = {of: cut.largest for of, cut in cuts.items()}
+    budget = disk.budget({"m": model}, images, largest, backends, settings)
     assert settings["disk_limit_gb"] <= 4
     assert not budget.kept
     assert budget.scratch_mb <= 4000
@@ -206,10 +209,12 @@ def test_the_plan_comes_without_data(tmp_path):
         assert f"\n{name} " in result.stdout
     for part in ("108.380 GB", "15.800 GB", "disk_limit_gb 8"):
         assert part in result.stdout
-    found = jobs(result.stdout)
-    shards = 500
-    assert found["detect"] == (shards, shards)
-    assert found["infer"] == found["decode"] == (3 * shards, 3 * shards)
+    found, cuts = (
+        jobs(result.stdout),
+        dict(re.findall(r"^(\w+) +onnxruntime +(\d+) +\d+  cpu: ", result.stdout, re.MULTILINE)),
+    )
+    assert found["detect"] == 2 * (int(cuts.pop("retinamask")),)
+    assert found["infer"] == found["decode"] == 2 * (sum(map(int, cuts.values())),)
     assert found["index_dataset"] == (2, 2)
 
 

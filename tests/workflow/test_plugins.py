@@ -55,7 +55,9 @@ def test_the_workflow_runs_with_plugins_that_it_does_not_know(repository, workin
     assert [patch["name"] for patch in graph["patches"]] == ["sigmoid_twice"]
     assert graph["patches"][0]["effect"]["box"]["largest"] > 0
     text = (working / "reports/meanbox.txt").read_text()
-    assert "boxes of an image\n    what   number\n    mean      1.0\n    times     7.0\n" in text
+    assert ["planned", "boxes", "1.0000", "7.0000"] in [
+        [word for word in line.split() if word != "of" and not word.isdigit()] for line in text.splitlines()
+    ]
 
 
 @pytest.mark.parametrize(

@@ -353,6 +353,33 @@ def test_the_page_follows_what_it_is_made_from(looked_at, change, expected):
         assert planned(looked_at.folder, PAGE, repository=looked_at.repository) == expected
 
 
+PREVIEW = f"{OWN}/preview.html"
+
+
+@pytest.fixture(scope="module")
+def previewed(looked_at) -> Run:
+    """The same run with a preview, which takes nothing that is there already."""
+    said = looked_at.again("--cores", str(CORES), PREVIEW)
+    assert made_by(said) == ["preview"]
+    return looked_at
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (GATE, {}),
+        (configure(preview={"images": 3}), {"preview": 1}),
+        (THRESHOLD, {"preview": 1}),
+        (truth(lambda content: content["annotations"].pop()), {"preview": 1}),
+    ],
+    ids=["gate", "images", "threshold", "annotations"],
+)
+def test_a_preview_follows_what_it_shows(previewed, change, expected):
+    with kept(previewed):
+        change(previewed)
+        assert planned(previewed.folder, PREVIEW, repository=previewed.repository) == expected
+
+
 def test_afterwards_everything_is_as_before(run):
     assert run.plan() == {}
 
@@ -459,7 +486,8 @@ def tools_without(name: str, folder: Path) -> str:
 def test_layers_and_what_to_keep_in_float32_follow_their_graph(copied):
     """On request alone; another threshold asks for a new search, not for new layers."""
     target = f"{OWN}/mixed.yaml"
-    assert set(made_by(copied.again("--cores", str(CORES), target))) == {"layers", "mixed"}
+    pages = copied.again("--cores", str(CORES), target, f"{OWN}/layers.html")
+    assert set(made_by(pages)) == {"layers", "layers_page", "mixed"}
 
     def plan() -> dict[str, int]:
         return planned(copied.folder, target, repository=copied.repository)

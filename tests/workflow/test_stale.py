@@ -117,7 +117,7 @@ def begin(folder: Path, repository: Path) -> subprocess.Popen:
     said = folder / "said"
     with said.open("w") as file:
         process = subprocess.Popen(
-            [*command, "--cores", "2", TARGET],
+            [*command, "--printshellcmds", "--cores", "2", TARGET],
             env=os.environ | {"STAND_IN_SECONDS": "3"},
             stdout=file,
             stderr=file,

@@ -1,6 +1,7 @@
 """From a report and a gallery to the text of the page."""
 
 import json
+import math
 
 import jinja2
 from markupsafe import Markup
@@ -8,38 +9,45 @@ from markupsafe import Markup
 from detport.page import sections, words
 from detport.page.templates import FOLDER
 
+NODES = 1000  # rows of a table that a browser still sorts at once
+
 
 def page(report: dict, gallery: dict | None) -> str:
     """The whole page."""
     written = words.of(report)
     shown = [(section.__name__, section(report, written)) for section in sections.SECTIONS]
-    return (
-        environment(report, written)
-        .get_template("page.html")
-        .render(
-            sections=[(name, values) for name, values in shown if values is not None],
-            name=report["model"],
-            gallery=gallery,
-            data=in_script(
-                {"gallery": without_images(gallery), "texts": words.for_script(), "languages": words.LANGUAGES}
-            ),
-        )
-    )
+    there = [(name, values) for name, values in shown if values is not None]
+    return filled("page.html", report, gallery, sections=there, name=report["model"])
+
+
+def preview(report: dict, gallery: dict) -> str:
+    """A page of a few images."""
+    return filled("preview.html", report, gallery)
 
 
 def summary(report: dict) -> str:
     """The page of all models."""
-    written = words.of(report)
-    return (
-        environment(report, written)
-        .get_template("summary.html")
-        .render(
-            name="detport",
-            models=len({row["model"] for row in report["rows"]}),
-            plot=sections.pareto(report["rows"], written),
-            data=in_script({"gallery": None, "texts": words.for_script(), "languages": words.LANGUAGES}),
-        )
-    )
+    models = len({row["model"] for row in report["rows"]})
+    plot = sections.pareto(report["rows"], words.of(report))
+    return filled("summary.html", report, name="detport", models=models, plot=plot)
+
+
+def comparison(found: dict) -> str:
+    """The page of two runs."""
+    return filled("compare.html", found, name="detport")
+
+
+def layers(name: str, head: list[str], rows: list[dict]) -> str:
+    """The page of the nodes where error enters, those first that add most."""
+    finite = [row["own_error"] for row in rows if row["own_error"] < math.inf]
+    values = {"name": name, "shown": NODES, "infinity": math.inf, "largest": max(finite, default=0) or 1}
+    return filled("layers.html", {"head": head, "rows": rows}, **values)
+
+
+def filled(template: str, report: dict, gallery: dict | None = None, **values: object) -> str:
+    """A template with its values, those of the report and those that the script reads."""
+    found = environment(report, words.of(report)).get_template(template)
+    return found.render(gallery=gallery, data=for_script(gallery), **values)
 
 
 def environment(report: dict, written: words.Words) -> jinja2.Environment:
@@ -60,6 +68,11 @@ def environment(report: dict, written: words.Words) -> jinja2.Environment:
 def inlined(name: str) -> Markup:
     """A file of the folder as it is: styles and script, which hold no `</`."""
     return Markup((FOLDER / name).read_text(encoding="utf-8"))
+
+
+def for_script(gallery: dict | None) -> Markup:
+    """All that the script is given."""
+    return in_script({"gallery": without_images(gallery), "texts": words.for_script(), "languages": words.LANGUAGES})
 
 
 def without_images(gallery: dict | None) -> dict | None:

@@ -12,6 +12,8 @@ Environment variables that choose the simulated machine and provoke failures:
     ASCEND_SIM_DRIVER   version of the driver, which decides npu-smi's layout (default by the chips)
     ASCEND_SIM_BUSY     device ids on which npu-smi shows a process
     ASCEND_SIM_ERA      of ais_bench: 2022-06, 2022-07, 2022-09, 2022-11, 2023-06 (default), 2024-09
+    ASCEND_SIM_LOAD_S   seconds that it takes to load a model, and
+    ASCEND_SIM_LATENCY_S  to run it once; never less than the computer needs (default 0)
     ASCEND_SIM_FAIL     failures, comma separated: E10016, E19010, crash, no_om, full_disk, load, wrong_soc,
                         missing:STEM, short:STEM (an output of that input is not written, or cut), no_driver,
                         hang (a child that sleeps, and no further word), killed (by signal 9)

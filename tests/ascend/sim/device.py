@@ -8,6 +8,7 @@ sessions, they themselves in numpy.
 """
 
 import json
+import time
 from collections.abc import Container
 from pathlib import Path
 
@@ -55,6 +56,7 @@ def load(path: Path, device: int) -> "Model":
     meta = json.loads(meta)
     if machine.failure("wrong_soc") is not None or meta["soc_version"] != machine.soc(device):
         raise DeviceError(f"{path} was built for {meta['soc_version']}, device {device} is {machine.soc(device)}")
+    machine.lasts("ASCEND_SIM_LOAD_S", 0.0)
     return Model(path, meta, model)
 
 
@@ -118,6 +120,12 @@ class Model:
         return [int(np.prod(entry["shape"])) * np.dtype(entry["dtype"]).itemsize for entry in self.inputs]
 
     def run(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
+        began = time.perf_counter()
+        found = self.compute(arrays)
+        machine.lasts("ASCEND_SIM_LATENCY_S", time.perf_counter() - began)
+        return found
+
+    def compute(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
         values = dict(self.constants)
         for entry, array in zip(self.inputs, arrays, strict=True):
             array = array.reshape(entry["shape"])

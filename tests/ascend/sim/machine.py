@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from sim import ANNOUNCEMENT
@@ -72,6 +73,11 @@ def failure(name: str) -> str | None:
         if kind == name:
             return rest
     return None
+
+
+def lasts(variable: str, spent: float) -> None:
+    """Wait until something has taken the seconds that the test asks for; the computer may be slower than that."""
+    time.sleep(max(0.0, float(os.environ.get(variable, "0")) - spent))
 
 
 def write(path, data: bytes) -> None:

@@ -1,0 +1,81 @@
+"""How large shards are when nobody says: starting a job costs little of it, and jobs at work fit within the limit."""
+
+import re
+
+import hypothesis
+import pytest
+from hypothesis import strategies
+
+from detport import config, cutting, disk, shards
+
+CONFIG = config.ROOT / "config"
+RETINAMASK = config.load(CONFIG / "models" / "retinamask.yaml", "model")
+BACKENDS = {name: config.load_backend(CONFIG / "backends" / f"{name}.yaml") for name in ("onnxruntime", "ascend310p")}
+SMALL = config.load(config.ROOT / "demo" / "config" / "models" / "retinamask.yaml", "model")  # the limit is far away
+AUTO = {"shards": "auto"}
+
+
+def cut(images: int = 5000, name: str = "onnxruntime", limit_gb: float = 4, model: dict = RETINAMASK, **backend):
+    return cutting.cut(AUTO, images, model, BACKENDS[name] | backend, limit_gb)
+
+
+@pytest.mark.parametrize(("name", "fps"), [("ascend310p", 4.3), ("ascend310p", 34.5), ("onnxruntime", 2)])
+def test_starting_a_job_is_at_most_a_twentieth_of_it(name, fps):
+    found = cut(name=name, model=SMALL, limit_gb=400)
+    fixed_s = cutting.SPEEDS[cutting.class_of(BACKENDS[name])].fixed_s
+    assert fixed_s / (fixed_s + found.largest / fps) <= cutting.SHARE
+
+
+def test_where_the_limit_decides_the_reason_says_what_it_costs_and_what_would_help():
+    found = cut(name="ascend310p")
+    needed = float(re.search(r"at most 5% with disk_limit_gb (\d+)", found.reason)[1])
+    assert "disk_limit_gb" not in cut(name="ascend310p", limit_gb=needed).reason
+    assert found.largest < cut(name="ascend310p", limit_gb=needed).largest
+
+
+@hypothesis.given(strategies.sampled_from(sorted(BACKENDS)), strategies.floats(0.5, 100), strategies.integers(1, 10**6))
+def test_jobs_at_work_fit_within_the_limit(name, limit_gb, images):
+    found, known = cut(images, name, limit_gb), cutting.SPEEDS[cutting.class_of(BACKENDS[name])]
+    taken = found.largest * disk.image_bytes(RETINAMASK, BACKENDS[name], kept=False)
+    assert 1 <= found.shards <= shards.MOST
+    assert taken * known.jobs <= limit_gb * disk.GB or found.largest == 1 or found.shards == shards.MOST
+
+
+def test_another_device_cuts_no_other_shards():
+    """What is done stays done when a run goes on with more of them."""
+    assert cut(name="ascend310p", devices=[0, 1, 2, 3]) == cut(name="ascend310p")
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, "cpu"),
+        ({"device": "cpu"}, "cpu"),
+        ({"device": "cuda:1"}, "device"),
+        ({"providers": ["CUDAExecutionProvider", "CPUExecutionProvider"]}, "device"),
+        ({"providers": ["CUDAExecutionProvider"], "speed": "cpu"}, "cpu"),
+    ],
+)
+def test_the_class_is_told_by_what_a_backend_computes_on(given, expected):
+    assert cutting.class_of(BACKENDS["onnxruntime"] | given) == expected
+    assert cutting.class_of(BACKENDS["ascend310p"]) == "device"
+
+
+@pytest.mark.parametrize(("number", "below"), [(1, 1), (5, 4), (7, 6), (24, 24), (1967, 1536)])
+def test_round_numbers(number, below):
+    assert cutting.round_down(number) == below
+
+
+def test_a_small_dataset_still_feeds_every_core_and_device():
+    assert cut(80).shards == 5
+    assert cut(80, name="ascend310p", model=SMALL).shards == 2
+    assert cut(80, name="ascend310p", model=SMALL, devices_per_card=4).shards == 4
+
+
+def test_a_number_in_the_configuration_is_the_number():
+    assert cutting.cut({"shards": 7}, 20, RETINAMASK, BACKENDS["onnxruntime"], 4)[:2] == (7, 20)
+
+
+@pytest.mark.parametrize(("images", "count"), [(0, 1), (1, 1), (16, 1), (17, 2), (10**7, shards.MOST)])
+def test_small_and_large_datasets(images, count):
+    assert cut(images).shards == count
