@@ -18,8 +18,10 @@ from itertools import chain
 from operator import itemgetter
 from pathlib import Path
 
+import orjson
+
 from detport.errors import Failure, UsageError
-from detport.files import atomic, parse_json
+from detport.files import atomic
 
 SHOWN = 5  # image ids in a complaint
 
@@ -59,7 +61,7 @@ def by_backend(names: Sequence[str], files: Sequence[Path]) -> dict[str, list[Pa
 def read(path: Path) -> dict:
     """Detections as written above."""
     try:
-        content = parse_json(gzip.decompress(path.read_bytes()))
+        content = orjson.loads(gzip.decompress(path.read_bytes()))
     except (gzip.BadGzipFile, EOFError, zlib.error, ValueError, RecursionError) as error:
         raise Failure(f"{path}: not a whole detections file ({error}); delete it and decode again") from error
     if not isinstance(content, dict) or not {"images", "skipped", "detections"} <= content.keys():

@@ -13,8 +13,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-import orjson
-
 from detport.processes import started
 
 # What a file system answers that does not put folders to disk on demand, or takes no room in advance.
@@ -137,15 +135,6 @@ def write_json(path: Path, value: object) -> None:
     """Write JSON whose bytes depend on nothing but the value."""
     with atomic(path) as partial:
         partial.write_text(json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
-
-
-def parse_json(content: bytes) -> object:
-    """What JSON says. What the fast reader refuses, numbers beyond its range and NaN, is left to Python's own, which
-    takes it or says what is wrong."""
-    try:
-        return orjson.loads(content)
-    except orjson.JSONDecodeError:
-        return json.loads(content.decode("utf-8"))
 
 
 def sha256(path: Path) -> str:

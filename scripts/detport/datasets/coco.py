@@ -4,13 +4,14 @@ Files in the wild are taken with what leaves no doubt: ids that are text or whol
 that names its category instead of giving the id, has no area or iscrowd, or no id of its own.
 """
 
+import json
 import logging
 from pathlib import Path
 
 from detport import classes
 from detport.datasets import annotations, listing
 from detport.errors import UsageError
-from detport.files import parse_json, sha256, stand_in
+from detport.files import sha256, stand_in
 
 log = logging.getLogger("detport")
 
@@ -21,7 +22,7 @@ TURNED = False  # COCO's are about the stored pixels
 def read(path: Path) -> dict:
     """The annotation file, checked as far as index and metric rely on it, with ids and optional keys in one form."""
     try:
-        truth = parse_json(path.read_bytes())
+        truth = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise UsageError(f"{path}: no such file; put the annotations there or correct the path") from error
     except (ValueError, RecursionError) as error:
