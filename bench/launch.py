@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 
-process = subprocess.Popen(sys.argv[1:])
+process = subprocess.Popen(sys.argv[1:], stdout=sys.stderr)
 _, status, usage = os.wait4(process.pid, 0)
 print(usage.ru_maxrss / 1000)
 sys.exit(os.waitstatus_to_exitcode(status))

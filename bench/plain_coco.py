@@ -1,17 +1,18 @@
-"""Score a list of COCO results as pycocotools' own example does: python plain_coco.py TRUTH RESULTS TYPE...
+"""Score a list of COCO results as pycocotools' own example does: python plain_coco.py TRUTH RESULTS OUTPUT TYPE...
 
-Prints the twelve numbers of every type, as JSON.
+Writes the twelve numbers of every type, as JSON.
 """
 
 import contextlib
 import io
 import json
 import sys
+from pathlib import Path
 
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-truth, results, *types = sys.argv[1:]
+truth, results, output, *types = sys.argv[1:]
 figures = {}
 with contextlib.redirect_stdout(io.StringIO()):
     ground_truth = COCO(truth)
@@ -22,4 +23,4 @@ with contextlib.redirect_stdout(io.StringIO()):
         evaluator.accumulate()
         evaluator.summarize()
         figures[kind] = evaluator.stats.tolist()
-print(json.dumps(figures))
+Path(output).write_text(json.dumps(figures), encoding="utf-8")
