@@ -155,12 +155,12 @@ def numbered(truth: dict, image_ids: list, rows: list[dict]) -> tuple[dict, list
 def table(truth: dict, rows: list[dict]) -> np.ndarray:
     """Detections as hotcoco takes them: image, x, y, w, h, score, category; an object for each would take longer than
     their evaluation."""
-    found = np.empty((len(rows), 7))
+    found, count = np.empty((len(rows), 7)), len(rows)
     for column, key, known in zip((0, 6), ("image_id", "category_id"), numbers(truth), strict=True):
-        found[:, column] = [*map(known.__getitem__, map(itemgetter(key), rows))]
+        found[:, column] = np.fromiter(map(known.__getitem__, map(itemgetter(key), rows)), float, count)
     boxes = chain.from_iterable(map(itemgetter("bbox"), rows))
-    found[:, 1:5] = np.fromiter(boxes, float, 4 * len(rows)).reshape(-1, 4)
-    found[:, 5] = [*map(itemgetter("score"), rows)]
+    found[:, 1:5] = np.fromiter(boxes, float, 4 * count).reshape(-1, 4)
+    found[:, 5] = np.fromiter(map(itemgetter("score"), rows), float, count)
     return found
 
 
