@@ -35,7 +35,7 @@ def configure(folder: Path, **keys: object) -> None:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory) -> Path:
     """A run on a server with both kinds of cards."""
-    folder = reduced_demo(tmp_path_factory.mktemp("server") / "it's a server", "retinamask")
+    folder = reduced_demo(tmp_path_factory.mktemp("server") / "it's a server", "retinamask", parity=4)
     own_backends(folder)
     configure(folder, backends=list(DEVICES))
     locks = tmp_path_factory.mktemp("locks")

@@ -19,7 +19,7 @@ import pytest
 
 from runs import ROOT, reduced_demo, snakemake
 
-KILLS = 12
+KILLS = 8
 SEED = 7
 CORES = 2
 TARGET = "results/retinamask/onnxruntime/accuracy.json"

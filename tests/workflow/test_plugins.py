@@ -32,7 +32,7 @@ def repository(tmp_path_factory) -> Path:
 @pytest.fixture
 def working(repository, tmp_path) -> Path:
     """The reduced demo's data with the model of the added plugins."""
-    folder = reduced_demo(tmp_path / "working", shards=1)
+    folder = reduced_demo(tmp_path / "working", shards=1, parity=4)
     path = folder / "config" / "config.yaml"
     settings = yaml.safe_load(path.read_text()) | {"models": ["meanbox"], "backends": ["planned"]}
     path.write_text(yaml.safe_dump(settings))

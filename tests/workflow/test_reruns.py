@@ -64,7 +64,7 @@ class Run(NamedTuple):
 def run(tmp_path_factory) -> Run:
     place = tmp_path_factory.mktemp("reruns")
     repository = with_stand_ins(place / "repository")
-    folder = reduced_demo(place / "demo", "retinamask")
+    folder = reduced_demo(place / "demo", "retinamask", parity=4)
     (folder / BACKEND).parent.mkdir(exist_ok=True)
     shutil.copy(repository / BACKEND, folder / BACKEND)
     made = Run(folder, repository)

@@ -36,7 +36,7 @@ def repository(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def finished(repository, tmp_path_factory) -> Path:
-    folder = reduced_demo(tmp_path_factory.mktemp("stale") / "demo", "retinamask")
+    folder = reduced_demo(tmp_path_factory.mktemp("stale") / "demo", "retinamask", parity=4)
     assert run(folder, repository).returncode == 0
     return folder
 

@@ -89,7 +89,7 @@ def test_without_a_target_there_is_a_summary_too(voc):
 
 
 SCORED_AGAIN = {"check": 1, "evaluate": 1, "comp4": 1, "report": 1}
-INDEXED_AGAIN = SCORED_AGAIN | {"index_dataset": 1, "infer": SHARDS, "decode": SHARDS, "parity": 1}
+INDEXED_AGAIN = SCORED_AGAIN | {"index_dataset": 1, "infer": SHARDS, "decode": SHARDS}
 
 
 def drop_an_object(folder: Path) -> None:
