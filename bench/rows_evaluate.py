@@ -21,6 +21,8 @@ STAGE = config.ROOT / "scripts" / "evaluate.py"
 SIDES = (480, 640)
 QUIET = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
 GIGABYTES_2 = 2000.0  # in MB
+ANGLES = np.linspace(0, 2 * np.pi, 20, endpoint=False)
+AROUND = np.stack([np.sin(ANGLES), np.cos(ANGLES)], axis=1)
 IN_SHARD = 16  # images
 MASKS = 2000  # different ones, of which every object and detection has one
 MODEL = """
@@ -38,36 +40,40 @@ decode: {kind: after_nms, categories: coco80, masks: {form: boxes, threshold: 0.
 
 
 def drawn(rng: np.random.Generator) -> list[dict]:
-    """Ellipses with their boxes and areas."""
+    """Ellipses with their boxes and areas, as runs and as polygons."""
     y, x = np.indices(SIDES)
     found = []
     for place, size in zip(rng.uniform(0, SIDES, (MASKS, 2)), rng.uniform(4, 80, (MASKS, 2)), strict=True):
         mask = ((y - place[0]) / size[0]) ** 2 + ((x - place[1]) / size[1]) ** 2 <= 1
         rle = coco_mask.encode(np.asfortranarray(mask, np.uint8))
         box, area = coco_mask.toBbox(rle).tolist(), float(coco_mask.area(rle))
-        found.append({"bbox": box, "area": area, "counts": rle["counts"].decode("ascii")})
+        corners = (place + size * AROUND)[:, ::-1]
+        outline = {"counts": rle["counts"].decode("ascii"), "polygon": corners.ravel().tolist()}
+        found.append({"bbox": box, "area": area} | outline)
     return found
 
 
 def with_masks(truth: dict, rows: list[dict]) -> tuple[dict, list[dict]]:
-    """The same with one of the ellipses in place of each box; the best detections have that of an object."""
+    """The same with one of the ellipses in place of each box, of objects as polygons, as nearly all of COCO's are; the
+    first detections have that of an object."""
     rng = np.random.default_rng(1)
     shapes = drawn(rng)
 
-    def shaped(entry: dict, which: int) -> dict:
-        mask = {"size": list(SIDES), "counts": shapes[which]["counts"]}
-        return entry | {"bbox": shapes[which]["bbox"], "segmentation": mask}
-
-    chosen = rng.integers(0, MASKS, len(truth["annotations"]))
+    chosen = rng.integers(0, MASKS, len(truth["annotations"])).tolist()
     objects = [
-        shaped(entry, which) | {"area": shapes[which]["area"]}
-        for entry, which in zip(truth["annotations"], chosen.tolist(), strict=True)
+        entry
+        | {"bbox": shapes[which]["bbox"], "area": shapes[which]["area"], "segmentation": [shapes[which]["polygon"]]}
+        for entry, which in zip(truth["annotations"], chosen, strict=True)
     ]
     owned: dict[tuple, list[int]] = {}
-    for entry, which in zip(objects, chosen.tolist(), strict=True):
+    for entry, which in zip(objects, chosen, strict=True):
         owned.setdefault((entry["image_id"], entry["category_id"]), []).append(which)
     others = iter(rng.integers(0, MASKS, len(rows)).tolist())
-    found = [shaped(row, (owned.get((row["image_id"], row["category_id"])) or [next(others)]).pop()) for row in rows]
+    found = []
+    for row in rows:
+        shape = shapes[(owned.get((row["image_id"], row["category_id"])) or [next(others)]).pop()]
+        mask = {"size": list(SIDES), "counts": shape["counts"]}
+        found.append(row | {"bbox": shape["bbox"], "segmentation": mask})
     return truth | {"annotations": objects}, found
 
 

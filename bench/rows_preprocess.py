@@ -126,7 +126,7 @@ def guide(folder: Path, model: dict, way: Way) -> Side:
 
 def in_turns(folder: Path, first: Side, second: Side) -> Measured:
     """Both write new files each time, as a stage does: to overwrite one is another thing to a file system."""
-    return turns(first, second, before=lambda: [path.unlink() for path in folder.iterdir()])
+    return turns(first, second, 21, before=lambda: [path.unlink() for path in folder.iterdir()])
 
 
 def against_guide(way: Way) -> Callable[[Path], Measured]:

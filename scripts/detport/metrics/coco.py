@@ -181,7 +181,8 @@ def arrays(
 ) -> tuple[np.ndarray, np.ndarray, list[int]]:
     """precision [T, R, K, A, M], recall [T, K, A, M] and the K category ids, which are `numbers`."""
     by_mask = iou_type == "segm" and settings["mask_area"] == "mask"
-    as_table = library is hotcoco and rows and not by_mask
+    masks = [row.get("segmentation") for row in rows] if iou_type == "segm" else None
+    as_table = library is hotcoco and rows and not by_mask and not (masks and None in masks)
     content, image_ids, results = numbered(truth, image_ids, [] if as_table else rows)
     if by_mask:
         # Both libraries take the box's area wherever a result has a box.
@@ -191,8 +192,7 @@ def arrays(
     with contextlib.redirect_stdout(io.StringIO()):  # the libraries print their progress
         ground_truth.createIndex()
         if as_table:
-            masks = {"segmentation": [row["segmentation"] for row in rows]} if iou_type == "segm" else {}
-            found = ground_truth.loadRes(table(truth, rows), **masks)
+            found = ground_truth.loadRes(table(truth, rows), segmentation=masks)
         else:
             # Without detections pycocotools cannot load the list; one of score 0 outside every image is the same.
             found = ground_truth.loadRes(results or [absent(content)])
