@@ -62,6 +62,7 @@ def rows_of(report: dict) -> list[dict]:
             {
                 "model": report["model"],
                 "backend": name,
+                "precision": backend["parity"]["precisions"]["compiled"] if backend.get("parity") else None,
                 "simulator": any(backend["simulator"].values()),
                 "verdict": gates.FAIL if lost else gates.verdict(judged, scored=bool(accuracy)),
                 "parity": lost,
@@ -128,6 +129,7 @@ def cells(row: dict) -> dict[str, str]:
     return {
         "model": row["model"],
         "backend": row["backend"] + (" (SIMULATOR)" if row["simulator"] else ""),
+        "precision": row["precision"] or "—",
         "verdict": row["verdict"],
         "gates": ", ".join([*verdicts, *(f"FAIL parity: {rung}" for rung in row["parity"])]) or "none",
         "accuracy": ", ".join(figures),

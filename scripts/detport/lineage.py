@@ -294,7 +294,7 @@ def explained(plan: Plan, key: str) -> list[Product]:
     examined = {"index": plan.index, "onnx": [graph]}
     if "dump" in brought:
         sources = {"dump": Source(Path(brought["dump"]), None)}
-    elif backend["runs"] == "compiled" and compilers.suffix(backend["family"]) == "onnx":
+    elif compilers.steps(backend):
         examined["compiled"] = [f"{plan.top}/{key}/model.onnx"]
     else:
         return []

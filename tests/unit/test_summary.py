@@ -177,6 +177,15 @@ def test_memory_and_size_are_told_where_they_are_known():
     assert [row["peak_bytes"] for row in sheet] == ["312345678", ""]
 
 
+def test_the_precision_of_a_backend_is_told_where_parity_knows_it():
+    found = report("a", {"openvino_bf16": ["PASS"], "ascend310": ["PASS"]}, COCO)
+    found["backends"]["openvino_bf16"]["parity"] = {"precisions": {"patched": "float32", "compiled": "bfloat16"}}
+    rows = summary.rows_of(found)
+    assert [row["precision"] for row in rows] == ["bfloat16", None]
+    assert [summary.cells(row)["precision"] for row in rows] == ["bfloat16", "—"]
+    assert "<td>bfloat16</td>" in summary.pages.summary({"verdict": "PASS", "rows": rows})
+
+
 def test_a_spreadsheet_computes_nothing():
     assert summary.flattened({"model": "=1+1", "fps": -1.5}) == {"model": "'=1+1", "fps": -1.5}
 
