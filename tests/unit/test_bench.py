@@ -62,7 +62,7 @@ def test_a_loss_of_more_than_a_fifth_is_told(ratio, losses, capsys):
 
 @pytest.mark.parametrize("make", [rows_decode.retinamask, rows_decode.gfocalv2, rows_decode.rfcn])
 def test_decoding_of_a_model(make, tmp_path):
-    model = config.load_model(rows_decode.MODELS / f"{make.__name__}.yaml", "decode")
+    model = rows_decode.published(make.__name__)
     rows = rows_decode.decoding(tmp_path, *make(np.random.default_rng(0)), model)()
     assert len(rows) > 80 and all(np.isfinite(row["bbox"]).all() and 0 < row["score"] < 1 for row in rows)
 
