@@ -116,8 +116,7 @@ MEMORY_MB = None  # elsewhere a scheduler knows what its machines have
 if detport_engine.runs_here(workflow):
     MEMORY_MB = detport_engine.limit(workflow, "mem_mb", detport_memory.machine_mb())
     for name, backend in () if detport_engine.is_job(workflow) else itertools.product(MODELS, BACKENDS):
-        needed = detport_memory.job_mb("infer", MODELS[name], BACKENDS[backend])
-        if advice := detport_memory.advice(name, backend, needed, MEMORY_MB):
+        if advice := detport_memory.advice(name, MODELS[name], backend, BACKENDS[backend], MEMORY_MB):
             print(f"detport: warning: {advice}", file=sys.stderr)
 CORES = detport_engine.cores(workflow) or 1  # for stages that run alone on the machine
 SCRIPTS = os.path.relpath(ROOT / "scripts")

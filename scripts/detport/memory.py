@@ -43,6 +43,7 @@ STAGES = {
     "layers": Need(400, 5, 2.8, 1.55),
     "mixed": Need(400, 5, 2.8, 1.55),
 }
+LARGE = ("export", "simplify", "parity", "infer")  # of every model one of these takes most
 FAMILY = Need(400, 3, 1.5, 1.5)  # of a family that does not say
 
 
@@ -117,12 +118,13 @@ def limits(root: Path) -> Iterator[int]:
                 yield int(text)
 
 
-def advice(name: str, key: str, needed_mb: int, limit_mb: int) -> str | None:
+def advice(name: str, model: dict, key: str, backend: dict, limit_mb: int) -> str | None:
     """What is wrong with a model on a machine that may not hold it; its jobs run alone all the same."""
-    if needed_mb <= limit_mb:
+    needed, stage = max((job_mb(stage, model, backend), stage) for stage in LARGE)
+    if needed <= limit_mb:
         return None
     return (
-        f"{name} on {key} takes about {needed_mb / 1000:.1f} GB of memory, and jobs may take {limit_mb / 1000:.1f} GB"
-        " here: its jobs run one at a time and may be killed or swap; use a larger machine, or set memory_mb in"
-        f" config/models/{name}.yaml if it takes less"
+        f"{stage} of {name} on {key} takes about {needed / 1000:.1f} GB of memory, and jobs may take"
+        f" {limit_mb / 1000:.1f} GB here: it runs alone, and may be killed or swap; use a larger machine, or set"
+        f" memory_mb in config/models/{name}.yaml if it takes less"
     )
