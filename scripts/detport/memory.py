@@ -42,6 +42,7 @@ STAGES = {
     "parity": Need(450, 4, 2, 1.55),
     "layers": Need(400, 5, 2.8, 1.55),
     "mixed": Need(400, 5, 2.8, 1.55),
+    "doctor": Need(250, 2.3, 1, 1),
 }
 LARGE = ("export", "simplify", "parity", "infer")  # of every model one of these takes most
 FAMILY = Need(400, 3, 1.5, 1.5)  # of a family that does not say
@@ -63,7 +64,7 @@ def usual(stage: str, model: dict, backend: dict | None) -> Need:
     """The same of most networks."""
     if stage == "patch" and model["patches"].get(backend["family"]):
         return STAGES["simplify"]  # a lossy one is measured in the same way
-    if stage in STAGES or backend is None:
+    if stage in STAGES:
         return STAGES[stage]
     own = schemas.plugin("backends", backend["family"]).get("memory")
     return Need(**own) if own else FAMILY
