@@ -62,7 +62,7 @@ def need(stage: str, model: dict, backend: dict | None) -> Need:
 
 def usual(stage: str, model: dict, backend: dict | None) -> Need:
     """The same of most networks."""
-    if stage == "patch" and model["patches"].get(backend["family"]):
+    if stage == "patch" and (model["patches"].get(backend["name"]) or model["patches"].get(backend["family"])):
         return STAGES["simplify"]  # a lossy one is measured in the same way
     if stage in STAGES:
         return STAGES[stage]
@@ -106,7 +106,7 @@ def limits(root: Path) -> Iterator[int]:
     told = root / "proc/self/cgroup"
     for line in told.read_text(encoding="utf-8").splitlines() if told.is_file() else ():
         _, controllers, path = line.split(":", 2)
-        if controllers not in ("", "memory"):
+        if controllers and "memory" not in controllers.split(","):
             continue
         top, name = ("sys/fs/cgroup", "memory.max")
         if controllers:

@@ -36,7 +36,7 @@ def drawn(stages: Sequence[Span], devices: Mapping[str, Sequence[Span]], written
             for span in spans
         ]
     return Markup('<svg class="chart lanes" viewBox="0 0 {} {}" role="img"{}>{}</svg>').format(
-        WIDTH, height, written.label("chart_lanes"), Markup("").join(parts)
+        WIDTH, height, words.label("chart_lanes"), Markup("").join(parts)
     )
 
 
