@@ -83,8 +83,10 @@ def prepared(folder: Path, images: int, kinds: list[str]) -> tuple[list, list]:
     if "segm" in kinds:
         truth, rows = with_masks(truth, rows)
     names = {"truth": folder / "truth.json", "results": folder / "results.json", "index": folder / "index.tsv"}
-    names["truth"].write_text(json.dumps({key: truth[key] for key in ("images", "annotations", "categories")}))
-    names["results"].write_text(json.dumps(rows))
+    names["truth"].write_text(
+        json.dumps({key: truth[key] for key in ("images", "annotations", "categories")}), encoding="utf-8"
+    )
+    names["results"].write_text(json.dumps(rows), encoding="utf-8")
     sizes = {"width": SIDES[1], "height": SIDES[0], "bytes": 1, "sha256": ""}
     index = [{"image_id": image["id"], "file": image["file_name"]} | sizes for image in truth["images"]]
     shards.write_index(names["index"], index)
@@ -97,7 +99,7 @@ def prepared(folder: Path, images: int, kinds: list[str]) -> tuple[list, list]:
         part = shards.part(index, k, count)
         detections.write(file, part, [], [row for image in part for row in of_image[image["image_id"]]])
     model, output = folder / "model.yaml", folder / "accuracy.json"
-    model.write_text(f"{MODEL}metric: {{kind: coco, iou_types: [{', '.join(kinds)}]}}\n")
+    model.write_text(f"{MODEL}metric: {{kind: coco, iou_types: [{', '.join(kinds)}]}}\n", encoding="utf-8")
     flags = ["--model", model, "--index", names["index"], "--annotations", names["truth"], "--output", output]
     ours = [sys.executable, STAGE, *flags, "--detections", *files]
     return ours, [sys.executable, PLAIN, names["truth"], names["results"], folder / "plain.json", *kinds]
@@ -105,8 +107,8 @@ def prepared(folder: Path, images: int, kinds: list[str]) -> tuple[list, list]:
 
 def require_equal(folder: Path) -> None:
     """Refuse to compare the speed of programs that disagree in a single number."""
-    accuracy = json.loads((folder / "accuracy.json").read_text())["accuracy"]
-    for kind, numbers in json.loads((folder / "plain.json").read_text()).items():
+    accuracy = json.loads((folder / "accuracy.json").read_text(encoding="utf-8"))["accuracy"]
+    for kind, numbers in json.loads((folder / "plain.json").read_text(encoding="utf-8")).items():
         if [value for name, value in accuracy[kind].items() if name != "per_class"] != numbers:
             raise AssertionError(f"{kind}: {accuracy[kind]} is not {numbers}")
 

@@ -247,6 +247,7 @@ def test_a_report_says_what_was_calibrated_on(place):
         **{"doubts": {"objects": 1, "silent": [], "tiny": 0, "turned": [], "readings": []}, "detections": 1},
         **{"figures": {}, "accuracy": {"bbox": {}}, "patches": [], "calibration": [graph], "images": {"scored": 8}},
     }
-    (line,) = warnings.lines("m", "mine", found, {"kind": "coco"})
+    model = {"name": "m", "metric": {"kind": "coco"}, "decode": {}}
+    (line,) = warnings.lines(model, "mine", found)
     assert line.startswith("mine: calibrated on all 8 images that are scored")
-    assert not warnings.lines("m", "mine", found | {"images": {"scored": 9}}, {"kind": "coco"})
+    assert not warnings.lines(model, "mine", found | {"images": {"scored": 9}})
