@@ -53,6 +53,7 @@ rule all:
 
 rule accept:
     """Exit status 0 only if every gate of every configured model passes."""
+    localrule: True
     input:
         expand("reports/{model}.json", model=MODELS),
     log:
@@ -67,6 +68,7 @@ rule accept:
 
 rule plan:
     """Print what a run takes, before anything runs: jobs, bytes, peak of temporary disk, time."""
+    localrule: True
     input:
         only_asks,
     log:
@@ -75,7 +77,7 @@ rule plan:
         "envs/run.yaml"
     params:
         scripts=SCRIPTS,
-        settings=json.dumps(SETTINGS),
+        settings=json.dumps(SETTINGS | {"keep_outputs_gb": KEEP_GB}),
         snakefile=workflow.snakefile,
         outputs=detport_engine.several_outputs(workflow),
         models=[model_file(name) for name in MODELS],
@@ -85,11 +87,12 @@ rule plan:
         cores=CORES,
         parity=SETTINGS["parity"]["images"],
         limit=SETTINGS["disk_limit_gb"],
-        keep=SETTINGS["keep_outputs_gb"],
+        keep=KEEP_GB,
+        per_node="--per-node" * ON_NODES,
     shell:
         'asked=$(mktemp -d); trap \'rm -r "$asked"\' EXIT; printf %s {params.settings:q} > "$asked/config.json";'
         ' python -m snakemake --snakefile {params.snakefile:q} --configfile "$asked/config.json"'
         ' --summary -- all > "$asked/jobs.tsv" 2> {log:q} || {{ cat {log:q}; exit 1; }};'
         ' python {params.scripts:q}/plan.py --summary "$asked/jobs.tsv" --outputs {params.outputs}'
         " --model {params.models:q} --dataset-config {params.datasets:q} --backend {params.backends:q} {params.sample}"
-        " --parity-images {params.parity} --cores {params.cores} --disk-limit-gb {params.limit} --keep-outputs-gb {params.keep} 2>&1 | tee {log:q}"
+        " --parity-images {params.parity} --cores {params.cores} --disk-limit-gb {params.limit} --keep-outputs-gb {params.keep} {params.per_node} 2>&1 | tee {log:q}"

@@ -90,6 +90,10 @@ def image_count(dataset: dict) -> int:
         return 0  # what is wrong is told when a rule needs them
 
 
+# On a cluster a shard's tensors lie on the disk of the node that works on it: its profile says `scratch: tmpdir`. Only
+# detections, reports and logs go through the shared file system then, so no outputs are kept.
+ON_NODES = detport_engine.default_resource(workflow, "scratch") == "tmpdir"
+
 try:
     SETTINGS, MODELS, BACKENDS = load_configuration()
     DATASETS = SETTINGS["datasets"]
@@ -100,7 +104,14 @@ try:
             dataset, IMAGES[name], detport_config.sample_size(dataset, SETTINGS["sample"])
         )
     CUTS = detport_cutting.of_all(MODELS, IMAGES, DATASETS, BACKENDS, SETTINGS["disk_limit_gb"])
-    BUDGET = detport_disk.budget(MODELS, IMAGES, {of: cut.largest for of, cut in CUTS.items()}, BACKENDS, SETTINGS)
+    KEEP_GB = 0 if ON_NODES else SETTINGS["keep_outputs_gb"]
+    BUDGET = detport_disk.budget(
+        MODELS,
+        IMAGES,
+        {of: cut.largest for of, cut in CUTS.items()},
+        BACKENDS,
+        SETTINGS | {"keep_outputs_gb": KEEP_GB},
+    )
 except UsageError as error:
     give_up(error)
 
@@ -109,7 +120,8 @@ for name in () if detport_engine.is_job(workflow) else DATASET_FILES:
     if advice:
         print(f"detport: warning: datasets.{name}.shards: {advice}", file=sys.stderr)
 
-detport_engine.limit(workflow, "scratch_mb", BUDGET.scratch_mb)
+if not ON_NODES:  # there scratch.sh shares out the disk of each node
+    detport_engine.limit(workflow, "scratch_mb", BUDGET.scratch_mb)
 CORES = detport_engine.cores(workflow) or 1  # for stages that run alone on the machine
 SCRIPTS = os.path.relpath(ROOT / "scripts")
 # Packages of conda's environments are those of the lock; else jobs run with this Python. A prefix replaces Snakemake's
@@ -156,8 +168,11 @@ def part(wildcards) -> str:
 
 
 def scratch(wildcards) -> str:
-    """Parameter: the folder that a shard's tensors are in while a job works on them."""
-    return f"results/{wildcards.model}/{wildcards.backend}/scratch/{wildcards.shard}"
+    """Parameter: how a job's shell makes $scratch, the folder of a shard's tensors, and removes it at its end."""
+    if ON_NODES:
+        needed = BUDGET.job_mb[wildcards.model, wildcards.backend]
+        return f". {shlex.quote(SCRIPTS)}/scratch.sh {needed} {BUDGET.scratch_mb}"
+    return f"scratch=results/{wildcards.model}/{wildcards.backend}/scratch/{wildcards.shard}; trap 'rm -rf $scratch' EXIT"
 
 
 def scratch_mb(wildcards) -> int:

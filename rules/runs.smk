@@ -21,6 +21,8 @@ def begin() -> None:
         refuse_without_checkpoint()
         said = claim() if detport_engine.is_real_run(workflow) else []
         found = stale_files()
+        if detport_engine.is_real_run(workflow):
+            said += count_whole(found)
     except UsageError as error:
         give_up(error)
     except Failure as error:
@@ -43,13 +45,20 @@ def refuse_without_checkpoint() -> None:
 
 def claim() -> list[str]:
     """Be the only run here, and clear away what earlier ones left; what was done, one line each."""
-    said = detport_runs.claim(Path())
-    detport_stopped.watch(os.environ[detport_processes.VARIABLE])
+    executor = detport_engine.sends_jobs_to(workflow)
+    said = detport_runs.claim(Path(), executor)
+    if executor is None:
+        detport_stopped.watch(os.environ[detport_processes.VARIABLE])
+    elif not ON_NODES:
+        said.append(
+            f"warning: executor {executor} without `default-resources: scratch: tmpdir` in its profile: the tensors of"
+            " all shards go through the shared file system"
+        )
     if warning := detport_engine.untried():
         said.append(warning)
     kept = {
         f"results/{model}/{backend}/outputs/{shard}"
-        for model in BUDGET.kept
+        for model in (MODELS if ON_NODES else BUDGET.kept)
         for backend in BACKENDS
         for shard in shard_names(model, backend)
     }
@@ -91,6 +100,19 @@ def reports_are_stale() -> None:
     """Before a real run stops for want of a file: reports of what it was about do not count any more."""
     if detport_engine.is_real_run(workflow):
         detport_stale.invalidate(f"reports/{name}.txt" for name in targeted())
+
+
+def count_whole(stale: dict[str, str]) -> list[str]:
+    """Have files count that jobs finished after their run was killed: their records say that they are whole."""
+    there = [file for model in targeted() for product in products(model) for file in files_of(product)]
+    found = detport_engine.forget_half_made(workflow, [path for path in there if path not in stale])
+    return [f"{len(found)} files that jobs of an earlier run have finished count: {found[0]}, …"] if found else []
+
+
+def files_of(product) -> list[str]:
+    """The file that Snakemake knows a product by, if it is there."""
+    path = f"{product.path}/made.json" if detport_disk.is_shard(product.path) else product.path
+    return [path] if Path(path).exists() else []
 
 
 def clear_away() -> None:

@@ -48,6 +48,26 @@ def is_job(workflow: Any) -> bool:
     return not workflow.is_main_process
 
 
+def sends_jobs_to(workflow: Any) -> str | None:
+    """The executor that takes the jobs of this run to other machines; None if they run here. Of a real run only."""
+    return workflow.executor_plugin.name if is_real_run(workflow) and workflow.non_local_exec else None
+
+
+def default_resource(workflow: Any, name: str) -> object:
+    """What --default-resources, most likely of a profile, says of a resource; jobs on a cluster are told it too."""
+    return workflow.resource_settings._parsed_default_resources.get(name).raw
+
+
+def forget_half_made(workflow: Any, paths: Iterable[str]) -> list[str]:
+    """Of these files, those that Snakemake takes for half made, because the run that started their jobs has not seen the
+    end of them; from now on they count."""
+    found = sorted(workflow.persistence._filter_incomplete_keys(list(paths)))
+    for path in found:
+        workflow.persistence._unmark_incomplete(path)
+    workflow.persistence._clear_cache()
+    return found
+
+
 def uses_conda(workflow: Any) -> bool:
     """Whether conda makes the environments of the jobs."""
     return any(str(method) == "conda" for method in workflow.deployment_settings.deployment_method)
