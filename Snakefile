@@ -43,6 +43,10 @@ onsuccess:
     check_again()
 
 
+onerror:
+    tell_failures()
+
+
 rule all:
     """The report of every configured model, and their summary."""
     default_target: True
@@ -52,12 +56,12 @@ rule all:
 
 
 rule accept:
-    """Exit status 0 only if every gate of every configured model passes."""
-    localrule: True
     input:
         expand("reports/{model}.json", model=MODELS),
     log:
         "logs/accept.log",
+    """Exit status 0 only if every gate of every configured model passes."""
+    localrule: True
     conda:
         "envs/run.yaml"
     params:
@@ -67,12 +71,12 @@ rule accept:
 
 
 rule plan:
-    """Print what a run takes, before anything runs: jobs, bytes, peak of temporary disk, time."""
-    localrule: True
     input:
         only_asks,
     log:
         "logs/plan.log",
+    """Print what a run takes, before anything runs: jobs, bytes, peak of temporary disk, time."""
+    localrule: True
     conda:
         "envs/run.yaml"
     params:

@@ -14,6 +14,9 @@ rule benchmark:
     conda:
         RUNNER_ENV
     threads: CORES
+    resources:
+        mem_mb=memory(),
+        runtime=minutes,
     params:
         scripts=SCRIPTS,
         model=model_yaml,

@@ -11,6 +11,7 @@ from detport import compared as detport_compared
 from detport import compilers as detport_compilers
 from detport import cutting as detport_cutting
 from detport import datasets as detport_datasets
+from detport import demands as detport_demands
 from detport import disk as detport_disk
 from detport import lineage as detport_lineage
 from detport import made as detport_made
@@ -172,12 +173,26 @@ def scratch(wildcards) -> str:
     if ON_NODES:
         needed = BUDGET.job_mb[wildcards.model, wildcards.backend]
         return f". {shlex.quote(SCRIPTS)}/scratch.sh {needed} {BUDGET.scratch_mb}"
-    return f"scratch=results/{wildcards.model}/{wildcards.backend}/scratch/{wildcards.shard}; trap 'rm -rf $scratch' EXIT"
+    return (
+        f"scratch=results/{wildcards.model}/{wildcards.backend}/scratch/{wildcards.shard}; trap 'rm -rf $scratch' EXIT"
+    )
 
 
 def scratch_mb(wildcards) -> int:
     """Resource: what they take."""
     return BUDGET.job_mb[wildcards.model, wildcards.backend]
+
+
+def memory(checks: bool = False):
+    """Resource: memory of a job that runs a model, or also its network beside it."""
+    return lambda wildcards, attempt: detport_demands.mem_mb(MODELS[wildcards.model], attempt, checks)
+
+
+def minutes(wildcards, attempt) -> int:
+    """Resource: time of a job that runs a model over a shard, or over a few images."""
+    of = wildcards.model, wildcards.backend
+    images = CUTS[of].largest if wildcards.get("shard") else SETTINGS["parity"]["images"]
+    return detport_demands.minutes(BACKENDS[wildcards.backend], images, attempt)
 
 
 def parity_mb(wildcards) -> int:

@@ -75,6 +75,8 @@ rule parity:
     threads: 2
     resources:
         scratch_mb=parity_mb,
+        mem_mb=memory(checks=True),
+        runtime=minutes,
     params:
         scripts=SCRIPTS,
         model=model_yaml,

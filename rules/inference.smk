@@ -21,6 +21,8 @@ rule detect:
         RUNNER_ENV
     resources:
         scratch_mb=scratch_mb,
+        mem_mb=memory(),
+        runtime=minutes,
     params:
         scripts=SCRIPTS,
         model=model_yaml,
@@ -35,12 +37,12 @@ rule detect:
         "{params.scratch};"
         " python {params.scripts:q}/preprocess.py --model {params.model:q} --index {input.index:q}"
         " --images {params.images:q} --shard {params.part} --on-bad-image {params.on_bad_image}"
-        " --output \"$scratch/shard\" --scratch 2> {log.preprocess:q};"
+        ' --output "$scratch/shard" --scratch 2> {log.preprocess:q};'
         " python {params.scripts:q}/infer.py --model {params.model:q} --backend {params.backend:q}"
-        " {params.flag} {input.source:q} --shard \"$scratch/shard\" --threads {threads}"
-        " --output \"$scratch/outputs\" --scratch 2> {log.infer:q};"
-        " python {params.scripts:q}/decode.py --model {params.model:q} --shard \"$scratch/shard\""
-        " --outputs \"$scratch/outputs\" --expect {params.expect} --output {output:q} 2> {log.decode:q}"
+        ' {params.flag} {input.source:q} --shard "$scratch/shard" --threads {threads}'
+        ' --output "$scratch/outputs" --scratch 2> {log.infer:q};'
+        ' python {params.scripts:q}/decode.py --model {params.model:q} --shard "$scratch/shard"'
+        ' --outputs "$scratch/outputs" --expect {params.expect} --output {output:q} 2> {log.decode:q}'
 
 
 rule infer:
@@ -59,6 +61,8 @@ rule infer:
         RUNNER_ENV
     resources:
         scratch_mb=scratch_mb,
+        mem_mb=memory(),
+        runtime=minutes,
     params:
         scripts=SCRIPTS,
         model=model_yaml,
@@ -74,9 +78,9 @@ rule infer:
         "{params.scratch};"
         " python {params.scripts:q}/preprocess.py --model {params.model:q} --index {input.index:q}"
         " --images {params.images:q} --shard {params.part} --on-bad-image {params.on_bad_image}"
-        " --output \"$scratch/shard\" --scratch 2> {log.preprocess:q};"
+        ' --output "$scratch/shard" --scratch 2> {log.preprocess:q};'
         " python {params.scripts:q}/infer.py --model {params.model:q} --backend {params.backend:q}"
-        " {params.flag} {input.source:q} --shard \"$scratch/shard\" --threads {threads}"
+        ' {params.flag} {input.source:q} --shard "$scratch/shard" --threads {threads}'
         " --expect {params.expect} --output {params.folder:q} 2> {log.infer:q}"
 
 

@@ -33,6 +33,8 @@ rule export:
         "benchmarks/export/{model}/{flavour}{canvas}.tsv"
     conda:
         "../envs/export.yaml"
+    resources:
+        mem_mb=memory(checks=True),
     params:
         scripts=SCRIPTS,
         model=model_yaml,
@@ -56,6 +58,8 @@ rule simplify:
     conda:
         "../envs/export.yaml"
     threads: 2
+    resources:
+        mem_mb=memory(checks=True),
     params:
         scripts=SCRIPTS,
         model=model_yaml,

@@ -1,12 +1,17 @@
 # The beginning and the end of a run: one at a time in a folder, and nothing there that it is going to replace. Only code.
 
+import time
+
 from detport import files as detport_files
 from detport import processes as detport_processes
 from detport import results as detport_results
 from detport import runs as detport_runs
+from detport import slurm as detport_slurm
 from detport import stale as detport_stale
 from detport import stopped as detport_stopped
 from detport.report import ending as detport_ending
+
+BEGUN = time.strftime("%Y-%m-%dT%H:%M:%S")
 
 
 @functools.cache
@@ -49,7 +54,9 @@ def claim() -> list[str]:
     said = detport_runs.claim(Path(), executor)
     if executor is None:
         detport_stopped.watch(os.environ[detport_processes.VARIABLE])
-    elif not ON_NODES:
+    else:
+        detport_slurm.watch(Path())
+    if executor is not None and not ON_NODES:
         said.append(
             f"warning: executor {executor} without `default-resources: scratch: tmpdir` in its profile: the tensors of"
             " all shards go through the shared file system"
@@ -117,6 +124,13 @@ def files_of(product) -> list[str]:
 
 def clear_away() -> None:
     """At the start of a real run: what it is going to make again is gone."""
+    if detport_engine.sends_jobs_to(workflow) == "slurm":
+        try:
+            complaint = detport_slurm.unknown_partitions(detport_engine.resource_values(workflow, "slurm_partition"))
+        except Failure as error:
+            give_up(error, 1)
+        if complaint:
+            give_up(complaint)
     if detport_engine.is_real_run(workflow):
         detport_stale.invalidate(detport_engine.outputs(workflow, pending=True))
 
@@ -133,6 +147,18 @@ def check_again() -> None:
         detport_stale.invalidate(found)
         give_up("files were changed while the run was at work; run the same command again", 1)
     tell_end([name for name in MODELS if f"reports/{name}.json" in mine])
+
+
+def tell_failures() -> None:
+    """At the end of a run that failed: a line for every job on the cluster that did."""
+    if detport_engine.sends_jobs_to(workflow) != "slurm":
+        return
+    try:
+        lines = detport_slurm.failures(Path(), BEGUN, Path(".snakemake/slurm_logs").resolve())
+    except Failure as error:
+        lines = [str(error)]
+    for line in lines:
+        print(f"detport: error: {line}", file=sys.stderr)
 
 
 def tell_end(models: list[str]) -> None:

@@ -19,7 +19,19 @@ SCRIPTS = Path(__file__).resolve().parents[1]
 CACHE = SCRIPTS / "__pycache__" / "facts.json"
 PLUMBING = {
     f"detport.{name}"
-    for name in ("cli", "code", "config", "errors", "lineage", "made", "processes", "schemas", "utf8", "yamlfile")
+    for name in (
+        "cli",
+        "code",
+        "config",
+        "errors",
+        "lineage",
+        "made",
+        "processes",
+        "schemas",
+        "slurm",
+        "utf8",
+        "yamlfile",
+    )
 }
 # Packages whose name is not that of what is imported.
 PACKAGES = {

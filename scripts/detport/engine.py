@@ -58,9 +58,15 @@ def default_resource(workflow: Any, name: str) -> object:
     return workflow.resource_settings._parsed_default_resources.get(name).raw
 
 
+def resource_values(workflow: Any, name: str) -> list[str]:
+    """What the jobs that the run is going to do say of a resource, each value once."""
+    jobs = [job for job in workflow.dag.needrun_jobs() if job.resources.get(name) is not None]
+    return sorted({str(job.resources.get(name)) for job in jobs})
+
+
 def forget_half_made(workflow: Any, paths: Iterable[str]) -> list[str]:
-    """Of these files, those that Snakemake takes for half made, because the run that started their jobs has not seen the
-    end of them; from now on they count."""
+    """Of these files, those that Snakemake takes for half made, because the run that began their jobs has not seen their
+    end; from now on they count."""
     found = sorted(workflow.persistence._filter_incomplete_keys(list(paths)))
     for path in found:
         workflow.persistence._unmark_incomplete(path)

@@ -70,7 +70,7 @@ def claim(folder: Path, executor: str | None = None) -> list[str]:
             f" ps -p {previous['pid']}. If it is gone: snakemake --cores 1 --unlock, then the same command"
         )
     if "slurm" in (executor, (previous or {}).get("executor")):
-        said += slurm.settle(folder)
+        slurm.settle(folder)
     run = this_run() | {"executor": executor}
     write(file, run)
     _held.append(file)

@@ -9,8 +9,9 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,21 +21,43 @@ PAUSE = 5.0  # seconds between two looks at jobs that are waited for
 PATIENCE = 60  # seconds that Slurm has to answer
 RUN = re.compile(r"(.+_)?[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")  # a run's UUID, perhaps behind a prefix
 COMMENT = re.compile(r"rule_")  # what the executor's comments begin with
+# Reasons for which jobs wait in the ordinary way of things.
+USUAL = re.compile("None|Priority|Resources|Dependency|BeginTime|JobHeld|Prolog|Licenses|Reservation$")
+# How jobs end that fail, and what is to be done about it.
+ENDS = {
+    "FAILED": "",
+    "CANCELLED": "somebody has ended it (scancel)",
+    "NODE_FAIL": "its node went down; run the same command again",
+    "TIMEOUT": "it took longer than it may; give its rule more `runtime` in the profile",
+    "OUT_OF_MEMORY": "it took more memory than it may; give its rule more `mem_mb` in the profile",
+    "PREEMPTED": "another job has pushed it out; run the same command again",
+    "BOOT_FAIL": "its node did not start; run the same command again",
+    "DEADLINE": "its deadline has passed",
+}
+NAMED = re.compile(r"^ +log: (.*) \(check log file", re.MULTILINE)  # as Snakemake names logs of a job that failed
+COMPLAINT = re.compile(r"error:|not found|No such file|No space left", re.IGNORECASE)
+NOISE = re.compile("srun: |WorkflowError|CalledProcessError|RuleException|Command '|Shell command|show-failed")
 BETWEEN = "\x1f"
 INDICES = re.compile(r"[0-9]+(-[0-9]+)?(,[0-9]+(-[0-9]+)?)*")
 
 
 class Job(NamedTuple):
-    """A job that Slurm has not done yet."""
+    """A job of Slurm."""
 
     number: str
     state: str
+    reason: str  # why it waits
+    submitted: str  # a date that sorts
+    node: str
     name: str
     about: str  # the comment: rule and wildcards
     folder: str
 
     def __str__(self) -> str:
-        return f"{self.number} ({self.about})"
+        return f"{self.number} ({self.about.removeprefix('rule_')})"
+
+
+FORM = BETWEEN.join(("%i", "%T", "%r", "%V", "%N", "%j", "%k", "%Z"))
 
 
 def ask(*command: str) -> str:
@@ -50,14 +73,14 @@ def ask(*command: str) -> str:
     return done.stdout
 
 
-def jobs_of(folder: Path) -> list[Job]:
-    """Jobs of Snakemake runs in a working directory that wait or run, but for the one that this process is in."""
-    form = BETWEEN.join(("%i", "%T", "%j", "%k", "%Z"))
-    found = [Job(*line.split(BETWEEN)) for line in ask("squeue", "--me", "--noheader", "--format", form).splitlines()]
+def jobs_of(folder: Path, *which: str) -> list[Job]:
+    """Jobs of Snakemake runs in a working directory, but for the one that this process is in: those that wait or run,
+    or `which` options of squeue name."""
+    lines = ask("squeue", "--me", "--noheader", *which, "--format", FORM).splitlines()
     here = str(folder.resolve())
     return [
         job
-        for job in found
+        for job in (Job(*line.split(BETWEEN)) for line in lines if line.count(BETWEEN) == FORM.count(BETWEEN))
         if job.folder == here
         and RUN.fullmatch(job.name)
         and COMMENT.match(job.about)
@@ -65,31 +88,95 @@ def jobs_of(folder: Path) -> list[Job]:
     ]
 
 
-def settle(folder: Path, tell: Callable[[str], None] | None = None) -> list[str]:
-    """End what a dead run left: its waiting jobs are cancelled, its running ones waited for; what was done, a line each.
+def tell(line: str) -> None:
+    print(f"detport: {line}", file=sys.stderr, flush=True)
+
+
+def settle(folder: Path) -> None:
+    """End what a dead run left, and say so: its waiting jobs are cancelled, its running ones waited for.
 
     They are none the worse for it: a job that runs would only be begun again, and what it makes is whole or not there.
     """
-    tell = tell or (lambda line: print(f"detport: {line}", file=sys.stderr, flush=True))
     if shutil.which("squeue") is None:
-        return [f"squeue is not here: jobs that an earlier run left on a cluster in {folder.resolve()} may still run"]
+        tell(f"no squeue here: jobs that an earlier run in {folder.resolve()} has sent to Slurm may still be at work")
+        return
     left = jobs_of(folder)
     waiting = [job for job in left if job.state in ("PENDING", "SUSPENDED")]
-    said = []
     if waiting:
         ask("scancel", *(job.number for job in waiting))
-        said.append(f"cancelled Slurm jobs of an earlier run that had not begun: {', '.join(map(str, waiting))}")
-        tell(said[-1])
+        tell(f"cancelled Slurm jobs of an earlier run that had not begun: {', '.join(map(str, waiting))}")
     awaited = [job for job in left if job not in waiting]
     if awaited:
-        tell(f"waiting for Slurm jobs of an earlier run: {', '.join(map(str, awaited))}; to end them: scancel"
-             f" {' '.join(job.number for job in awaited)}")
-        while left:
+        tell(
+            f"waiting for Slurm jobs of an earlier run: {', '.join(map(str, awaited))}; to end them: scancel"
+            f" {' '.join(job.number for job in awaited)}"
+        )
+        while jobs_of(folder):
             time.sleep(PAUSE)
-            left = jobs_of(folder)
-        said.append(f"Slurm jobs of an earlier run have ended: {', '.join(map(str, awaited))}")
-        tell(said[-1])
-    return said
+        tell("they have ended; what they finished counts")
+
+
+def watch(folder: Path) -> None:
+    """From a thread, say once of every reason for which jobs may wait for ever, and which jobs do."""
+
+    def look() -> None:
+        told: set[str] = set()
+        while True:
+            time.sleep(PAUSE * 4)
+            try:
+                stuck = [job for job in jobs_of(folder, "--states=PENDING") if not USUAL.match(job.reason)]
+            except Failure as error:
+                stuck = []
+                if "" not in told:
+                    tell(str(error))
+                    told.add("")
+            for reason in {job.reason for job in stuck} - told:
+                found = [str(job) for job in stuck if job.reason == reason]
+                tell(
+                    f"Slurm jobs wait, {reason}: {', '.join(found)}; see sinfo -R and scontrol show job {stuck[0].number}"
+                )
+                told.add(reason)
+
+    threading.Thread(target=look, name="slurm", daemon=True).start()
+
+
+def failures(folder: Path, since: str, logs: Path) -> list[str]:
+    """A line for every job since a moment that failed: what became of it, why, and where its log is."""
+    jobs = [job for job in jobs_of(folder, "--states=all") if job.submitted >= since and job.state in ENDS]
+    return [
+        f"Slurm job {job} {job.state}{f' on {job.node}' if job.node else ''}: {cause(job, log)}; log: {log}"
+        for job in jobs
+        for log in [next(logs.rglob(f"{job.number}.log"), logs / f"{job.number}.log")]
+    ]
+
+
+def cause(job: Job, log: Path) -> str:
+    """Why a job failed: what Slurm's state says, else the last complaint in its log or in those that it names."""
+    if job.state != "FAILED":
+        return ENDS[job.state]
+    text = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
+    named = [name for line in NAMED.findall(text) for name in line.split(", ")]
+    for each in (text, *(read(Path(job.folder) / name) for name in dict.fromkeys(named))):
+        found = [line.strip() for line in each.splitlines() if COMPLAINT.search(line) and not NOISE.search(line)]
+        if found:
+            return found[-1]
+    return text.strip().splitlines()[-1] if text.strip() else "it left no log: is the working directory on its node?"
+
+
+def read(path: Path) -> str:
+    """The text of a log, empty if there is none."""
+    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+
+
+def unknown_partitions(wanted: Iterable[str]) -> str | None:
+    """A complaint about partitions that this cluster does not have."""
+    known = set(ask("sinfo", "--noheader", "--format=%R").split())
+    missing = [name for each in wanted for name in str(each).split(",") if name not in known]
+    if not missing:
+        return None
+    return (
+        f"slurm_partition: Slurm has no partition {missing[0]!r}, only {', '.join(sorted(known))}; correct the profile"
+    )
 
 
 def devices(kinds: Sequence[str], job: str | None = None) -> list[int] | None:

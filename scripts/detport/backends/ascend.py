@@ -18,7 +18,7 @@ def infer(
     """Run all images on one device, by one call of the tool; whether that was a simulated one."""
     del threads  # the device computes
     tool = backend["runner"]["tool"]
-    with npu.lease_one(backend["devices"]) as lease, scratch(place / "run") as folder:
+    with npu.lease_one(npu.allotted(backend)) as lease, scratch(place / "run") as folder:
         stems = runners.stage(folder, compiled, model["name"], inputs, model["input"])
         arguments = runners.inference_command(backend, model["name"], model["input"], lease.device)
         said = runners.run(arguments, folder, lease, backend["stall_minutes"])
@@ -41,7 +41,7 @@ def infer(
 def measure(compiled: Path, model: dict, backend: dict, threads: int) -> dict:
     """Speed by the tool's pure inference: of one device alone, then of all that the backend may use at once."""
     del threads
-    devices = sorted(backend["devices"])
+    devices = sorted(npu.allotted(backend))
     cards = npu.cards(devices, backend.get("devices_per_card", 1)) if len(devices) > 1 else {}
     with npu.lease_all(devices) as leases:
         first = run_together(compiled, model, backend, leases[:1])[0][0]
