@@ -47,6 +47,12 @@ onerror:
     tell_failures()
 
 
+# What only prints is no job for a cluster.
+localrules:
+    accept,
+    plan,
+
+
 rule all:
     """The report of every configured model, and their summary."""
     default_target: True
@@ -56,12 +62,11 @@ rule all:
 
 
 rule accept:
+    """Exit status 0 only if every gate of every configured model passes."""
     input:
         expand("reports/{model}.json", model=MODELS),
     log:
         "logs/accept.log",
-    """Exit status 0 only if every gate of every configured model passes."""
-    localrule: True
     conda:
         "envs/run.yaml"
     params:
@@ -71,12 +76,11 @@ rule accept:
 
 
 rule plan:
+    """Print what a run takes, before anything runs: jobs, bytes, peak of temporary disk, time."""
     input:
         only_asks,
     log:
         "logs/plan.log",
-    """Print what a run takes, before anything runs: jobs, bytes, peak of temporary disk, time."""
-    localrule: True
     conda:
         "envs/run.yaml"
     params:

@@ -183,6 +183,7 @@ def scratch_mb(wildcards) -> int:
     return BUDGET.job_mb[wildcards.model, wildcards.backend]
 
 
+<<<<<<< HEAD
 def memory(checks: bool = False):
     """Resource: memory of a job that runs a model, or also its network beside it."""
     return lambda wildcards, attempt: detport_demands.mem_mb(MODELS[wildcards.model], attempt, checks)
@@ -200,6 +201,17 @@ def parity_mb(wildcards) -> int:
     model, backend = MODELS[wildcards.model], BACKENDS[wildcards.backend]
     size = SETTINGS["parity"]["images"] * detport_disk.image_bytes(model, backend, kept=True)
     return min(max(1, int(size / detport_disk.MB)), BUDGET.scratch_mb)
+=======
+def few_mb(stage: str):
+    """Resource: what the tensors of the few images of a stage take, which a job may need all of."""
+
+    def megabytes(wildcards) -> int:
+        model, backend = MODELS[wildcards.model], BACKENDS[wildcards.backend]
+        size = SETTINGS[stage]["images"] * detport_disk.image_bytes(model, backend, kept=True)
+        return min(max(1, int(size / detport_disk.MB)), BUDGET.scratch_mb)
+
+    return megabytes
+>>>>>>> main
 
 
 @functools.cache

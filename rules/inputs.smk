@@ -191,6 +191,16 @@ def source_of(what: str):
     return files
 
 
+def preview_source(wildcards) -> list[str]:
+    """What the backend opens; there is nothing to look at before a run of what was brought."""
+    if brought(wildcards.model, wildcards.backend, "outputs"):
+        give_up(
+            f"preview of {wildcards.backend}: its outputs come from another machine, and nothing runs here: look at"
+            f" reports/{wildcards.model}.html, or take outputs out of brought.{wildcards.backend}.{wildcards.model}"
+        )
+    return source_of("outputs")(wildcards)
+
+
 def source_flag(what: str):
     """Parameter: how the stage is told about its source."""
     return lambda wildcards: f"--from-{what}" if brought(wildcards.model, wildcards.backend, what) else "--compiled"

@@ -64,6 +64,38 @@ rule page:
         " --detections {input.detections:q} --images {params.images} --output {output:q} 2> {log:q}"
 
 
+rule preview:
+    """Show what a model sees in a few images; only on request, and before anything is measured."""
+    input:
+        index=index_of,
+        compiled=preview_source,
+    output:
+        "results/{model}/{backend}/preview.html",
+    log:
+        "logs/preview/{model}/{backend}.log",
+    benchmark:
+        "benchmarks/preview/{model}/{backend}.tsv"
+    conda:
+        RUNNER_ENV
+    threads: 2
+    resources:
+        scratch_mb=few_mb("preview"),
+    params:
+        scripts=SCRIPTS,
+        model=model_yaml,
+        backend=backend_yaml,
+        config=lambda wildcards: DATASET_FILES[MODELS[wildcards.model]["dataset"]],
+        dataset=lambda wildcards: MODELS[wildcards.model]["dataset"],
+        drawn="--count {images} --seed={seed}".format(**SETTINGS["preview"]),
+        images=SETTINGS["report"]["images"],
+        expect=expect,
+    shell:
+        "python {params.scripts:q}/preview.py --expect {params.expect} --model {params.model:q} --backend {params.backend:q}"
+        " --index {input.index:q} --dataset-config {params.config:q} --dataset {params.dataset:q}"
+        " --compiled {input.compiled:q} {params.drawn} --images {params.images} --threads {threads}"
+        " --output {output:q} 2> {log:q}"
+
+
 rule bundle:
     """Pack a report with all that its figures rest on; only on request. verify.py checks it by itself."""
     input:

@@ -18,7 +18,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from detport import canvases, cli, compilers, config, layers, lineage, made, mixing, shards
+from detport import canvases, cli, compilers, config, layers, made, mixing, several, shards
 from detport.errors import Failure
 from detport.files import atomic, scratch
 from detport.graph import contract
@@ -46,14 +46,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
 
     backend, whole = config.load_backend(args.backend), config.load(args.model, "model")
-    tolerance = lineage.allowed(whole, backend)
+    tolerance = several.allowed(whole, backend)
     drawn = {"count": args.count, "seed": args.seed, "score": args.score, "steps": args.steps}
     read = {"index": args.index, "reference": args.reference, "onnx": args.onnx, "layers": args.layers}
     read |= {"calibration": args.calibration} if args.calibration else {}
-    recipe = lineage.mixed_recipe(whole, backend, tolerance, **drawn)
+    recipe = several.mixed_recipe(whole, backend, tolerance, **drawn)
     record = made.begin(recipe, read, expect=args.expect, threads=args.threads)
-    views = [config.load_model(args.model, stage, backend) for stage in lineage.MIXED]
-    model = canvases.select({key: value for view in views for key, value in view.items()}, None)
+    model = canvases.select(several.load_model(args.model, several.MIXED, backend), None)
     images, _, _ = chosen.prepare(shards.read_index(args.index), args.images, model, args.count, args.seed)
     canvas = next(iter(canvases.by_name(model["input"])))
     exact, problem = rungs.decoded(baseline(args, model, images, canvas), images, model["decode"])

@@ -9,16 +9,14 @@ Example: python scripts/page.py --model config/models/MODEL.yaml --report report
              --output reports/MODEL.html
 """
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from detport import analysis, classes, cli, config, datasets, detections, lineage, made, metrics, results, shards
-from detport.analysis import matching
+from detport import cli, config, datasets, detections, lineage, made, results, shards
 from detport.errors import UsageError
 from detport.files import atomic
-from detport.metrics.coco import distinct_names
-from detport.page import gallery, pictures, render
+from detport.page import gallery, render, shown
+from detport.page import ground as grounds
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -42,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     report = results.read(args.report, "report")
     parts = by_backend(list(report["backends"]), args.detections)
     index = shards.read_index(args.index)
-    page = render.page(report, shown(report, model["metric"], dataset, index, parts, args.images))
+    page = render.page(report, gallery_of(report, model, dataset, index, parts, args.images))
     with atomic(args.output) as partial:
         partial.write_text(page, encoding="utf-8")
     made.put(record, args.output)
@@ -59,59 +57,36 @@ def by_backend(names: list[str], files: list[Path]) -> dict[str, list[dict]]:
     }
 
 
-def shown(
-    report: dict, metric: dict, dataset: dict, index: list[dict], parts: dict[str, list[dict]], choice: str
+def gallery_of(
+    report: dict, model: dict, dataset: dict, index: list[dict], parts: dict[str, list[dict]], choice: str
 ) -> dict | None:
-    """The gallery: its images with objects and detections; nothing without ground truth."""
-    kind, module = datasets.load(dataset["kind"]), metrics.load(metric["kind"])
-    truth = kind.truth(dataset, index)
-    if truth is None:
-        return None
-    categories = module.categories(truth, metric)
-    ids = [category["id"] for category in categories]
-    truth = analysis.in_categories(truth, categories)
+    """The gallery: its images with objects, where there is a ground truth, and detections; None without an image."""
+    truth = datasets.load(dataset["kind"]).truth(dataset, index)
+    metric, declared = model["metric"], model["decode"]["categories"]
+    ground = grounds.alone(index, metric, declared) if truth is None else grounds.of_truth(truth, metric)
     # Images that one of the backends had to skip cannot be compared.
     scored = [{image for part in each for image in part["images"]} for each in parts.values()]
     common = [row["image_id"] for row in index if all(row["image_id"] in found for found in scored)]
-    seen = [looked_at(truth, common, each, categories, report["backends"][name]) for name, each in parts.items()]
-    chosen = gallery.choose(seen, ids)
-    files = {row["image_id"]: Path(dataset["images"]) / row["file"] for row in index}
-    listed = {image["id"]: image for image in truth["images"]}
-    first = [seen[0].images[i] for i in chosen]
-    may = [pictures.may_be_shown(listed[image.image_id], truth.get("licenses"), choice) for image in first]
-    paths = [files[image.image_id] if yes else None for image, yes in zip(first, may, strict=True)]
-    names, least = {row["image_id"]: row["file"] for row in index}, gallery.faintest(seen)
-
-    def drawn(side: int) -> list[dict]:
-        found = zip(chosen, first, strict=True)
-        return [gallery.drawn(image, [each.images[i] for each in seen], side, ids, least) for i, image in found]
-
-    drawings = drawn(pictures.SIDE)
-    left = pictures.BUDGET - len(json.dumps(drawings))
-    addresses, side = pictures.embedded(paths, kind.TURNED, left)
-    return {
-        "iou": matching.IOU,
-        "near": matching.NEAR,
-        "least": least,
-        "side": side,
-        "scores": [each.score for each in seen],
-        "backends": list(parts),
-        "classes": list(distinct_names(categories).values()),
-        "pictures": [
-            {"name": names[drawing["id"]], "why": why, "image": address} | drawing
-            for why, address, drawing in zip(
-                chosen.values(), addresses, drawings if side == pictures.SIDE else drawn(side), strict=True
-            )
-        ],
+    if not common:
+        return None
+    rows = {name: [row for part in each for row in part["detections"]] for name, each in parts.items()}
+    tasks = shown.tasks(ground, metric, (row for each in rows.values() for row in each))
+    seen = {
+        name: shown.looked_at(ground, common, each, working(report["backends"][name], ground.judged), tasks[0])
+        for name, each in rows.items()
     }
+    chosen = gallery.choose(list(seen.values()), ground.ids, ground.judged)
+    files = {row["image_id"]: row["file"] for row in index}
+    lead = "judged" if ground.judged else "unjudged"
+    return shown.images(ground, seen, chosen, tasks, dataset, files, choice, lead)
 
 
-def looked_at(truth: dict, ids: list, parts: list[dict], categories: list[dict], found: dict) -> gallery.Seen:
-    """What a backend found in these images."""
-    rows, _ = classes.with_ids([row for part in parts for row in part["detections"]], categories)
-    images = list(matching.images(truth, ids, rows, analysis.LIMIT))
-    working = found["analysis"]["working"] if found["analysis"] else None
-    return gallery.Seen(images, [matching.match(image) for image in images], working["score"] if working else 0.0)
+def working(backend: dict, judged: bool) -> float:
+    """The score from which on detections of a backend are shown at first."""
+    if not judged:
+        return gallery.SURE
+    found = backend["analysis"] and backend["analysis"]["working"]
+    return found["score"] if found else 0.0
 
 
 if __name__ == "__main__":

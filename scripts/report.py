@@ -128,7 +128,8 @@ def assemble(model: dict, titles: dict[str, str], record: dict, args: argparse.N
     origin = provenance.measured_with(args.files, annotations.values())
     if problem := provenance.mismatch(model["references"], origin):
         raise UsageError(f"{args.model}: {problem}")
-    judgement = judged(model, figures, trusted, resampled, of)
+    scored = any(backend["accuracy"] for backend in backends.values())
+    judgement = judged(model, figures, trusted, resampled, of, scored)
     rungs = [row for parity in parities for row in ladder.judged(parity, model["parity"])]
     return {
         "schema": 1,
@@ -175,9 +176,11 @@ def judged(
     trusted: dict[str, bool],
     resampled: dict[str, dict] | None = None,
     sample_of: int | None = None,
+    scored: bool = True,
 ) -> dict:
     """Verdict, gates and published figures, from the figures of every backend of the run, and from resamples of them by
-    backend or file. `sample_of` is how many images the dataset has, if the run is about a sample of it."""
+    backend or file. `sample_of` is how many images the dataset has, if the run is about a sample of it; `scored` says
+    whether there is any ground truth."""
     references, resampled = model["references"], resampled or {}
     known = measured | statistics.recorded_values(model["gates"], resampled)
     rows = [
@@ -189,7 +192,7 @@ def judged(
     asked = {row["name"] for row in rows}
     not_asked = [gate for gate in model["gates"] if gate["name"] not in asked]
     return {
-        "verdict": gates.verdict(rows, not_asked),
+        "verdict": gates.verdict(rows, not_asked, scored),
         "gates": rows,
         "gates_not_asked": not_asked,
         "comparison": gates.compared(model["references"], measured),

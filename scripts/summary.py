@@ -63,7 +63,7 @@ def rows_of(report: dict) -> list[dict]:
                 "model": report["model"],
                 "backend": name,
                 "simulator": any(backend["simulator"].values()),
-                "verdict": gates.FAIL if lost else gates.verdict(judged),
+                "verdict": gates.FAIL if lost else gates.verdict(judged, scored=bool(accuracy)),
                 "parity": lost,
                 "gates": dict(Counter(gate["verdict"] for gate in judged)),
                 "accuracy": accuracy,

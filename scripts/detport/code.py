@@ -20,17 +20,8 @@ CACHE = SCRIPTS / "__pycache__" / "facts.json"
 PLUMBING = {
     f"detport.{name}"
     for name in (
-        "cli",
-        "code",
-        "config",
-        "errors",
-        "lineage",
-        "made",
-        "processes",
-        "schemas",
-        "slurm",
-        "utf8",
-        "yamlfile",
+        *("cli", "code", "config", "errors", "lineage", "made"),
+        *("processes", "schemas", "several", "slurm", "utf8", "yamlfile"),
     )
 }
 # Packages whose name is not that of what is imported.

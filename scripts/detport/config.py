@@ -69,7 +69,7 @@ STAGES = {
     "doctor": Stage(("input", "preprocess", "outputs", "decode", "metric")),
     "layers": Stage(("input", "preprocess")),
     "report": Stage(("title", "dataset", "metric", "allowed_skips", "references", "gates", "statistics", "parity")),
-    "page": Stage(("metric",)),
+    "page": Stage(("metric", "decode")),
 }
 
 

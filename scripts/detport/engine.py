@@ -65,8 +65,8 @@ def resource_values(workflow: Any, name: str) -> list[str]:
 
 
 def forget_half_made(workflow: Any, paths: Iterable[str]) -> list[str]:
-    """Of these files, those that Snakemake takes for half made, because the run that began their jobs has not seen their
-    end; from now on they count."""
+    """Of these files, those that Snakemake takes for half made, because it was killed before the end of their jobs; from
+    now on they count."""
     found = sorted(workflow.persistence._filter_incomplete_keys(list(paths)))
     for path in found:
         workflow.persistence._unmark_incomplete(path)

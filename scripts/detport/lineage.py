@@ -5,10 +5,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
 
-from detport import canvases, compared, compilers, config, datasets, made, sampling
+from detport import canvases, compared, compilers, config, datasets, made, sampling, several
 from detport.errors import UsageError
 from detport.page import templates
-from detport.parity import precisions
 
 
 class Source(NamedTuple):
@@ -105,24 +104,6 @@ def doctor_recipe(model: dict, dataset: dict, pinned: bool = False) -> dict:
     return made.recipe("doctor", settings, plugins, pinned)
 
 
-MIXED = ("preprocess", "compile", "infer", "decode")  # what the search for a mixed precision does again and again
-
-
-def mixed_recipe(model: dict, backend: dict, tolerance: dict[str, float], pinned: bool = False, **drawn: float) -> dict:
-    """The recipe of that search: what all of these stages read, and their plugins."""
-    seen = {stage: config.visible(model, stage, backend) for stage in MIXED}
-    settings = {stage: config.settings(each, backend, stage) for stage, each in seen.items()} | {"tolerance": tolerance}
-    plugins = [name for stage, each in seen.items() for name in config.plugins(each, backend, stage)]
-    numbers = {key: float(value) for key, value in drawn.items()}  # 1 in a yaml, 1.0 from a command line
-    return made.recipe("mixed", settings | numbers, dict.fromkeys(plugins), pinned)
-
-
-def allowed(model: dict, backend: dict) -> dict[str, float]:
-    """What a backend's compiled graph may change of the detections: the tolerance of its precision."""
-    options = config.visible(model, "compile", backend)["compile"]
-    return model["parity"]["tolerances"][precisions.of(options, backend)]
-
-
 def parity_recipe(model: dict, backend: dict, pinned: bool = False, **more: object) -> dict:
     """The recipe of the ladder, which runs the network itself too."""
     settings = config.settings(model, backend, "parity") | more
@@ -133,13 +114,11 @@ def parity_recipe(model: dict, backend: dict, pinned: bool = False, **more: obje
 
 
 def page_recipe(model: dict, dataset: dict, images: str, pinned: bool = False) -> dict:
-    """The recipe of the page, which shows the ground truth on images, by templates that are no code."""
-    settings = config.settings(config.visible(model, "page", None), None, "page")
-    settings |= {"dataset": dataset["kind"], "images": images, "templates": templates.digest()}
-    plugins = [
-        *config.plugins(config.visible(model, "page", None), None, "page"),
-        f"detport.datasets.{dataset['kind']}",
-    ]
+    """The recipe of the page, which shows the ground truth on images, by templates that are no code; of the decoder it
+    only needs the names of categories."""
+    settings = {"metric": model["metric"], "categories": model["decode"]["categories"], "dataset": dataset["kind"]}
+    settings |= {"images": images, "templates": templates.digest()}
+    plugins = [f"detport.metrics.{model['metric']['kind']}", f"detport.datasets.{dataset['kind']}"]
     return made.recipe("page", settings, plugins, pinned)
 
 
@@ -297,7 +276,7 @@ def measured(plan: Plan, key: str, runnable: list[str], measures: list[str] | No
     found.append(Product(f"{own}/comp4", results, scored | {"checked": []}, plan.truth()))
     listed = evaluated(coco_results=True)
     found.append(Product(f"{own}/coco_results.json", listed, scored | {"checked": []}, plan.truth()))
-    found += parity(plan, key, runnable)
+    found += [*parity(plan, key, runnable), *preview(plan, key, runnable)]
     timed = ({}, {"log": file(brought["log"])}) if "log" in brought else ({"compiled": runnable}, {})
     found.append(Product(f"{own}/performance.json", plan.recipe("benchmark", backend), *timed))
     return found
@@ -323,8 +302,8 @@ def explained(plan: Plan, key: str) -> list[Product]:
             read["calibration"] = [f"{plan.top}/{key}/calibration.json"]
         read |= {"index": plan.index, "reference": [f"{plan.top}/onnx/standard/simplified.onnx"]}
         drawn = {"count": images["images"], "seed": images["seed"], "score": images["score"]}
-        tolerance = allowed(plan.model, backend)
-        recipe = mixed_recipe(plan.model, backend, tolerance, plan.pinned, **drawn, **plan.settings["mixed"])
+        tolerance = several.allowed(plan.model, backend)
+        recipe = several.mixed_recipe(plan.model, backend, tolerance, plan.pinned, **drawn, **plan.settings["mixed"])
         found.append(Product(f"{plan.top}/{key}/mixed.yaml", recipe, read, {}))
     return found
 
@@ -348,6 +327,16 @@ def parity(plan: Plan, key: str, runnable: list[str]) -> list[Product]:
     sections = config.visible(plan.model, "parity", backend)
     recipe = parity_recipe(sections, backend, plan.pinned, **drawn)
     return [Product(f"{plan.top}/{key}/parity.json", recipe, inputs, {})]
+
+
+def preview(plan: Plan, key: str, runnable: list[str]) -> list[Product]:
+    """A few images with what the model sees in them; not of what was brought, which nothing here runs."""
+    if "outputs" in plan.brought(key):
+        return []
+    drawn = {**plan.settings["preview"], "shown": plan.settings["report"]["images"]}
+    recipe = several.preview_recipe(plan.model, plan.backends[key], plan.dataset, drawn, plan.pinned)
+    read = {"index": plan.index, "compiled": runnable}
+    return [Product(f"{plan.top}/{key}/preview.html", recipe, read, plan.truth())]
 
 
 def reports(plan: Plan, found: list[Product], resampled: list[str]) -> list[Product]:

@@ -32,10 +32,9 @@ def size(contract: list[dict]) -> int:
     return sum(math.prod(declared["shape"]) * np.dtype(declared["dtype"]).itemsize for declared in contract)
 
 
-def write(folder: Path, stem: str, arrays: list[np.ndarray], contract: list[dict], file: str) -> dict[str, str]:
-    """Write the outputs of an image; refuse tensors that break the contract or hold no numbers. Digests by file."""
-    digests = {}
-    for i, (array, declared) in enumerate(zip(arrays, contract, strict=True)):
+def require(arrays: list[np.ndarray], contract: list[dict], file: str) -> None:
+    """Refuse outputs of an image that break the contract or hold no numbers."""
+    for array, declared in zip(arrays, contract, strict=True):
         name = declared["name"]
         if not fits(array.shape, declared) or array.dtype != declared["dtype"]:
             raise Failure(
@@ -43,6 +42,13 @@ def write(folder: Path, stem: str, arrays: list[np.ndarray], contract: list[dict
                 f" the model's yaml declares {declared['dtype']} {declared['shape']}"
             )
         require_finite(array, f"{file!r}: output {name}")
+
+
+def write(folder: Path, stem: str, arrays: list[np.ndarray], contract: list[dict], file: str) -> dict[str, str]:
+    """Write the outputs of an image, which must be those of the contract. Digests by file."""
+    require(arrays, contract, file)
+    digests = {}
+    for i, array in enumerate(arrays):
         content = array.tobytes()  # tofile hides why a write fails
         path = folder / NAMINGS[0].format(stem=stem, i=i)
         path.write_bytes(content)

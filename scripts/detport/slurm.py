@@ -131,10 +131,8 @@ def watch(folder: Path) -> None:
                     tell(str(error))
                     told.add("")
             for reason in {job.reason for job in stuck} - told:
-                found = [str(job) for job in stuck if job.reason == reason]
-                tell(
-                    f"Slurm jobs wait, {reason}: {', '.join(found)}; see sinfo -R and scontrol show job {stuck[0].number}"
-                )
+                found = ", ".join(str(job) for job in stuck if job.reason == reason)
+                tell(f"Slurm jobs wait, {reason}: {found}; look at sinfo -R")
                 told.add(reason)
 
     threading.Thread(target=look, name="slurm", daemon=True).start()

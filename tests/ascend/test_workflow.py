@@ -1,6 +1,7 @@
 """From the command line to the report, on simulated chips; and the same report on a machine without any."""
 
 import json
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -12,6 +13,7 @@ from tiny import simulated
 from runs import IMAGES, ROOT, planned, reduced_demo, snakemake
 
 REPORT = "reports/retinamask.txt"
+PREVIEW = "results/retinamask/ascend310p/preview.html"
 MACHINE = {"chips": "310x4,310P3x1"}
 DEVICES = {"ascend310": [0, 1, 2, 3], "ascend310p": [4]}
 
@@ -37,8 +39,10 @@ def server(tmp_path_factory) -> Path:
     own_backends(folder)
     configure(folder, backends=list(DEVICES))
     locks = tmp_path_factory.mktemp("locks")
-    result = snakemake(folder, "--cores", "2", REPORT, env=simulated(**MACHINE) | {"DETPORT_DEVICES": str(locks)})
+    env = simulated(**MACHINE) | {"DETPORT_DEVICES": str(locks)}
+    result = snakemake(folder, "--cores", "2", REPORT, PREVIEW, env=env)
     assert result.returncode == 0, result.stdout + result.stderr
+    assert re.search(rf"^{PREVIEW}: {IMAGES} images, .*\(FROM A SIMULATOR\)$", result.stdout, re.MULTILINE)
     assert {path.name for path in locks.iterdir()} == {f"{device}.lock" for ids in DEVICES.values() for device in ids}
     return folder
 
@@ -128,6 +132,11 @@ def test_a_report_on_a_laptop_from_what_a_server_ran(server, tmp_path):
     shutil.copytree(next((elsewhere / "out").iterdir()), brought / "outputs")
     (brought / "msame.log").write_text(log.replace("[SIMULATOR]", ""))  # as if a device had been timed
     configure(folder, brought={"ascend310": {"retinamask": {"outputs": "brought/outputs", "log": "brought/msame.log"}}})
+    result = snakemake(folder, "-n", PREVIEW.replace("ascend310p", "ascend310"))
+    assert (result.returncode, "preview of ascend310: its outputs come from another machine" in result.stderr) == (
+        2,
+        True,
+    )
     result = snakemake(folder, "--cores", "2", REPORT)
     assert result.returncode == 0, result.stdout + result.stderr
     laptop, original = (

@@ -7,7 +7,7 @@ import pytest
 import pages
 from detport import analysis, classes, detections, metrics
 from detport.analysis import matching
-from detport.page import words
+from detport.page import render, words
 
 SETTINGS = {"kind": "coco", "iou_types": ["bbox"]}
 
@@ -104,18 +104,20 @@ def set_slider(page, name: str, value: float) -> None:
     )
 
 
-def test_the_kinds_of_errors_are_those_of_the_analysis(opened, report):
-    """In the table of the viewer, for each detection of an image."""
+@pytest.mark.parametrize("task", ["bbox", "segm"])
+def test_the_kinds_of_errors_are_those_of_the_analysis(opened, report, task):
+    """In the table of the viewer, for each detection of an image, by boxes and by masks; and so is the overlap."""
     page = opened(report)
     gallery = json.loads(page.text_content("#data"))["gallery"]
     set_slider(page, "score", 0)
+    page.check(f"[name=task][value={task}]")
     page.click("[data-picture='0']")
     shown = [row for row in table(page, "#facts") if row[0] == "Detection"]
     content = json.loads((report.parents[1] / "truth.json").read_text())
     part = detections.read(report.parents[1] / gallery["backends"][0] / "0000.json.gz")
     kept = [row for row in part["detections"] if row["score"] >= gallery["least"]]
     (image,) = matching.images(content, [gallery["pictures"][0]["id"]], kept, 100)
-    matched = matching.match(image)
+    matched = matching.match(image, task)
     texts = words.texts()
     kinds = [
         texts["js_ignored" if ignored else "js_true" if kind == matching.TRUE else f"js_{matching.KINDS[kind]}"]["en"]
@@ -124,6 +126,48 @@ def test_the_kinds_of_errors_are_those_of_the_analysis(opened, report):
     expected = sorted((f"{row['score']:.2f}", kind) for row, kind in zip(image.rows, kinds, strict=True))
     assert sorted((row[2], row[4]) for row in shown) == expected
     assert len(set(kinds)) > 2
+    overlaps = [f"{value:.2f}" for value, about in zip(matched.overlaps, matched.objects, strict=True) if about >= 0]
+    assert sorted(row[3] for row in shown if row[3] != "–") == pytest.approx(sorted(overlaps))
+    name = {"bbox": "box IoU", "segm": "mask IoU"}[task]
+    assert page.text_content("#iou-of") == name
+    page.click("#facts tbody tr >> nth=0")
+    assert name in page.text_content("#said")
+
+
+def test_masks_and_boxes_are_judged_apart(opened, report):
+    """The masks of the invented detections overlap less than their boxes."""
+    page = opened(report)
+    by_box = counts(page)
+    page.check("[name=task][value=segm]")
+    assert counts(page) != by_box
+    assert page.locator(".card svg path.mask").count() > 0
+    page.uncheck("[name=outlines]")
+    assert page.locator(".card svg path.mask").count() == 0
+
+
+def test_images_without_ground_truth(opened, tmp_path):
+    """Detections with their names, and nothing that asks for objects."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    page = opened(pages.made(tmp_path / "folder", images=20, kind="folder"), 360, color_scheme="dark")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    assert serious(Axe().run(page)) == []
+    assert page.locator("[name=truth], [name=iou], [name=task], .key").count() == 0
+    gallery = json.loads(page.text_content("#data"))["gallery"]
+    at_first = [sum(row[1] >= 0.3 for row in picture["rows"][0]) for picture in gallery["pictures"]]
+    assert counts(page) == [f"{count} detections" for count in at_first]
+    page.click("[data-picture='0']")
+    assert serious(Axe().run(page, context="#viewer")) == []
+    rows = table(page, "#facts")
+    assert len(rows) == page.locator("#viewer text.name").count() == at_first[0]
+    assert all(len(row) == 4 and row[0] == "Detection" for row in rows)
+    page.click("#facts tbody tr >> nth=0")
+    assert "IoU" not in page.text_content("#said")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Escape")
+    page.uncheck("[name=names]")
+    page.check("[name=backend][value='1']")
+    assert all(count.count("detections") == 2 for count in counts(page))
 
 
 def table(page, selector: str) -> list[list[str]]:
@@ -184,16 +228,59 @@ def test_the_language_is_remembered_and_printed_as_shown(opened, report):
 
 @pytest.mark.parametrize(
     "odd",
-    [{"images": 1, "classes": 1}, {"noise": None}, {"classes": 80, "images": 12, "objects": 8}, {"objects": 0}],
-    ids=["one image, one class", "no detections", "80 classes", "no objects"],
+    [
+        {"images": 1, "classes": 1},
+        {"noise": None},
+        {"noise": None, "segm": True},
+        {"classes": 80, "images": 12, "objects": 8},
+        {"objects": 0},
+        {"kind": "folder", "images": 1},
+        {"kind": "folder", "noise": None},
+    ],
+    ids=[
+        *("one image, one class", "no detections", "no detections, masks", "80 classes", "no objects"),
+        *("one image alone", "images alone, no detections"),
+    ],
 )
 def test_odd_runs(opened, tmp_path, odd):
     """Nothing is asked for, nothing complains (see `opened`), and no name becomes an element."""
-    page = opened(pages.made(tmp_path / "odd", segm=False, **odd), 360)
+    page = opened(pages.made(tmp_path / "odd", **{"segm": False} | odd), 360)
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
     assert page.locator("#classes b, #gallery i, main script").count() == 0
     page.click("[data-picture='0']")
     assert page.is_visible("#facts")
+
+
+@pytest.mark.parametrize(("width", "language"), [(360, "zh-CN"), (1600, "en")])
+def test_a_preview(opened, report, tmp_path, width, language):
+    """The gallery of a report without its images, under the head of a preview that has much to say."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    gallery = pages.gallery_in(report.read_text(encoding="utf-8")) | {"lead": "preview"}
+    gallery["pictures"] = [picture | {"image": None, "why": []} for picture in gallery["pictures"]]
+    told = {"model": "m </title>", "title": "ONNX <Runtime>", "backend": "onnxruntime", "dataset": "قطة"}
+    told |= {"images": 5, "detections": 0, "best": 0.123456, "score": 0.3, "simulator": True}
+    told["skipped"] = [{"file": "a <b>.jpg", "reason": "is cut off"}]
+    (tmp_path / "preview.html").write_text(render.preview(told, gallery), encoding="utf-8")
+    page = opened(tmp_path / "preview.html", width, color_scheme="dark", locale=language)
+    assert page.title() == "m </title> · onnxruntime"
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert serious(Axe().run(page)) == []
+    notices = page.locator(".notice:visible").all_inner_texts()
+    assert len(notices) == 3 and "0.123" in notices[1] and "a <b>.jpg" in notices[2]
+    page.click("[data-picture='0']")
+    assert page.locator("#facts tbody tr").count() > 0
+
+
+@pytest.mark.parametrize("size", [(160, 240), (240, 120), (160, 120)], ids=["tall", "wide", "as the card"])
+def test_an_image_of_any_shape_is_seen_whole(opened, tmp_path, monkeypatch, size):
+    monkeypatch.setattr(pages, "SIZE", size)
+    page = opened(pages.made(tmp_path / "page", images=1, segm=False))
+    card, stage = (page.locator(f".card button{part}").bounding_box() for part in ("", " .stage"))
+    for start, side in (("x", "width"), ("y", "height")):
+        assert card[start] <= stage[start] + 1
+        assert stage[start] + stage[side] <= card[start] + card[side] + 1
+    assert stage["width"] / stage["height"] == pytest.approx(size[0] / size[1], rel=0.02)
 
 
 def test_nothing_moves_while_it_loads(opened, report):

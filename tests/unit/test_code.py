@@ -14,7 +14,7 @@ IMAGES = {"preprocess", "calibrate", "infer", "parity", "doctor", "layers"}  # s
 
 
 def plugins(stage: str, backend: dict = BACKEND) -> list[str]:
-    if stage == "check":  # it asks the metric; of the decoder it only needs the names of categories
+    if stage in ("check", "page"):  # they ask the metric; of the decoder they only need the names of categories
         return ["detport.metrics.coco", "detport.datasets.coco"]
     return config.plugins(config.visible(MODEL, stage, backend), backend, stage)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from detport import config, lineage
+from detport import config, lineage, several
 
 DEMO = config.ROOT / "demo"
 COCO = {"kind": "coco", "images": "data/images", "annotations": "data/annotations/instances.json", "shards": 2}
@@ -19,7 +19,7 @@ VOC = {
 }
 SETTINGS = {"on_bad_image": "fail", "cross_check": False, "brought": {}, "sample": None, "report": {"images": "all"}}
 SETTINGS["parity"] = {"images": 8, "seed": 0, "score": 0.3}
-SETTINGS |= {"layers": {"images": 2, "memory_gb": 6}, "mixed": {"steps": 24}}
+SETTINGS |= {"preview": {"images": 8, "seed": 0}, "layers": {"images": 2, "memory_gb": 6}, "mixed": {"steps": 24}}
 
 
 @pytest.fixture(autouse=True)
@@ -57,7 +57,7 @@ RUN = {
     *(f"results/m/onnxruntime/{name}/000{k}" for name in ("scratch", "outputs") for k in range(2)),
     *(f"results/m/onnxruntime/detections/000{k}.json.gz" for k in range(2)),
     *(f"results/m/onnxruntime/{name}" for name in ("accuracy.json", "analysis.json", "comp4", "coco_results.json")),
-    *(f"results/m/onnxruntime/{name}" for name in ("performance.json", "parity.json")),
+    *(f"results/m/onnxruntime/{name}" for name in ("performance.json", "parity.json", "preview.html")),
     *(f"results/m/onnxruntime/{name}" for name in ("layers.tsv", "mixed.yaml")),
     *("reports/m.txt", "reports/m.json", "reports/m.html", "reports/m.zip", "shards/m/0000", "shards/m/0001"),
 }
@@ -207,16 +207,17 @@ def changed(change: Callable[[dict], object], **given) -> set[str]:
 
 REPORT = {"reports/m.txt", "reports/m.json", "reports/m.html", "reports/m.zip"}
 MIXED = {"onnxruntime/mixed.yaml"}
+PREVIEW = {"onnxruntime/preview.html"}
 LAYERS = MIXED | {"onnxruntime/layers.tsv"}
 EVALUATE = REPORT | {f"onnxruntime/{name}" for name in ("accuracy.json", "analysis.json", "comp4", "coco_results.json")}
 PARITY = REPORT | {"onnxruntime/parity.json"}
 DOCTOR = {"m/doctor.txt"}
-METRIC = EVALUATE | DOCTOR | {"m/checked.json"}
+METRIC = EVALUATE | DOCTOR | PREVIEW | {"m/checked.json"}
 DECODE = EVALUATE | {"detections/0000.json.gz"}
 INFER = DECODE | {"outputs/0000"}
-PREPROCESS = INFER | PARITY | LAYERS | {"scratch/0000", "m/0000"}
+PREPROCESS = INFER | PARITY | LAYERS | PREVIEW | {"scratch/0000", "m/0000"}
 SPEED = REPORT | {"onnxruntime/performance.json"}
-COMPILE = INFER | SPEED | PARITY | LAYERS | {"onnxruntime/model.onnx"}
+COMPILE = INFER | SPEED | PARITY | LAYERS | PREVIEW | {"onnxruntime/model.onnx"}
 PATCH = COMPILE | {"onnxruntime/patched.onnx", "onnxruntime/patches.json"}
 SIMPLIFY = PATCH | DOCTOR | {"standard/simplified.onnx"}
 EXPORT = SIMPLIFY | {"standard/exported.onnx"}
@@ -230,7 +231,7 @@ EXPORT = SIMPLIFY | {"standard/exported.onnx"}
         (lambda model: model["parity"]["levels"].update(largest=9), REPORT),
         (lambda model: model["benchmark"].update(min_runs=7), SPEED),
         (lambda model: model["metric"].update(iou_types=["bbox"]), METRIC),
-        (lambda model: model["decode"].update(nms_iou=0.1), DECODE | DOCTOR | PARITY | MIXED),
+        (lambda model: model["decode"].update(nms_iou=0.1), DECODE | DOCTOR | PARITY | MIXED | PREVIEW),
         (lambda model: model["preprocess"].update(mean=[1, 2, 3]), PREPROCESS | DOCTOR),
         (lambda model: model.update(patches={"onnxruntime": [{"name": "int64_to_int32"}]}), PATCH),
         (lambda model: model.update(patches={"ascend": []}), set()),
@@ -285,6 +286,26 @@ def test_what_parity_is_made_from():
     assert not [product for product in none if product.path.endswith("parity.json")]
 
 
+def test_a_preview_needs_no_more_than_the_index_and_what_the_backend_opens():
+    """There is none of what another machine has made; and which images, and how they are shown, is its own affair."""
+    own = "results/m/onnxruntime/preview.html"
+    found = {product.path: product for product in products(names=("onnxruntime", "pytorch"))}
+    index = ["results/datasets/shapes/index.tsv"]
+    assert found[own].inputs == {"index": index, "compiled": ["results/m/onnxruntime/model.onnx"]}
+    assert found["results/m/pytorch/preview.html"].inputs == {
+        "index": index,
+        "compiled": ["results/m/weights.safetensors"],
+    }
+    assert own not in paths(brought={"onnxruntime": {"m": {"outputs": "elsewhere"}}})
+    before = lineage.identities(products())
+    for settings, more in (
+        ({"preview": {"images": 8, "seed": 1}}, set()),
+        ({"report": {"images": "none"}}, {"reports/m.html"}),
+    ):
+        after = lineage.identities(products(**settings))
+        assert {path for path in before if before[path] != after[path]} == {own} | more
+
+
 def test_tensors_of_a_device_take_the_place_of_its_graph():
     """Without them there is nothing to look into; with them the search may follow, on the device."""
     names = ("ascend310",)
@@ -300,15 +321,15 @@ def test_tensors_of_a_device_take_the_place_of_its_graph():
 
 def test_numbers_of_a_yaml_and_of_a_command_line_are_the_same():
     backend = backends("onnxruntime")["onnxruntime"]
-    allowed = lineage.allowed(model(), backend)
-    one, other = (lineage.mixed_recipe(model(), backend, allowed, score=score) for score in (1, 1.0))
-    assert one == other != lineage.mixed_recipe(model(), backend, allowed, score=0.5)
+    allowed = several.allowed(model(), backend)
+    one, other = (several.mixed_recipe(model(), backend, allowed, score=score) for score in (1, 1.0))
+    assert one == other != several.mixed_recipe(model(), backend, allowed, score=0.5)
 
 
 def test_the_tolerance_of_the_search_is_that_of_the_backends_precision():
     own = model() | {"parity": {"tolerances": {"float32": 1, "float16": 2, "int8": 3}}}
     asked = ("onnxruntime", "onnxruntime_fp16", "onnxruntime_int8", "ascend310p")
-    assert [lineage.allowed(own, backend) for backend in backends(*asked).values()] == [1, 2, 3, 2]
+    assert [several.allowed(own, backend) for backend in backends(*asked).values()] == [1, 2, 3, 2]
 
 
 def test_an_int8_search_takes_the_ranges_that_were_measured():

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 import pages
+from detport.analysis import matching
 from detport.page import charts, gallery, pictures, render, sections, templates, words
 from detport.page.render import in_script
 
@@ -73,8 +74,7 @@ def test_names_are_text_wherever_they_stand(report):
     assert text.count("</script>") == 2, "of the page's own"
     assert "<script>alert" not in text
     assert not [tag for tag, _ in read(report).elements if tag in ("i", "b")]
-    data = re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)[1]
-    assert json.loads(data)["gallery"]["classes"] == pages.NAMES
+    assert pages.gallery_in(text)["classes"] == pages.NAMES
 
 
 def test_json_in_a_script_is_read_back_and_ends_nothing():
@@ -89,7 +89,7 @@ def used_keys() -> set[str]:
         if path.suffix == ".html":
             found |= set(re.findall(r'\b(?:t|label)\("(\w+)"(?! ~)', path.read_text()))
             found |= {f"{start}*" for start in re.findall(r'\bt\("(\w+_)" ~', path.read_text())}
-    found |= set(re.findall(r'text\("(\w+)"', (templates.FOLDER / "script.js").read_text())) | {"js_*"}
+    found |= set(re.findall(r'text\("(\w+)"(?! \+)', (templates.FOLDER / "script.js").read_text())) | {"js_*"}
     for name in ("sections.py", "charts.py"):
         tree = ast.parse((templates.FOLDER.parent / name).read_text())
         strings = {
@@ -115,7 +115,8 @@ def test_every_reason_and_kind_that_the_page_may_say_has_a_text():
     kinds = [
         f"js_{kind}" for kind in ("cls", "loc", "both", "dupe", "bkg", "miss", "true", "found", "ignored", "crowd")
     ]
-    reasons = [f"why_{reason}" for reason, _ in gallery.PARTS]
+    reasons = [f"why_{reason}" for reason, _ in (*gallery.PARTS, *gallery.UNJUDGED)]
+    reasons += [f"lead_{chosen}" for chosen in ("judged", "unjudged", "preview")]
     verdicts = ["verdict_pass", "verdict_fail", "verdict_undecided", "verdict_not_measured", "verdict_no_gates"]
     titles = [f"section_{section.__name__}" for section in sections.SECTIONS]
     assert {*kinds, *reasons, *verdicts, *titles} <= words.texts().keys()
@@ -157,11 +158,36 @@ def test_an_axis_holds_its_values(values, zero):
 
 
 def test_the_same_images_are_chosen_again_and_for_a_reason(report):
-    data = re.search(r'id="data">(.*?)</script>', report.read_text(encoding="utf-8"), re.DOTALL)[1]
-    chosen = json.loads(data)["gallery"]["pictures"]
+    chosen = pages.gallery_in(report.read_text(encoding="utf-8"))["pictures"]
     assert len(chosen) >= gallery.LEAST
     assert {reason for picture in chosen for reason in picture["why"]} >= {"worst", "missed", "false", "differ"}
     assert len({picture["id"] for picture in chosen}) == len(chosen)
+
+
+def test_images_without_ground_truth_are_chosen_by_what_is_seen(tmp_path):
+    """And the page says of the accuracy that it was not measured."""
+    made = pages.made(tmp_path / "folder", images=20, kind="folder", segm=False)
+    text = made.read_text(encoding="utf-8")
+    found = pages.gallery_in(text)
+    assert {reason for picture in found["pictures"] for reason in picture["why"]} == {"many", "sure", "faint", "differ"}
+    assert len(found["pictures"]) >= gallery.LEAST
+    first = [picture["rows"][0] for picture in found["pictures"]]
+    assert sum(row[1] >= gallery.SURE for row in first[0]) == max(
+        sum(row[1] >= gallery.SURE for row in rows) for rows in first
+    )
+    assert (found["judged"], found["tasks"], set(found["scores"])) == (False, ["bbox"], {gallery.SURE})
+    assert json.loads(made.with_suffix(".json").read_text())["verdict"] == "NOT MEASURED"
+    assert words.texts()["verdict_not_measured"]["en"] in text
+
+
+def test_what_masks_share_is_exact():
+    """Of a crowd it is the part of the detection that lies in it."""
+    box = {"bbox": [0, 0, 10, 10], "segmentation": [[0, 0, 10, 0, 10, 10, 0, 10]]}
+    half = {"bbox": [0, 0, 5, 10], "segmentation": [[0, 0, 5, 0, 5, 10, 0, 10]]}
+    aside = {"bbox": [15, 0, 5, 5], "segmentation": [[15, 0, 20, 0, 20, 5, 15, 5]]}
+    image = matching.Image(1, [box, aside], [box], [half], (20, 20))
+    assert gallery.mask_overlaps(image, image.rows) == [[[0, 0.5], [2, 1.0]]]
+    assert gallery.mask_overlaps(image._replace(objects=[], crowds=[]), image.rows) == [[]]
 
 
 def test_the_parity_of_the_stages_is_shown_where_it_was_measured(report):
@@ -227,7 +253,7 @@ def test_what_is_drawn_shrinks_with_the_images(tmp_path, monkeypatch):
     for budget in (pictures.BUDGET, 1):
         monkeypatch.setattr(pictures, "BUDGET", budget)
         text = pages.made(tmp_path / f"{budget}", images=2, segm=False).read_text(encoding="utf-8")
-        (picture, *_) = json.loads(re.search(r'id="data">(.*?)</script>', text, re.DOTALL)[1])["gallery"]["pictures"]
+        (picture, *_) = pages.gallery_in(text)["pictures"]
         found.append((picture["size"], [value / picture["size"][0] for value in picture["objects"][0][2:6]]))
     assert [size for size, _ in found] == [[512, 427], [256, 213]]
     assert found[0][1] == pytest.approx(found[1][1], abs=1e-3)

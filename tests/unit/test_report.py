@@ -151,6 +151,14 @@ def test_verdict(verdicts, expected):
     assert gates.verdict([{"verdict": verdict} for verdict in verdicts]) == expected
 
 
+@pytest.mark.parametrize(
+    ("verdicts", "expected"), [([], "NOT MEASURED"), (["PASS"], "NOT MEASURED"), (["FAIL"], "FAIL")]
+)
+def test_what_was_not_scored_cannot_pass(verdicts, expected):
+    """Its speed alone can fail."""
+    assert gates.verdict([{"verdict": verdict} for verdict in verdicts], scored=False) == expected
+
+
 def test_gates_of_other_backends_only_are_not_no_gates():
     """The model asks for something; this run could not tell."""
     model = {"gates": [GATE | {"backends": ["ascend310"]}], "references": REFERENCES}

@@ -33,6 +33,7 @@ INPUTS = {
     "resample": ["index", "checked", "detections"],
     "report": ["accuracy", "analysis", "performance", "resampled", "patches", "calibration", "parity"],
     "page": ["report", "index", "detections"],
+    "preview": ["index", "compiled"],
     "summary": ["reports"],
     "bundle": ["files"],
 }
@@ -73,7 +74,7 @@ def brought(stage: str, flags: dict[str, list[str]]) -> dict[str, dict]:
     if stage == "convert_checkpoint":
         path = Path(flags["weights"][0])
         return {"checkpoint": made.source(path.parent, [path.name])}
-    if stage in ("check", "evaluate", "resample", "bundle", "page"):
+    if stage in ("check", "evaluate", "resample", "bundle", "page", "preview"):
         from detport import config, datasets  # most stages are faster without
 
         dataset = config.load_dataset(list(map(Path, flags["dataset-config"])), flags["dataset"][0])

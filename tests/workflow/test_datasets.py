@@ -62,11 +62,13 @@ def report(folder: Path, model: str) -> dict:
 
 @pytest.fixture(scope="module")
 def finished(folder: Path) -> Path:
-    result = snakemake(folder, "--cores", "2", "--", *(f"reports/{name}.txt" for name in ("yolo", "mine", "alone")))
+    reports = [f"reports/{name}" for name in ("yolo.txt", "mine.txt", "alone.txt", "alone.html")]
+    result = snakemake(folder, "--cores", "2", "--", *reports, "results/alone/onnxruntime/preview.html")
     assert result.returncode == 0, result.stderr
     assert "detport: mine: classes that are no category of data/mine/data.yaml" in result.stderr
     assert result.stderr.index("not scored: moon") < result.stderr.index("rule index_dataset")
     assert "never found: crescent" in result.stderr
+    assert "results/alone/onnxruntime/preview.html: " in result.stdout
     return folder
 
 
@@ -88,6 +90,16 @@ def test_images_alone_have_detections_and_speed(finished):
     assert found["accuracy"] == {} and found["detections"] > 0 and found["performance"]["fps"] > 0
     text = (finished / "reports/alone.txt").read_text()
     assert f"ACCURACY on onnxruntime: NOT MEASURED, the dataset has no ground truth; {found['detections']} det" in text
+    assert json.loads((finished / "reports/alone.json").read_text())["verdict"] == "NOT MEASURED", (
+        "although no gate asks"
+    )
+
+
+def test_images_alone_have_pages(finished):
+    for page, images in (("reports/alone.html", IMAGES), ("results/alone/onnxruntime/preview.html", min(IMAGES, 8))):
+        text = (finished / page).read_text(encoding="utf-8")
+        assert text.count("<img ") == images
+        assert 'name="truth"' not in text and "moon" in text
 
 
 def test_a_sample_says_so_and_is_judged_by_intervals(finished, tmp_path):

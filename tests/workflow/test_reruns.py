@@ -353,6 +353,33 @@ def test_the_page_follows_what_it_is_made_from(looked_at, change, expected):
         assert planned(looked_at.folder, PAGE, repository=looked_at.repository) == expected
 
 
+PREVIEW = f"{OWN}/preview.html"
+
+
+@pytest.fixture(scope="module")
+def previewed(looked_at) -> Run:
+    """The same run with a preview, which takes nothing that is there already."""
+    said = looked_at.again("--cores", str(CORES), PREVIEW)
+    assert made_by(said) == ["preview"]
+    return looked_at
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (GATE, {}),
+        (configure(preview={"images": 3}), {"preview": 1}),
+        (THRESHOLD, {"preview": 1}),
+        (truth(lambda content: content["annotations"].pop()), {"preview": 1}),
+    ],
+    ids=["gate", "images", "threshold", "annotations"],
+)
+def test_a_preview_follows_what_it_shows(previewed, change, expected):
+    with kept(previewed):
+        change(previewed)
+        assert planned(previewed.folder, PREVIEW, repository=previewed.repository) == expected
+
+
 def test_afterwards_everything_is_as_before(run):
     assert run.plan() == {}
 

@@ -129,6 +129,7 @@ def test_walk_1_a_model_that_ends_in_its_nms(repository):
     said = do(walk(1)[1:], repository)
     assert "NonMaxSuppression keeps scores above 0.25 only" in said
     assert "QUESTION decode.categories: [" in said
+    assert re.search(r"^results/mine/onnxruntime/preview.html: \d images, \d+ detections", said, re.MULTILINE)
     assert "mine: your yaml gives AP 0." in said and "nothing tried is better" in said
     found, accuracy = report(repository, "mine")
     assert accuracy > 0.45

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from pycocotools import mask as coco_mask
 
 from detport.analysis import matching, tide
 from detport.analysis.matching import TRUE, Image, Matched
@@ -12,8 +13,11 @@ from detport.page import pictures
 MOST, LEAST = 32, 16  # images, if there are as many
 CANDIDATES = 200  # images of which the loss is computed
 PARTS = (("worst", 10), ("missed", 5), ("false", 5), ("differ", 6), ("best", 6))
+UNJUDGED = (("many", 10), ("sure", 6), ("faint", 6), ("differ", 6))  # without ground truth
+SURE = 0.3  # score from which on detections are shown at first where no ground truth says which is best
 FAINTEST = 0.05  # score of the detections that are drawn, unless one works with lower ones
 DRAWN = 60  # detections of an image and backend
+EXACT = 6  # digits of an overlap of masks
 
 
 class Seen(NamedTuple):
@@ -24,34 +28,56 @@ class Seen(NamedTuple):
     score: float
 
 
-def choose(seen: Sequence[Seen], categories: list) -> dict[int, list[str]]:
-    """Positions of the images to show with the reasons, first those where the first backend loses most AP.
+def choose(seen: Sequence[Seen], categories: list, judged: bool = True) -> dict[int, list[str]]:
+    """Positions of the images to show with the reasons, first those where the first backend loses most AP; without
+    ground truth those where it finds most.
 
     Equal ones come in the order of the dataset, so that the same detections always give the same images.
     """
-    first = seen[0]
-    found = tide.table(first.images, first.matches, categories)
-    missed, false = counts(first)
-    lost = losses(found, missed, false, len(first.images))
-    objects = np.array([len(image.objects) for image in first.images])
-    ranks = {
-        "worst": lost,
-        "missed": missed,
-        "false": false,
-        "differ": sum((differences(first, other) for other in seen[1:]), np.zeros(len(lost))),
-        "best": np.where((missed == 0) & (false == 0), objects, 0),
-    }
+    ranks = judged_ranks(seen, categories) if judged else unjudged_ranks(seen)
     chosen: dict[int, list[str]] = {}
-    for reason, count in PARTS:
+    for reason, count in PARTS if judged else UNJUDGED:
         order = np.argsort(-ranks[reason], kind="stable")
         best = [int(i) for i in order if ranks[reason][i] > 0][:count]
         for i in best:
             chosen.setdefault(i, []).append(reason)
-    for i in spread(len(lost), LEAST):
+    for i in spread(len(seen[0].images), LEAST):
         if len(chosen) >= LEAST:
             break
         chosen.setdefault(i, [])
     return dict(list(chosen.items())[:MOST])
+
+
+def judged_ranks(seen: Sequence[Seen], categories: list) -> dict[str, np.ndarray]:
+    """How much each image has of what it may be chosen for."""
+    first = seen[0]
+    found = tide.table(first.images, first.matches, categories)
+    missed, false = counts(first)
+    objects = np.array([len(image.objects) for image in first.images])
+    return {
+        "worst": losses(found, missed, false, len(first.images)),
+        "missed": missed,
+        "false": false,
+        "differ": differing(seen),
+        "best": np.where((missed == 0) & (false == 0), objects, 0),
+    }
+
+
+def unjudged_ranks(seen: Sequence[Seen]) -> dict[str, np.ndarray]:
+    """The same where nobody knows what is there: most detections, the highest best score, the lowest one."""
+    best = np.array([max((row["score"] for row in image.rows), default=0.0) for image in seen[0].images])
+    sure = best >= np.median(best)
+    return {
+        "many": np.array([len(kept(image.rows, seen[0].score)) for image in seen[0].images]),
+        "sure": np.where(sure, best, 0),
+        "faint": np.where(sure, 0, 1 - best),
+        "differ": differing(seen),
+    }
+
+
+def differing(seen: Sequence[Seen]) -> np.ndarray:
+    """Of every image how far other backends are from the first."""
+    return sum((differences(seen[0], other) for other in seen[1:]), np.zeros(len(seen[0].images)))
 
 
 def spread(count: int, wanted: int) -> list[int]:
@@ -107,9 +133,10 @@ def kept(rows: list[dict], score: float) -> list[dict]:
     return [row for row in rows if row["score"] >= score]
 
 
-def drawn(image: Image, found: Sequence[Image], side: int, ids: list, least: float) -> dict:
+def drawn(image: Image, found: Sequence[Image], side: int, ids: list, least: float, by_mask: bool) -> dict:
     """What is drawn on an image that is at most `side` pixels wide or high: objects as class, whether they are a crowd,
-    and place; detections of every backend as class, score and place. Classes are positions in `ids`."""
+    and place; detections of every backend as class, score and place. Classes are positions in `ids`. What the masks of
+    detections and objects share is told too if they are judged `by_mask`, because outlines are not exact."""
     height, width = image.size
     size = pictures.shown_size(width, height, side)
     scale, number = size[0] / width, {category: i for i, category in enumerate(ids)}
@@ -123,7 +150,20 @@ def drawn(image: Image, found: Sequence[Image], side: int, ids: list, least: flo
             [[number[row["category_id"]], round(row["score"], 4), *places(row, image, scale)] for row in rows]
             for rows in best
         ],
+        "shared": [mask_overlaps(image, rows) for rows in best] if by_mask else [],
     }
+
+
+def mask_overlaps(image: Image, rows: Sequence[dict]) -> list[list[list]]:
+    """Of every detection the objects whose masks its own touches, crowds behind the others, with the IoU; of a crowd it
+    is the part of the detection that lies in it."""
+    every = [*image.objects, *image.crowds]
+    if not rows or not every:
+        return [[] for _ in rows]
+    one, other = ([matching.shape(each, "segm", image.size) for each in side] for side in (rows, every))
+    crowd = [0] * len(image.objects) + [1] * len(image.crowds)
+    overlaps = coco_mask.iou(one, other, crowd)
+    return [[[int(k), round(float(own[k]), EXACT)] for k in np.flatnonzero(own)] for own in overlaps]
 
 
 def places(entry: dict, image: Image, scale: float) -> list:

@@ -20,11 +20,15 @@ def page(report: dict, gallery: dict | None) -> str:
             sections=[(name, values) for name, values in shown if values is not None],
             name=report["model"],
             gallery=gallery,
-            data=in_script(
-                {"gallery": without_images(gallery), "texts": words.for_script(), "languages": words.LANGUAGES}
-            ),
+            data=for_script(gallery),
         )
     )
+
+
+def preview(report: dict, gallery: dict) -> str:
+    """A page of a few images."""
+    template = environment(report, words.of(report)).get_template("preview.html")
+    return template.render(gallery=gallery, data=for_script(gallery))
 
 
 def summary(report: dict) -> str:
@@ -37,7 +41,7 @@ def summary(report: dict) -> str:
             name="detport",
             models=len({row["model"] for row in report["rows"]}),
             plot=sections.pareto(report["rows"], written),
-            data=in_script({"gallery": None, "texts": words.for_script(), "languages": words.LANGUAGES}),
+            data=for_script(None),
         )
     )
 
@@ -60,6 +64,11 @@ def environment(report: dict, written: words.Words) -> jinja2.Environment:
 def inlined(name: str) -> Markup:
     """A file of the folder as it is: styles and script, which hold no `</`."""
     return Markup((FOLDER / name).read_text(encoding="utf-8"))
+
+
+def for_script(gallery: dict | None) -> Markup:
+    """All that the script is given."""
+    return in_script({"gallery": without_images(gallery), "texts": words.for_script(), "languages": words.LANGUAGES})
 
 
 def without_images(gallery: dict | None) -> dict | None:

@@ -155,13 +155,16 @@ def is_accuracy(measure: str) -> bool:
     return not measure.startswith(("fps", "latency_ms"))
 
 
-def verdict(rows: list[dict], not_asked: list[dict] | None = None) -> str:
-    """One word for all gates of a report; `not_asked` are those declared whose backends were not in the run."""
-    if not rows and not not_asked:
-        return NO_GATES
+def verdict(rows: list[dict], not_asked: list[dict] | None = None, scored: bool = True) -> str:
+    """One word for all gates of a report; `not_asked` are those declared whose backends were not in the run. Nobody can
+    say that a detector is right which was not `scored`, whatever its speed."""
     verdicts = {row["verdict"] for row in rows}
     if FAIL in verdicts:
         return FAIL
+    if not scored:
+        return NOT_MEASURED
+    if not rows and not not_asked:
+        return NO_GATES
     if verdicts == {PASS}:
         return PASS
     return UNDECIDED if verdicts & {PASS, UNDECIDED} else NOT_MEASURED

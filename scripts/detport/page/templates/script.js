@@ -74,34 +74,36 @@ function overlap(a, b, crowd = false) {
   return shared / (crowd ? a[2] * a[3] : a[2] * a[3] + b[2] * b[3] - shared);
 }
 
-// What every detection of a picture is, best score first, and which objects nothing found.
-function judged(picture, backend, score, iou) {
+// What every detection of a picture is, best score first, and which objects nothing found. Outlines are not exact, so
+// what masks share is told by the page.
+function judged(picture, backend, { score, iou, task }) {
   const objects = picture.objects.map(([kind, crowd, ...place]) => ({ kind, crowd, box: place.slice(0, 4), outline: place[4], by: null }));
-  const asked = objects.filter((object) => !object.crowd);
-  const rows = picture.rows[backend].filter((row) => row[1] >= score)
-    .map(([kind, sure, ...place]) => ({ kind, score: sure, box: place.slice(0, 4), outline: place[4] }));
+  const rows = picture.rows[backend].map(([kind, sure, ...place], i) => ({ kind, score: sure, box: place.slice(0, 4), outline: place[4], i }))
+    .filter((row) => row.score >= score);
+  if (!gallery.judged) return { rows: rows.map((row) => ({ ...row, is: "seen" })), objects, missed: [] };
   for (const row of rows) {
-    row.overlaps = asked.map((object) => overlap(row.box, object.box));
+    const masks = task === "segm" ? new Map(picture.shared[backend][row.i]) : null;
+    row.overlaps = objects.map((object, k) => masks ? masks.get(k) ?? 0 : overlap(row.box, object.box, object.crowd));
     let best = null;
-    asked.forEach((object, i) => {
-      if (object.kind === row.kind && !object.by && row.overlaps[i] >= iou && (best === null || row.overlaps[i] > row.overlaps[best])) best = i;
+    objects.forEach((object, i) => {
+      if (!object.crowd && object.kind === row.kind && !object.by && row.overlaps[i] >= iou && (best === null || row.overlaps[i] > row.overlaps[best])) best = i;
     });
-    if (best !== null) { asked[best].by = row; Object.assign(row, { is: "true", object: asked[best], iou: row.overlaps[best] }); }
+    if (best !== null) { objects[best].by = row; Object.assign(row, { is: "true", object: objects[best], iou: row.overlaps[best] }); }
   }
-  const largest = (row, fits) => asked.reduce((best, object, i) => fits(object) && row.overlaps[i] > (best < 0 ? 0 : row.overlaps[best]) ? i : best, -1);
+  const largest = (row, fits) => objects.reduce((best, object, i) => !object.crowd && fits(object) && row.overlaps[i] > (best < 0 ? 0 : row.overlaps[best]) ? i : best, -1);
   for (const row of rows.filter((each) => !each.is)) {
     const own = largest(row, (object) => object.kind === row.kind), other = largest(row, (object) => object.kind !== row.kind);
     const any = largest(row, () => true), at = (i) => i < 0 ? 0 : row.overlaps[i];
-    const crowd = objects.some((object) => object.crowd && object.kind === row.kind && overlap(row.box, object.box, true) > iou);
+    const crowd = objects.some((object, i) => object.crowd && object.kind === row.kind && row.overlaps[i] > iou);
     const [is, i] = at(own) >= gallery.near && at(own) <= iou ? ["loc", own] : at(other) >= iou ? ["cls", other]
       : at(own) >= iou ? ["dupe", own] : at(any) <= gallery.near ? ["bkg", -1] : ["both", any];
-    Object.assign(row, { is: crowd ? "ignored" : is, object: i < 0 ? null : asked[i], iou: at(any) });
+    Object.assign(row, { is: crowd ? "ignored" : is, object: i < 0 ? null : objects[i], iou: at(any) });
     if (i >= 0) row.iou = at(i);
   }
-  return { rows, objects, missed: asked.filter((object) => !object.by) };
+  return { rows, objects, missed: objects.filter((object) => !object.crowd && !object.by) };
 }
 
-const colour = (row) => row.is === "true" ? "true" : row.is === "ignored" ? "ignored" : "false";
+const colour = (row) => ["true", "seen", "ignored"].includes(row.is) ? row.is : "false";
 
 function svg(tag, attributes) {
   const made = document.createElementNS("http://www.w3.org/2000/svg", tag);
@@ -114,6 +116,7 @@ const state = () => {
   return {
     truth: form.has("truth"), outlines: form.has("outlines"), backends: form.getAll("backend").map(Number),
     kind: form.get("class") === "" ? null : Number(form.get("class")), score: Number(form.get("score")), iou: Number(form.get("iou")),
+    task: form.get("task") ?? gallery.tasks[0], names: form.has("names"),
   };
 };
 
@@ -122,10 +125,10 @@ function facts(picture, shown) {
   const found = [], first = shown.backends[0] ?? 0;
   const wanted = (entry) => shown.kind === null || entry.kind === shown.kind;
   for (const backend of shown.backends) {
-    const all = judged(picture, backend, shown.score, shown.iou);
+    const all = judged(picture, backend, shown);
     for (const row of all.rows.filter(wanted)) found.push({ ...row, backend, other: backend !== first });
   }
-  const { objects } = judged(picture, first, shown.score, shown.iou);
+  const { objects } = judged(picture, first, shown);
   for (const object of objects.filter(wanted)) {
     found.push({ ...object, backend: null, is: object.crowd ? "crowd" : object.by && shown.backends.length ? "found" : shown.backends.length ? "miss" : "found", object: null });
   }
@@ -138,7 +141,7 @@ function draw(target, picture, shown, choose) {
   target.replaceChildren();
   target.classList.add("overlay");
   const drawn = facts(picture, shown).filter((fact) => fact.backend !== null || shown.truth);
-  const order = { truth: 0, ignored: 1, missed: 2, true: 3, false: 4 };
+  const order = { truth: 0, ignored: 1, missed: 2, true: 3, seen: 3, false: 4 };
   const middle = (box) => [box[0] + box[2] / 2, box[1] + box[3] / 2];
   for (const fact of [...drawn].sort((a, b) => order[styleOf(a)] - order[styleOf(b)])) {
     const [x, y, width, height] = fact.box, style = styleOf(fact);
@@ -150,6 +153,12 @@ function draw(target, picture, shown, choose) {
     if (style !== "truth") target.append(svg("rect", { class: "casing", x, y, width, height }));
     const shape = svg("rect", { class: `shape is-${style}${fact.other ? " other" : ""}`, x, y, width, height });
     target.append(shape);
+    if (choose && shown.names && fact.backend !== null) {
+      const size = Math.max(...picture.size) / 45;
+      const name = svg("text", { class: "name", x: x + size / 5, y: Math.max(y - size / 4, size), "font-size": size });
+      name.textContent = `${gallery.classes[fact.kind]} ${fact.score.toFixed(2)}`;
+      target.append(name);
+    }
     if (choose) { fact.shape = shape; shape.addEventListener("click", () => choose(fact)); shape.addEventListener("pointerenter", () => choose(fact)); }
   }
   return drawn;
@@ -157,9 +166,9 @@ function draw(target, picture, shown, choose) {
 
 function counts(picture, shown) {
   const lines = shown.backends.map((backend) => {
-    const { rows, missed } = judged(picture, backend, shown.score, shown.iou);
+    const { rows, missed } = judged(picture, backend, shown);
     const number = (style) => rows.filter((row) => colour(row) === style).length;
-    const said = text("js_counts", { true: number("true"), false: number("false"), missed: missed.length });
+    const said = !gallery.judged ? text("js_seen_counts", { seen: rows.length }) : text("js_counts", { true: number("true"), false: number("false"), missed: missed.length });
     return shown.backends.length > 1 ? `${gallery.backends[backend]}: ${said}` : said;
   });
   return lines.join(" — ");
@@ -169,7 +178,10 @@ let open = null;
 function redraw() {
   const shown = state();
   find("#score-shown").textContent = shown.score.toFixed(2);
-  find("#iou-shown").textContent = shown.iou.toFixed(2);
+  if (gallery.judged) {
+    find("#iou-shown").textContent = shown.iou.toFixed(2);
+    find("#iou-of").textContent = text("js_iou_" + shown.task);
+  }
   all(".card").forEach((card, i) => {
     draw(find("svg", card), gallery.pictures[i], shown, null);
     find(".counts", card).textContent = counts(gallery.pictures[i], shown);
@@ -182,8 +194,8 @@ const figure = (value) => value === undefined || value === null ? "–" : value.
 
 function say(fact) {
   const parts = [gallery.classes[fact.kind], fact.backend === null ? text("js_truth") : `${text("js_score")} ${fact.score.toFixed(3)}`];
-  if (fact.backend !== null && fact.object) parts.push(`IoU ${fact.iou.toFixed(2)} (${gallery.classes[fact.object.kind]})`);
-  parts.push(named(fact));
+  if (fact.backend !== null && fact.object) parts.push(`${text("js_iou_" + state().task)} ${fact.iou.toFixed(2)} (${gallery.classes[fact.object.kind]})`);
+  if (gallery.judged) parts.push(named(fact));
   if (fact.backend !== null) parts.push(gallery.backends[fact.backend]);
   return parts.join(" · ");
 }
@@ -211,12 +223,12 @@ function view(i) {
   const body = find("#facts tbody");
   body.replaceChildren(...drawn.map((fact) => {
     const row = document.createElement("tr"), style = styleOf(fact);
-    const cells = [fact.backend === null ? text("js_object") : text("js_detection"), gallery.classes[fact.kind], figure(fact.score), figure(fact.backend === null ? null : fact.object ? fact.iou : null), named(fact), fact.backend === null ? text("js_truth") : gallery.backends[fact.backend]];
+    const cells = [fact.backend === null ? text("js_object") : text("js_detection"), gallery.classes[fact.kind], figure(fact.score), ...(gallery.judged ? [figure(fact.backend === null ? null : fact.object ? fact.iou : null), named(fact)] : []), fact.backend === null ? text("js_truth") : gallery.backends[fact.backend]];
     cells.forEach((content, k) => {
       const cell = row.insertCell();
       cell.textContent = content;
-      if (k === 2 || k === 3) cell.className = "n";
-      if (k === 4) cell.className = `dot-${style}`;
+      if (k === 2 || (gallery.judged && k === 3)) cell.className = "n";
+      if (gallery.judged && k === 4) cell.className = `dot-${style}`;
       if (k === 1) cell.dir = "auto";
     });
     row.addEventListener("click", () => choose(fact));
