@@ -183,7 +183,6 @@ def scratch_mb(wildcards) -> int:
     return BUDGET.job_mb[wildcards.model, wildcards.backend]
 
 
-<<<<<<< HEAD
 def memory(checks: bool = False):
     """Resource: memory of a job that runs a model, or also its network beside it."""
     return lambda wildcards, attempt: detport_demands.mem_mb(MODELS[wildcards.model], attempt, checks)
@@ -196,12 +195,6 @@ def minutes(wildcards, attempt) -> int:
     return detport_demands.minutes(BACKENDS[wildcards.backend], images, attempt)
 
 
-def parity_mb(wildcards) -> int:
-    """Resource: what the tensors of the images of parity take, which a job may need all of."""
-    model, backend = MODELS[wildcards.model], BACKENDS[wildcards.backend]
-    size = SETTINGS["parity"]["images"] * detport_disk.image_bytes(model, backend, kept=True)
-    return min(max(1, int(size / detport_disk.MB)), BUDGET.scratch_mb)
-=======
 def few_mb(stage: str):
     """Resource: what the tensors of the few images of a stage take, which a job may need all of."""
 
@@ -211,7 +204,6 @@ def few_mb(stage: str):
         return min(max(1, int(size / detport_disk.MB)), BUDGET.scratch_mb)
 
     return megabytes
->>>>>>> main
 
 
 @functools.cache

@@ -74,13 +74,9 @@ rule parity:
         "../envs/export.yaml"
     threads: 2
     resources:
-<<<<<<< HEAD
-        scratch_mb=parity_mb,
+        scratch_mb=few_mb("parity"),
         mem_mb=memory(checks=True),
         runtime=minutes,
-=======
-        scratch_mb=few_mb("parity"),
->>>>>>> main
     params:
         scripts=SCRIPTS,
         model=model_yaml,

@@ -65,7 +65,7 @@ def resource_values(workflow: Any, name: str) -> list[str]:
 
 
 def forget_half_made(workflow: Any, paths: Iterable[str]) -> list[str]:
-    """Of these files, those that Snakemake takes for half made, because it was killed before the end of their jobs; from
+    """Of these files, those that Snakemake takes for half made, as it was killed before the end of their jobs; from
     now on they count."""
     found = sorted(workflow.persistence._filter_incomplete_keys(list(paths)))
     for path in found:
