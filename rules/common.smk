@@ -129,7 +129,8 @@ SCRIPTS = os.path.relpath(ROOT / "scripts")
 # own, which is bash's strict mode.
 PINNED = detport_engine.uses_conda(workflow)
 OWN_PYTHON = "" if PINNED else f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; "
-shell.prefix(f"set -euo pipefail; {ON_KILL}{OWN_PYTHON}")
+NODE_DISK = 'export DETPORT_SCRATCH=$TMPDIR/detport-$(id -u); mkdir -p -m 700 "$DETPORT_SCRATCH"; ' * ON_NODES
+shell.prefix(f"set -euo pipefail; {ON_KILL}{OWN_PYTHON}{NODE_DISK}")
 # The command line is for the report's provenance only. A job of a cluster reads this file again and keeps the command
 # that it was given.
 if not detport_engine.is_job(workflow):

@@ -1,10 +1,9 @@
 # Sourced by a job on a cluster, whose tensors lie on its node's own disk: `. scratch.sh MEGABYTES LIMIT` makes the folder
-# $scratch under $TMPDIR and removes it when the job's shell ends. A lock on the folder, which the job's stages inherit,
+# $scratch in $DETPORT_SCRATCH and removes it when the job's shell ends. A lock on the folder, which the job's stages inherit,
 # lives as long as they do: what killed jobs left is removed by the next one here, and jobs of one user that find no room
 # within LIMIT MB beside each other wait for it.
 
-here=$TMPDIR/detport-$(id -u)
-mkdir -p -m 700 "$here"
+here=$DETPORT_SCRATCH
 for ((looks = 0; ; looks++)); do
   exec 8< "$here"
   flock 8 # one at a time looks around

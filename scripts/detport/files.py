@@ -14,6 +14,7 @@ from pathlib import Path
 
 from detport.processes import started
 
+NODE_DISK = "DETPORT_SCRATCH"  # of the environment: the folder for temporary files, where it is not beside the output
 NO_FOLDERS = (errno.EINVAL, errno.ENOTSUP)  # what a file system answers that does not put folders to disk on demand
 LFS = b"version https://git-lfs.github.com/"
 LINK = re.compile(r"[^\x00-\x20\x7f<>{}\[\]\"',:]+")  # a relative or absolute path, in one line
@@ -68,8 +69,9 @@ def to_disk(path: Path) -> None:
 
 @contextlib.contextmanager
 def scratch(path: Path) -> Iterator[Path]:
-    """A folder beside `path` for a tool to work in, deleted when the block ends."""
-    folder = partial_name(path.with_name(f"{path.name}.scratch"))
+    """A folder for a tool to work in, deleted when the block ends: beside `path`, or on a cluster on the node's disk."""
+    place = Path(os.environ.get(NODE_DISK, path.parent))
+    folder = partial_name(place / f"{path.name}.scratch")
     folder.mkdir()
     try:
         yield folder
