@@ -69,7 +69,7 @@ def to_disk(path: Path) -> None:
 
 @contextlib.contextmanager
 def scratch(path: Path) -> Iterator[Path]:
-    """A folder for a tool to work in, deleted when the block ends: beside `path`, or on a cluster on the node's disk."""
+    """A folder for a tool to work in, deleted when the block ends: beside `path`, on a cluster on the node's disk."""
     place = Path(os.environ.get(NODE_DISK, path.parent))
     folder = partial_name(place / f"{path.name}.scratch")
     folder.mkdir()
