@@ -123,7 +123,6 @@ for name in () if detport_engine.is_job(workflow) else DATASET_FILES:
 
 if not ON_NODES:  # there scratch.sh shares out the disk of each node
     detport_engine.limit(workflow, "scratch_mb", BUDGET.scratch_mb)
-CORES = detport_engine.cores(workflow) or 1  # for stages that run alone on the machine
 SCRIPTS = os.path.relpath(ROOT / "scripts")
 # Packages of conda's environments are those of the lock; else jobs run with this Python. A prefix replaces Snakemake's
 # own, which is bash's strict mode.
@@ -131,10 +130,14 @@ PINNED = detport_engine.uses_conda(workflow)
 OWN_PYTHON = "" if PINNED else f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; "
 NODE_DISK = 'export DETPORT_SCRATCH=$TMPDIR/detport-$(id -u); mkdir -p -m 700 "$DETPORT_SCRATCH"; ' * ON_NODES
 shell.prefix(f"set -euo pipefail; {ON_KILL}{OWN_PYTHON}{NODE_DISK}")
-# The command line is for the report's provenance only. A job of a cluster reads this file again and keeps the command
-# that it was given.
+# The command line is for the report's provenance only. A job of a cluster reads this file again and keeps what it was
+# given: it may use all cores of its node as far as Snakemake knows.
 if not detport_engine.is_job(workflow):
-    os.environ.update(DETPORT_COMMAND=shlex.join(["snakemake", *sys.argv[1:]]))
+    os.environ.update(
+        DETPORT_COMMAND=shlex.join(["snakemake", *sys.argv[1:]]),
+        DETPORT_CORES=str(detport_engine.cores(workflow) or 1),
+    )
+CORES = int(os.environ.get("DETPORT_CORES") or detport_engine.cores(workflow) or 1)  # for stages that run alone on the machine
 
 
 def alternatives(names) -> str:

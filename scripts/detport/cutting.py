@@ -12,6 +12,7 @@ from typing import NamedTuple
 from detport import disk, shards
 
 FEWEST = 16  # images for which another shard is worth while, so that every core and device has some
+MANY = 1000  # shards of a model on a backend: of more, planning and starting the jobs costs more than small ones save
 SHARE = 0.05  # of a shard's time: what it costs to start Python three times, load the model and get hold of a device
 
 
@@ -79,7 +80,7 @@ def cut(dataset: dict, images: int, model: dict, backend: dict, limit_gb: float)
     wanted = math.ceil(fixed_s * (1 / SHARE - 1) * fast)
     fits = round_down(max(1, int(limit_gb / jobs / image_gb)))
     fed = backend.get("devices_per_card", 2) if kind == "device" else jobs  # cores, or devices, to be fed at least
-    found = Cut(max(math.ceil(images / fits), images // wanted, min(fed, images // FEWEST), 1), images, "")
+    found = Cut(max(math.ceil(images / fits), min(images // wanted, MANY), min(fed, images // FEWEST), 1), images, "")
     if found.shards > shards.MOST:
         return Cut(shards.MOST, images, "more are not possible")
     low, high = (fixed_s / (fixed_s + found.largest / speed) if images else 1 for speed in (slow, fast))

@@ -172,9 +172,7 @@ def unknown_partitions(wanted: Iterable[str]) -> str | None:
     missing = [name for each in wanted for name in str(each).split(",") if name not in known]
     if not missing:
         return None
-    return (
-        f"slurm_partition: Slurm has no partition {missing[0]!r}, only {', '.join(sorted(known))}; correct the profile"
-    )
+    return f"slurm_partition: there is no {missing[0]!r}, only {', '.join(sorted(known))}; correct the profile"
 
 
 def devices(kinds: Sequence[str], job: str | None = None) -> list[int] | None:

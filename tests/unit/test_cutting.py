@@ -79,3 +79,9 @@ def test_a_number_in_the_configuration_is_the_number():
 @pytest.mark.parametrize(("images", "count"), [(0, 1), (1, 1), (16, 1), (17, 2), (10**7, shards.MOST)])
 def test_small_and_large_datasets(images, count):
     assert cut(images).shards == count
+
+
+def test_a_large_dataset_is_cut_into_larger_shards_not_into_more_jobs_than_a_plan_can_hold():
+    """A million images are a thousand shards where the disk allows, of which starting the job takes even less."""
+    assert cut(5000, model=SMALL, limit_gb=400).shards == 87
+    assert cut(10**6, model=SMALL, limit_gb=400).shards == cutting.MANY
