@@ -8,7 +8,7 @@ PIP_FLAGS ?=
 # Programs are run as modules: the scripts in there cannot start from a path with a dollar.
 BIN = .venv/bin
 
-.PHONY: demo test test-cluster check bench coverage docs screenshots fuzz torture simulated lock clean full-size
+.PHONY: demo test test-cluster check bench coverage docs screenshots fuzz torture simulated lock clean full-size backends
 
 demo: .venv/run-export.done
 	$(BIN)/python -m snakemake --cores all --directory demo reports/retinamask.html
@@ -57,6 +57,10 @@ simulated: .venv/test.done  # the whole demo on simulated Ascend chips with ever
 MODEL ?= retinamask
 full-size: .venv/run-export.done  # one image at the published size through every stage: half a minute to 2 minutes on 2 cores
 	PYTHONPATH=scripts $(BIN)/python bench/full_size.py $(MODEL)
+
+BACKENDS ?= onnxruntime openvino openvino_bf16
+backends: .venv/run-export.done  # the model on several backends side by side at the published size: 2 to 10 minutes
+	PYTHONPATH=scripts $(BIN)/python bench/backends.py $(MODEL) $(BACKENDS)
 
 docs: .venv/run-export.done
 	$(BIN)/python docs/tables.py

@@ -44,6 +44,7 @@ onsuccess:
 
 
 onerror:
+    CONSOLE.end()
     tell_failures()
 
 

@@ -13,7 +13,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from detport import config
+from detport import compilers, config
 
 ROOT = config.ROOT
 BENCH = Path(__file__).resolve().parent
@@ -21,34 +21,50 @@ BENCH = Path(__file__).resolve().parent
 
 def main() -> None:
     name = sys.argv[1]
-    model_file = ROOT / "config" / "models" / f"{name}.yaml"
     backend = ROOT / "config" / "backends" / "onnxruntime.yaml"
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
-        # In processes of their own: a stage's peak would else begin with what this one has imported.
-        environment = os.environ | {"PYTHONPATH": f"{ROOT / 'scripts'}:{ROOT / 'tests' / 'golden'}"}
-        subprocess.run([sys.executable, BENCH / "generate.py", name], check=True, env=environment)
-        model = ("--model", model_file)
-        run("convert_checkpoint.py", *model, "--weights", "w.pth", "--output", "w.safetensors")
-        run("export.py", *model, "--weights", "w.safetensors", "--output", "exported.onnx")
-        run("simplify.py", *model, "--onnx", "exported.onnx", "--output", "simplified.onnx")
-        run(
-            "patch.py",
-            *(*model, "--backend", backend, "--onnx", "simplified.onnx"),
-            *("--output", "patched.onnx", "--output-json", "patches.json"),
-        )
-        run("compile.py", *model, "--backend", backend, "--onnx", "patched.onnx", "--output", "model.onnx")
-        run("preprocess.py", *model, "--index", "index.tsv", "--images", ".", "--shard", "0/1", "--output", "shard")
+        model = prepare(name)
+        path = compiled(model, backend)
         run(
             "infer.py",
-            *(*model, "--backend", backend, "--compiled", "model.onnx"),
+            *(*model, "--backend", backend, "--compiled", path),
             *("--shard", "shard", "--output", "outputs"),
         )
         run("decode.py", *model, "--shard", "shard", "--outputs", "outputs", "--output", "detections.json.gz")
         size = sum(path.stat().st_size for path in Path("outputs").glob("*.bin"))
         print(f"outputs of the image: {size} bytes")
-        if config.load_model(model_file, "export")["network"]["architecture"] == "rfcn":
-            subprocess.run([sys.executable, BENCH / "psroi_share.py", "model.onnx", "1"], check=True, env=environment)
+        if config.load_model(model[1], "export")["network"]["architecture"] == "rfcn":
+            subprocess.run([sys.executable, BENCH / "psroi_share.py", path, "1"], check=True, env=environment())
+
+
+def environment() -> dict[str, str]:
+    """Of programs here that read the library and the golden cases."""
+    return os.environ | {"PYTHONPATH": f"{ROOT / 'scripts'}:{ROOT / 'tests' / 'golden'}"}
+
+
+def prepare(name: str) -> tuple[str, Path]:
+    """The simplified graph and the shard of a model, in the current folder; the flag that names its yaml."""
+    model = ("--model", ROOT / "config" / "models" / f"{name}.yaml")
+    # In a process of its own: a stage's peak would else begin with what this one has imported.
+    subprocess.run([sys.executable, BENCH / "generate.py", name], check=True, env=environment())
+    run("convert_checkpoint.py", *model, "--weights", "w.pth", "--output", "w.safetensors")
+    run("export.py", *model, "--weights", "w.safetensors", "--output", "exported.onnx")
+    run("simplify.py", *model, "--onnx", "exported.onnx", "--output", "simplified.onnx")
+    run("preprocess.py", *model, "--index", "index.tsv", "--images", ".", "--shard", "0/1", "--output", "shard")
+    return model
+
+
+def compiled(model: tuple[str, Path], backend: Path) -> str:
+    """What a backend opens: a graph in the current folder, or the weights."""
+    settings = config.load_backend(backend)
+    if settings["runs"] == "checkpoint":
+        return "w.safetensors"
+    both, graph = (*model, "--backend", backend), f"patched-{settings['name']}.onnx"
+    run("patch.py", *both, "--onnx", "simplified.onnx", "--output", graph, "--output-json", f"{graph}.json")
+    path = f"{settings['name']}.{compilers.suffix(settings['family'])}"
+    run("compile.py", *both, "--onnx", graph, "--output", path)
+    return path
 
 
 def run(script: str, *arguments: object) -> None:

@@ -3,8 +3,8 @@
     PYTHONPATH=scripts python bench/scale.py              # the rows of docs/scale.md
     PYTHONPATH=scripts python bench/scale.py 10x5000 100x5000x4
 
-A case is MODELSxIMAGES, or MODELSxIMAGESxSHARDS where the number of shards is given. Models are copies of RetinaMask. No
-image is there: a plan needs none. The head of a run holds the same plan, so its memory is about the same.
+A case is MODELSxIMAGES, or MODELSxIMAGESxSHARDS where the number of shards is given. Models are copies of RetinaMask.
+No image is there: a plan needs none. The head of a run holds the same plan, so its memory is about the same.
 """
 
 import argparse

@@ -227,6 +227,27 @@ rule layers:
         " --memory-gb {params.memory} --threads {threads} --output {output:q} 2> {log:q}"
 
 
+rule layers_page:
+    """Show these nodes in a browser; only on request."""
+    input:
+        "results/{model}/{backend}/layers.tsv",
+    output:
+        "results/{model}/{backend}/layers.html",
+    log:
+        "logs/layers_page/{model}/{backend}.log",
+    benchmark:
+        "benchmarks/layers_page/{model}/{backend}.tsv"
+    conda:
+        "../envs/run.yaml"
+    params:
+        scripts=SCRIPTS,
+        name=lambda wildcards: f"{wildcards.model} on {wildcards.backend}",
+        expect=expect,
+    shell:
+        "python {params.scripts:q}/layers_page.py --expect {params.expect} --name {params.name:q} --layers {input:q}"
+        " --output {output:q} 2> {log:q}"
+
+
 rule mixed:
     """Find the nodes that a backend has to keep in float32, by measuring detections; only on request."""
     input:

@@ -215,10 +215,7 @@ def layers_source(wildcards) -> list[str]:
     """The compiled graph whose nodes are looked into, that of the default canvas, or the tensors of a device."""
     if brought(wildcards.model, wildcards.backend, "dump"):
         return source_of("dump")(wildcards)
-    if (
-        BACKENDS[wildcards.backend]["runs"] != "compiled"
-        or detport_compilers.suffix(BACKENDS[wildcards.backend]["family"]) != "onnx"
-    ):
+    if not detport_compilers.steps(BACKENDS[wildcards.backend]):
         give_up(
             f"layers of {wildcards.backend}: its tensors can only be looked into where it runs; bring them, and name"
             f" their folder under brought.{wildcards.backend}.{wildcards.model}.dump"

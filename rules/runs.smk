@@ -9,6 +9,8 @@ from detport import runs as detport_runs
 from detport import slurm as detport_slurm
 from detport import stale as detport_stale
 from detport import stopped as detport_stopped
+from detport.console import jobs as detport_jobs
+from detport.console import live as detport_live
 from detport.report import ending as detport_ending
 
 BEGUN = time.strftime("%Y-%m-%dT%H:%M:%S")
@@ -22,6 +24,7 @@ def begin() -> None:
     """
     if detport_engine.is_job(workflow):
         return
+    CONSOLE.quiet = detport_engine.is_real_run(workflow)
     try:
         refuse_without_checkpoint()
         said = claim() if detport_engine.is_real_run(workflow) else []
@@ -54,7 +57,7 @@ def claim() -> list[str]:
     said = detport_runs.claim(Path(), executor)
     if executor is None:
         detport_stopped.watch(os.environ[detport_processes.VARIABLE])
-    else:
+    elif executor == "slurm":
         detport_slurm.watch(Path())
     if executor is not None and not ON_NODES:
         said.append(
@@ -77,6 +80,7 @@ def claim() -> list[str]:
 
 def only_asks(wildcards) -> list:
     """No input; a target that makes nothing leaves the folder's locks alone if it is the only one, whosever they are."""
+    CONSOLE.quiet = detport_engine.is_real_run(workflow)
     if len(detport_engine.targets(workflow)) == 1:
         detport_engine.leave_locks_alone(workflow)
     return []
@@ -132,11 +136,24 @@ def clear_away() -> None:
         if complaint:
             give_up(complaint)
     if detport_engine.is_real_run(workflow):
+        jobs = detport_jobs.with_images(detport_engine.jobs(workflow), images_of)
         detport_stale.invalidate(detport_engine.outputs(workflow, pending=True))
+        detport_engine.let_jobs_end(workflow)
+        CONSOLE.begin(jobs, detport_engine.places(workflow))
+
+
+def images_of(wildcards, rule: str) -> int | None:
+    """How many images a job takes, if it takes those of a dataset or of a shard of it."""
+    name = wildcards.get("dataset") or MODELS.get(wildcards.get("model"), {}).get("dataset")
+    if "shard" in wildcards:
+        shards = CUTS[wildcards["model"], wildcards.get("backend")].shards
+        return len(detport_shards.part(range(IMAGES[name]), int(wildcards["shard"]), shards))
+    return IMAGES[name] if rule in ("index_dataset", "evaluate", "resample") else None
 
 
 def check_again() -> None:
     """At the end of a run that went well: what was made is still what the files on disk give, or it is said to be stale."""
+    CONSOLE.end()
     if not detport_engine.is_real_run(workflow):
         return
     mine = set(detport_engine.outputs(workflow))
@@ -162,10 +179,22 @@ def tell_failures() -> None:
 
 
 def tell_end(models: list[str]) -> None:
-    """A line for every report of the run."""
+    """What came out, for every report of the run."""
     for name in models:
         try:
             found = detport_results.read(Path(f"reports/{name}.json"), "report")
         except Failure as error:
             give_up(error, 1)
-        print(f"detport: {detport_ending.line(found, f'reports/{name}.txt')}", file=sys.stderr)
+        for line in detport_ending.lines(found, f"reports/{name}.txt"):
+            print(f"detport: {line}", file=sys.stderr)
+
+
+def tell_end_again() -> None:
+    """The same of a run that finds all its reports made."""
+    if detport_engine.is_real_run(workflow):
+        there = set(detport_engine.outputs(workflow))
+        tell_end([name for name in MODELS if f"reports/{name}.json" in there])
+
+
+CONSOLE = detport_live.Console(idle=tell_end_again)
+detport_engine.watch(workflow, CONSOLE)

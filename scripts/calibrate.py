@@ -26,7 +26,7 @@ from detport import (
     shards,
     tensors,
 )
-from detport.compilers import onnxruntime
+from detport.compilers import local
 from detport.errors import Failure, UsageError
 from detport.files import sha256, write_json
 from detport.precisions import int8
@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         threads=args.threads,
     )
     settings, rows = backend["calibration"], shards.read_index(args.index)
-    graph = precisions.plain(int8.prepared(onnxruntime.as_fed(args.onnx, model), args.onnx))
+    graph = precisions.plain(int8.prepared(local.as_fed(args.onnx, model), args.onnx))
     excluded = int8.excluded(graph, settings)
     for line in int8.told(excluded):
         cli.log.info("%s", line)

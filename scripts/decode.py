@@ -11,7 +11,7 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from detport import cli, config, decoders, detections, lineage, made, outputs, shards
+from detport import cli, config, decoders, detections, lineage, made, outputs, progress, shards
 from detport.errors import Failure
 from detport.readings import others
 
@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     record = made.begin(lineage.stage_recipe("decode", model), inputs, expect=args.expect)
     stems = [Path(image["bin"]).stem for image in shard["images"]]
     naming = outputs.naming(args.outputs, stems, model["outputs"])
-    rows, first = [], []
+    rows, first, count = [], [], progress.counter(len(stems))
     for image, stem in zip(shard["images"], stems, strict=True):
         arrays = outputs.read(args.outputs, stem, naming, model["outputs"], image["file"])
         arrays = {name: outputs.widened(array) for name, array in arrays.items()}
@@ -46,6 +46,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         require_finite(found, image["file"])
         first += [(image, arrays)] if len(first) < LOOKED_AT else []
         rows += [row for row in found if row["category_id"] is not None]
+        count()
     other_readings = others.of_yaml(first, settings, categories)
     detections.write(
         args.output, shard["images"], shard["skipped"], rows, outputs.simulated(args.outputs), other_readings

@@ -23,7 +23,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
-from detport import analysis, classes, cli, config, datasets, detections, doubts, lineage, made, metrics, shards
+from detport import (
+    analysis,
+    classes,
+    cli,
+    config,
+    datasets,
+    detections,
+    doubts,
+    lineage,
+    made,
+    metrics,
+    progress,
+    shards,
+)
 from detport.errors import Failure, UsageError
 from detport.files import atomic, sha256, write_json
 
@@ -60,7 +73,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     kind = datasets.load(dataset["kind"])
     images = shards.read_index(args.index)
     inputs = {"index": args.index, "checked": args.checked, "detections": args.detections}
-    parts = [detections.read(path) for path in args.detections]
+    with progress.step("reading detections"):
+        parts = [detections.read(path) for path in args.detections]
     scored = scored_images([row["image_id"] for row in images], parts)
     rows = [each for part in parts for each in part["detections"]]
     sources = {"annotations": made.source(*kind.scored(dataset))}
@@ -80,10 +94,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         made.put(record(coco_results=True), args.coco_results)
     if args.output:
         of = sample(args.index, len(images), kind, dataset)
-        write_json(args.output, assemble(settings, dataset, images, parts, args.cross_check, of))
+        with progress.step("scoring"):
+            write_json(args.output, assemble(settings, dataset, images, parts, args.cross_check, of))
         made.put(record(cross_check=args.cross_check), args.output)
     if args.output_analysis:
-        write_json(args.output_analysis, analysed(settings, dataset, images, parts))
+        with progress.step("curves and errors"):
+            write_json(args.output_analysis, analysed(settings, dataset, images, parts))
         made.put(record(cross_check=args.cross_check), args.output_analysis)
     cli.log.info("%d detections in %d of %d images", len(rows), len(scored), len(images))
 

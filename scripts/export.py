@@ -9,7 +9,7 @@ Example: python scripts/export.py --model config/models/MODEL.yaml \\
 from collections.abc import Sequence
 from pathlib import Path
 
-from detport import canvases, cli, config, lineage, made
+from detport import canvases, cli, config, lineage, made, progress
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -29,16 +29,19 @@ def main(argv: Sequence[str] | None = None) -> None:
 
         sources = {"onnx": made.source(args.weights.parent, [args.weights.name, *external_files(args.weights)])}
         record = made.begin(recipe, {}, sources, args.expect)
-        graph = import_onnx(args.weights, model, args.output)
+        with progress.step("reading and checking the graph"):
+            graph = import_onnx(args.weights, model, args.output)
     else:
         # Imported here so that neither --help nor a ready .onnx needs torch.
         from detport import checkpoints, networks
         from detport.graph.export import export
 
         record = made.begin(recipe, {"weights": args.weights}, expect=args.expect)
-        network = networks.build(model, args.flavour)
-        checkpoints.load(network, args.weights)
-        graph = export(network, model, args.flavour, args.output)
+        with progress.step("building the network with its weights"):
+            network = networks.build(model, args.flavour)
+            checkpoints.load(network, args.weights)
+        with progress.step("tracing it once and writing the graph"):
+            graph = export(network, model, args.flavour, args.output)
     made.put(record, args.output)
     cli.log.info("%d nodes, opset %d", len(graph.graph.node), graph.opset_import[0].version)
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from detport import cli, config, datasets, images, lineage, made, sampling, shards
+from detport import cli, config, datasets, images, lineage, made, progress, sampling, shards
 from detport.errors import Failure, UsageError
 
 
@@ -51,7 +51,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         rows = sampling.choose(rows, kind.truth(dataset, rows), sample)
     truth["signature"] = made.digest_of(rows)
     with ThreadPoolExecutor(args.threads) as pool:
-        reasons = list(pool.map(lambda row: complaint(folder, row, kind.TURNED), rows))
+        count = progress.counter(len(rows))
+        reasons = []
+        for reason in pool.map(lambda row: complaint(folder, row, kind.TURNED), rows):
+            reasons.append(reason)
+            count()
     bad = [f"{row['file']!r}: {reason}" for row, reason in zip(rows, reasons, strict=True) if reason]
     for line in bad:
         cli.log.warning("bad image %s", line)
@@ -60,7 +64,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             f"{len(bad)} of {len(rows)} images in {folder} cannot be used: {'; '.join(bad)}."
             " Replace them, or set on_bad_image: skip to go on without them"
         )
-    files = {row["file"]: made.entry(folder / row["file"]) for row in rows}
+    with progress.step("digests of the images"):
+        files = {row["file"]: made.entry(folder / row["file"]) for row in rows}
     for row in rows:
         size, _, digest = files[row["file"]]
         row |= {"bytes": size or 0, "sha256": digest or ""}

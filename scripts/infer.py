@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from detport import backends, canvases, cli, config, inputs, lineage, made, outputs, shards
+from detport import backends, canvases, cli, config, inputs, lineage, made, outputs, progress, shards
 from detport.backends import local
 from detport.errors import Failure, UsageError
 from detport.files import atomic, sha256, write_json
@@ -57,11 +57,13 @@ def main(argv: Sequence[str] | None = None) -> None:
             threads=args.threads,
             device=local.device(backend),
         )
+    count = progress.counter(len(shard["images"]))
     with atomic(args.output, directory=True, durable=not args.scratch) as folder:
 
         def write(image: dict, arrays: list[np.ndarray]) -> None:
             stem = Path(image["bin"]).stem
             digests.update(outputs.write(folder, stem, arrays, model["outputs"], image["file"]))
+            count()
 
         if args.from_outputs:
             taken = bring(args.from_outputs, shard["images"], model["outputs"], write)

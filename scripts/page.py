@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from detport import cli, config, datasets, detections, lineage, made, results, shards
-from detport.errors import UsageError
 from detport.files import atomic
 from detport.page import gallery, render, shown
 from detport.page import ground as grounds
@@ -38,23 +37,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     sources = {"annotations": made.source(*kind.scored(dataset))}
     record = made.begin(lineage.page_recipe(model, dataset, args.images), inputs, sources, args.expect)
     report = results.read(args.report, "report")
-    parts = by_backend(list(report["backends"]), args.detections)
+    files = detections.by_backend(list(report["backends"]), args.detections)
+    parts = {name: [detections.read(path) for path in own] for name, own in files.items()}
     index = shards.read_index(args.index)
     page = render.page(report, gallery_of(report, model, dataset, index, parts, args.images))
     with atomic(args.output) as partial:
         partial.write_text(page, encoding="utf-8")
     made.put(record, args.output)
     cli.log.info("%s: %d kB", args.output, len(page.encode()) // 1000)
-
-
-def by_backend(names: list[str], files: list[Path]) -> dict[str, list[dict]]:
-    """The detections of every backend."""
-    if len(files) % len(names):
-        raise UsageError(f"--detections: {len(files)} files are not equally many for {', '.join(names)}")
-    count = len(files) // len(names)
-    return {
-        name: [detections.read(path) for path in files[i * count : (i + 1) * count]] for i, name in enumerate(names)
-    }
 
 
 def gallery_of(

@@ -11,13 +11,13 @@ Example: python scripts/plan.py --summary jobs.tsv --outputs patch=2 report=2 su
 import argparse
 import csv
 import math
-import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from detport import cli, config, cutting, datasets, disk, outputs, parity, shards
+from detport.console import estimate
 from detport.disk import GB
 from detport.errors import UsageError
 
@@ -235,19 +235,8 @@ def job_lines(jobs: dict[tuple[str, str], Jobs], benchmarks: Path) -> list[str]:
 def seconds(rule: str, name: str, benchmarks: Path) -> float | None:
     """Mean duration of a rule's jobs in earlier runs for a model or dataset."""
     files = [*(benchmarks / rule / name).rglob("*.tsv"), benchmarks / rule / f"{name}.tsv", benchmarks / f"{rule}.tsv"]
-    times = [time for path in files if path.is_file() for time in durations(path)]
+    times = [time for path in files if path.is_file() for time in estimate.durations(path)]
     return sum(times) / len(times) if times else None
-
-
-def durations(path: Path) -> list[float]:
-    """Seconds in a benchmark file of Snakemake; what a killed run left of one tells none."""
-    found = []
-    with path.open(newline="", encoding="utf-8", errors="replace") as file:
-        for line in file:
-            first = line.split("\t")[0]  # the column s
-            if re.fullmatch(r"[0-9]{1,12}(\.[0-9]{1,12})?", first):
-                found.append(float(first))
-    return found
 
 
 def gb(size: float) -> str:

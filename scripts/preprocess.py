@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from detport import cli, config, images, lineage, made, shards, tensors
+from detport import cli, config, images, lineage, made, progress, shards, tensors
 from detport.errors import Failure
 from detport.files import atomic, sha256, write_json
 
@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     record = made.begin(recipe, {"index": args.index}, expect=args.expect)
     with atomic(args.output, directory=True, durable=not args.scratch) as folder:
         done, bad, turned = [], [], []
-        for row in rows:
+        for row in progress.each(rows):
             identity = {"image_id": row["image_id"], "file": row["file"]}
             try:
                 tensor, placement = tensors.preprocess(args.images / row["file"], model, (row["width"], row["height"]))

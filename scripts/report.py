@@ -20,7 +20,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from detport import cli, compared, config, lineage, made, provenance, results, schemas
+from detport import cli, compared, config, detections, lineage, made, metrics, provenance, results, schemas
 from detport.errors import UsageError
 from detport.files import atomic, write_json
 from detport.report import gates, ladder, statistics, text, warnings
@@ -42,7 +42,13 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--patches", type=Path, nargs="*", default=[], help="patches.json of every compiled graph")
     parser.add_argument("--parity", type=Path, nargs="*", default=[], help="parity.json of every backend")
     parser.add_argument("--calibration", type=Path, nargs="*", default=[], help="calibration.json of every int8 graph")
-    parser.add_argument("--detections", type=Path, nargs="*", default=[], help="detections, for the time they took")
+    parser.add_argument(
+        "--detections",
+        type=Path,
+        nargs="*",
+        default=[],
+        help="those of every backend, in its order, for the time and memory they took",
+    )
     parser.add_argument("--command", default="", help="command line of the run, for the provenance")
     parser.add_argument("--history", type=Path, help="folder that keeps a dated copy of every report")
     parser.add_argument("--output-text", type=Path, required=True)
@@ -71,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     report = assemble(model, backends, record, args)
     write_json(args.output_json, report)
     with atomic(args.output_text) as partial:
-        partial.write_text(text.render(report, model["metric"]), encoding="utf-8")
+        partial.write_text(text.render(report), encoding="utf-8")
     for path in (args.output_json, args.output_text):
         made.put(record, path)
         if args.history:
@@ -94,6 +100,7 @@ def assemble(model: dict, titles: dict[str, str], record: dict, args: argparse.N
     parities = [results.read(path, "parity") for path in args.parity]
     calibrations = [calibrated(results.read(path, "calibration")) for path in args.calibration]
     resampled = {found["of"]: found for found in (results.read(path, "resampled") for path in args.resampled)}
+    files_of = detections.by_backend(list(titles), args.detections)
     confidence = model["statistics"]["confidence"]
     for name, *files in zip(titles, args.accuracy, args.analysis, args.performance, strict=True):
         accuracy, analysis, performance = map(results.read, files, ("accuracy", "analysis", "performance"))
@@ -108,10 +115,12 @@ def assemble(model: dict, titles: dict[str, str], record: dict, args: argparse.N
             "doubts": accuracy["doubts"],
             "too_large": accuracy["too_large"],
             "cross_checked": accuracy["cross_checked"],
+            "notes": scoring(model["metric"], accuracy),
             "simulator": {"accuracy": accuracy["simulator"], "performance": performance.get("simulator", False)},
             "performance": performance,
             "analysis": analysis["analysis"],
             "bytes": model_bytes(args.files, name),
+            "peak_bytes": provenance.memory(files_of[name]),
             "patches": [each for each in patches if each["backend"] == name],
             "calibration": [each for each in calibrations if each["backend"] == name],
             "parity": next((each for each in parities if each["backend"] == name), None),
@@ -157,6 +166,15 @@ def assemble(model: dict, titles: dict[str, str], record: dict, args: argparse.N
             "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         },
     }
+
+
+def scoring(metric: dict, accuracy: dict) -> list[str]:
+    """What one has to know of the figures, in sentences: over which images, by whom, and by which rules."""
+    if not accuracy["accuracy"]:
+        return []
+    module = metrics.load(metric["kind"])
+    over = f"{accuracy['images_counted']} images count, {module.which_images(metric)}"
+    return [f"{over}; {module.evaluators(accuracy['cross_checked'])}", *module.notes(accuracy["accuracy"], metric)]
 
 
 def calibrated(calibration: dict) -> dict:

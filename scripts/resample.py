@@ -56,6 +56,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     found = resampled(truth, scored, rows, args.measure, model, str(args.recorded or args.name))
     write_json(args.output, {"schema": 1, "of": args.name, "statistics": model["statistics"], **found})
     made.put(record, args.output)
+    cli.log.info("resampled %d of %d images", len(scored), len(images))
 
 
 def own(paths: list[Path], index: list) -> tuple[list, list[dict]]:

@@ -62,6 +62,7 @@ def rows_of(report: dict) -> list[dict]:
             {
                 "model": report["model"],
                 "backend": name,
+                "precision": backend["parity"]["precisions"]["compiled"] if backend.get("parity") else None,
                 "simulator": any(backend["simulator"].values()),
                 "verdict": gates.FAIL if lost else gates.verdict(judged, scored=bool(accuracy)),
                 "parity": lost,
@@ -73,6 +74,7 @@ def rows_of(report: dict) -> list[dict]:
                 "fps": performance["fps"],
                 "latency_ms": {key: performance.get("latency_ms", {}).get(key) for key in ("mean", "p50", "p99")},
                 "bytes": backend.get("bytes"),
+                "peak_bytes": backend.get("peak_bytes"),
                 "images": {key: backend["images"][key] for key in ("indexed", "scored")},
             }
         )
@@ -127,12 +129,19 @@ def cells(row: dict) -> dict[str, str]:
     return {
         "model": row["model"],
         "backend": row["backend"] + (" (SIMULATOR)" if row["simulator"] else ""),
+        "precision": row["precision"] or "—",
         "verdict": row["verdict"],
         "gates": ", ".join([*verdicts, *(f"FAIL parity: {rung}" for rung in row["parity"])]) or "none",
         "accuracy": ", ".join(figures),
         "fps": f"{row['fps']:.2f}",
+        "model MB": megabytes(row["bytes"]),
+        "memory MB": megabytes(row["peak_bytes"]),
         "images": f"{row['images']['scored']}/{row['images']['indexed']}",
     }
+
+
+def megabytes(count: int | None) -> str:
+    return "—" if count is None else f"{count / 1e6:.1f}"
 
 
 def table(rows: list[dict[str, str]]) -> list[str]:

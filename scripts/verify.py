@@ -191,7 +191,7 @@ def derived(own: Bundle) -> Iterator[tuple[str, str]]:
     path = f"reports/{own.model}"
     yield from compared(again, own.report, f"{path}.json", "what was measured")
     written = Path(f"{path}.txt").read_text(encoding="utf-8")
-    yield outcome(written == text.render(own.report, model["metric"]), f"{path}.txt says what {path}.json holds")
+    yield outcome(written == text.render(own.report), f"{path}.txt says what {path}.json holds")
 
 
 def compared(again: dict, stated: dict, name: str, what: str) -> Iterator[tuple[str, str]]:

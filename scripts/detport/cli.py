@@ -38,7 +38,10 @@ def positive(text: str) -> int:
 def run(main: Callable[[Sequence[str] | None], None]) -> None:
     """Run a stage: exit status 0, 2 for the user's mistake, 1 for a failure; one line instead of a traceback."""
     stage = Path(sys.argv[0]).stem
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format=f"%(asctime)s {stage}: %(message)s")
+    logging.addLevelName(logging.INFO, "")
+    logging.addLevelName(logging.WARNING, "warning: ")
+    form = f"%(asctime)s {stage}: %(levelname)s%(message)s"
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format=form)
     processes.watch(processes.stop_at_once)
     try:
         utf8.insist()

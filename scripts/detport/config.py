@@ -367,7 +367,8 @@ def plugins(sections: dict, backend: dict | None, stage: str) -> list[str]:
     if backend is not None:
         if stage in FAMILY_ROOMS:
             names.append(schemas.module(FAMILY_ROOMS[stage], backend["family"]))
-        if stage == "compile" and backend.get("precision", FLOAT32) != FLOAT32:
+        stepped = schemas.plugin("backends", backend["family"]).get("steps")  # else the runner makes the precision
+        if stage == "compile" and stepped and backend["precision"] != FLOAT32:
             names.append(schemas.module("precisions", backend["precision"]))
     if backend is not None or stage == EXPORT:
         names += dict.fromkeys(schemas.module(PATCHES, patch["name"]) for patch in sections.get("patches", []))

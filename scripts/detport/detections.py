@@ -12,9 +12,10 @@ import json
 import math
 import zlib
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
-from detport.errors import Failure
+from detport.errors import Failure, UsageError
 from detport.files import atomic
 
 SHOWN = 5  # image ids in a complaint
@@ -42,6 +43,14 @@ def write(
     text = json.dumps(content, ensure_ascii=False, allow_nan=False)
     with atomic(path) as partial:
         partial.write_bytes(gzip.compress(text.encode(), compresslevel=6, mtime=0))
+
+
+def by_backend(names: Sequence[str], files: Sequence[Path]) -> dict[str, list[Path]]:
+    """The files of every backend, out of those of all in its order."""
+    if len(files) % len(names):
+        raise UsageError(f"--detections: {len(files)} files are not equally many for {', '.join(names)}")
+    count = len(files) // len(names)
+    return {name: list(files[i * count : (i + 1) * count]) for i, name in enumerate(names)}
 
 
 def read(path: Path) -> dict:

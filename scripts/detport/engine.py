@@ -4,15 +4,32 @@ Tried with Snakemake OLDEST to NEWEST (in 9.14 a limit that is set here does not
 fails where a version behaves otherwise.
 """
 
+import logging
+import signal
 import sys
+import threading
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import snakemake
+from snakemake.common import NOTHING_TO_BE_DONE_MSG
 from snakemake.settings.types import RerunTrigger
+from snakemake_interface_logger_plugins.common import LogEvent
+
+from detport.console import screen
+from detport.console.jobs import Job
+from detport.console.live import Console
 
 OLDEST, NEWEST = "9.27", "9.27"
+# What a run says of itself that the console says shorter, or that tells a person nothing.
+CHATTER = {
+    *(LogEvent.WORKFLOW_STARTED, LogEvent.RESOURCES_INFO, LogEvent.RUN_INFO, LogEvent.RULEGRAPH, LogEvent.PROGRESS),
+    *(LogEvent.JOB_INFO, LogEvent.JOB_STARTED, LogEvent.JOB_FINISHED, LogEvent.GROUP_INFO),
+    LogEvent.SHELLCMD,
+}
+ASIDES = ("Using shell: ", "Conda environments: ignored", "Select jobs to execute", "Removing temporary output")
+FAILED = "CalledProcessError in file"  # of a job whose failure is told by another event
 LARGE = 10**12  # bytes: contents decide below, whatever the file times are
 
 
@@ -125,3 +142,99 @@ def configuration_files(workflow: Any, own: Path) -> list[Path]:
 def leave_locks_alone(workflow: Any) -> None:
     """For a run that makes nothing: no locks, and those of others stay."""
     workflow.persistence.lock = workflow.persistence.noop
+
+
+def jobs(workflow: Any) -> list[Job]:
+    """All jobs that the run knows and that do something, whether it is going to do them or not."""
+    dag = workflow.dag
+    real = [job for level in dag.toposorted() for job in level if not job.is_norun]
+    return [
+        Job(
+            id=dag.jobid(job),
+            rule=job.rule.name,
+            wildcards=dict(job.wildcards_dict),
+            output=[str(path) for path in job.output],
+            log=[str(path) for path in job.log],
+            benchmark=str(job.benchmark) if job.benchmark else None,
+            threads=job.threads,
+            needs=[dag.jobid(each) for each in dag.dependencies[job]],
+            pending=dag.needrun(job),
+        )
+        for job in real
+    ]
+
+
+def places(workflow: Any) -> int:
+    """How many threads may be at work at once; on other machines, where nobody counts threads, how many jobs."""
+    return (cores(workflow) if workflow.local_exec else workflow.nodes) or 1
+
+
+def let_jobs_end(workflow: Any) -> None:
+    """When this process is told to end (SIGTERM), the jobs at work come to their end. Snakemake would wait for itself
+    for ever where the signal comes while it notes that a job is done: who waits for that is a thread here."""
+
+    def end(*_: object) -> None:
+        threading.Thread(target=workflow.scheduler.exit_gracefully, name="end", daemon=True).start()
+
+    signal.signal(signal.SIGTERM, end)
+
+
+def watch(workflow: Any, console: Console) -> None:
+    """Have the console say what Snakemake would say on the terminal, unless somebody has chosen how that looks.
+
+    Snakemake's own log gets every job's command all the same.
+    """
+    settings, manager = workflow.output_settings, workflow.logger_manager
+    own = next((each for each in manager.logger.handlers if each.name == "DefaultStreamHandler"), None)
+    chosen = settings.printshellcmds or settings.verbose or settings.debug_dag or settings.quiet or settings.dryrun
+    if own is None or chosen or is_job(workflow):
+        return
+    for handler in manager.logfile_handlers:
+        for each in handler.filters if handler.name == "DefaultLogFileHandler" else ():
+            each.printshellcmds = True
+    console.attach(own.stream, Path(*manager.get_logfile()[:1]), Path(started_in(workflow)))
+    own.nocolor = own.nocolor or not screen.has_colours(own.stream)
+    manager.logger.removeHandler(own)
+    manager.logger.addHandler(Listener(own, console))
+
+
+class Listener(logging.Handler):
+    """What Snakemake logs, to a console; before that is quiet, as Snakemake itself shows it."""
+
+    def __init__(self, own: logging.Handler, console: Console):
+        super().__init__()
+        self.own, self.console = own, console
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            self.tell(record)
+        except Exception:  # noqa: BLE001, as every handler does: a run does not end because of what is said of it
+            self.handleError(record)
+
+    def tell(self, record: logging.LogRecord) -> None:
+        """Show a record, or let the console know what it means."""
+        event = getattr(record, "event", None)
+        if not self.console.quiet:
+            if event != LogEvent.WORKFLOW_STARTED:
+                self.own.handle(record)
+        elif event == LogEvent.JOB_INFO:
+            self.console.start(record.jobid)
+        elif event == LogEvent.JOB_FINISHED:
+            self.console.finish(record.job_id)
+        elif event == LogEvent.JOB_ERROR and self.console.knows(record.jobid):
+            self.console.fail(record.jobid, record.log, lambda text: self.own.decorate(record, text))
+        elif self.own.filter(record) and not self.is_chatter(record, event):
+            self.console.say(self.own.decorate(record, self.own.format(record)), record.levelno == logging.WARNING)
+        if record.msg == NOTHING_TO_BE_DONE_MSG:
+            self.console.idle()
+
+    def is_chatter(self, record: logging.LogRecord, event: LogEvent | None) -> bool:
+        """Whether a record tells nothing that the console does not tell."""
+        text = str(record.msg or "")
+        aside = record.levelno <= logging.INFO and text.startswith(ASIDES)
+        return event in CHATTER or not text or aside or FAILED in text
+
+    def close(self) -> None:
+        self.console.end()
+        self.own.close()
+        super().close()

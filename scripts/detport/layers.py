@@ -233,5 +233,11 @@ def read(path: Path) -> list[dict]:
         ) from error
 
 
+def read_head(path: Path) -> list[str]:
+    """The sentences above a table."""
+    with path.open(encoding="utf-8") as file:
+        return [line[2:].rstrip("\n") for line in file if line.startswith("# ")]
+
+
 def parsed(key: str, value: str) -> object:
     return value if key in COLUMNS[1:4] else None if value == "-" else float(value)

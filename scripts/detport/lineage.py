@@ -122,6 +122,11 @@ def page_recipe(model: dict, dataset: dict, images: str, pinned: bool = False) -
     return made.recipe("page", settings, plugins, pinned)
 
 
+def layers_page_recipe(name: str, pinned: bool = False) -> dict:
+    """The recipe of the page of layers, whose templates are no code."""
+    return made.recipe("layers_page", {"name": name, "templates": templates.digest()}, pinned=pinned)
+
+
 def bundle_recipe(dataset: dict, pinned: bool = False) -> dict:
     """The recipe of the bundle, which packs the ground truth by the code of the dataset's kind."""
     settings = {"dataset": {key: dataset[key] for key in sorted(dataset) if key != "shards"}}
@@ -289,13 +294,15 @@ def explained(plan: Plan, key: str) -> list[Product]:
     examined = {"index": plan.index, "onnx": [graph]}
     if "dump" in brought:
         sources = {"dump": Source(Path(brought["dump"]), None)}
-    elif backend["runs"] == "compiled" and compilers.suffix(backend["family"]) == "onnx":
+    elif compilers.steps(backend):
         examined["compiled"] = [f"{plan.top}/{key}/model.onnx"]
     else:
         return []
     table, images = f"{plan.top}/{key}/layers.tsv", plan.settings["parity"]
     recipe = plan.recipe("layers", count=plan.settings["layers"]["images"], seed=images["seed"])
     found = [Product(table, recipe, examined, sources)]
+    page = layers_page_recipe(f"{plan.name} on {key}", plan.pinned)
+    found.append(Product(f"{plan.top}/{key}/layers.html", page, {"layers": [table]}, {}))
     if "keep_fp32" in backend and images["images"]:
         read = {"onnx": [f"{plan.top}/{key}/patched.onnx"], "layers": [table]}
         if compilers.calibrates(backend):

@@ -78,6 +78,7 @@ def begin(
         "inputs": passed_on(folders, "inputs") | {role: content(found) for role, found in records.items()},
         "sources": passed_on(folders, "sources") | dict(sources or {}),
         "seconds": passed_on(folders, "seconds"),
+        "memory": passed_on(folders, "memory"),
         "trail": distinct([*trail, step]),
         "brought": brought([each for found in records.values() for each in found], sources or {}),
     }
@@ -99,7 +100,7 @@ def brought(records: Iterable[dict], sources: Mapping[str, dict]) -> dict[str, d
 
 def passed_on(folders: Iterable[dict], key: str) -> dict:
     """What records of folders say, which may be gone when their followers are looked at."""
-    return {name: value for record in folders for name, value in record[key].items()}
+    return {name: value for record in folders for name, value in record.get(key, {}).items()}
 
 
 def content(records: Sequence[dict]) -> str:
@@ -134,7 +135,7 @@ def finished(record: dict) -> dict:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     return {
         "seconds": record["seconds"] | {record["stage"]: round(time.time() - BEGUN, 3)},
-        "peak_bytes": peak,
+        "memory": record["memory"] | {record["stage"]: peak},
     }
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import safetensors
 
-from detport import made
+from detport import made, schemas
 from detport.files import sha256
 
 
@@ -60,9 +60,23 @@ def took(files: Sequence[Path]) -> list[dict]:
             entry = found.setdefault(stage, {"stage": stage, "jobs": 0, "seconds": 0.0, "peak_bytes": 0})
             entry["jobs"] += 1
             entry["seconds"] = round(entry["seconds"] + seconds, 3)
-            if stage == record["stage"]:
-                entry["peak_bytes"] = max(entry["peak_bytes"], record["peak_bytes"])
+            entry["peak_bytes"] = max(entry["peak_bytes"], record.get("memory", {}).get(stage, 0))
     return list(found.values())
+
+
+def memory(files: Iterable[Path]) -> int | None:
+    """Most memory of a process of infer, by the records of what was made from its outputs; None where another machine
+    ran the model, or a device with a memory of its own, and where the records are of before it was kept."""
+    found = []
+    for record in filter(None, map(made.read, files)):
+        taken = record.get("memory", {}).get("infer")
+        if taken is None or "outputs" in record["brought"]:
+            continue
+        about = schemas.plugin("backends", record["recipes"]["infer"]["settings"]["backend"]["family"])
+        devices = [step["device"] for step in record["trail"] if step["stage"] == "infer" and "device" in step]
+        if not devices and not about.get("own_memory"):
+            found.append(taken)
+    return max(found, default=None)
 
 
 def brought(files: Sequence[Path]) -> dict[str, dict]:

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+import compare
 import pages
 import summary
+from test_comparing import run
 
 FORMS = {"text": "txt", "json": "json", "csv": "csv", "html": "html"}
 NAMES = ("chromium", "chromium-browser", "google-chrome")
@@ -74,3 +76,18 @@ def summary_page(report) -> Path:
     outputs = [f"--output-{key}={report.with_name('summary')}.{form}" for key, form in FORMS.items()]
     summary.main(["--reports", *map(str, files), *outputs])
     return report.with_name("summary.html")
+
+
+@pytest.fixture(scope="session")
+def comparison(tmp_path_factory) -> Path:
+    """The page of two runs, of which the second is worse; its data is beside it."""
+    folder = tmp_path_factory.mktemp("compared")
+    before, after = run(folder / "before", {}), run(folder / "after", dict.fromkeys(range(1, 21), 12), fps=7.5)
+    changed = json.loads((after / "reports" / "m.json").read_text())
+    changed["gates"][0]["verdict"] = changed["verdict"] = "FAIL"
+    changed["provenance"]["sha256"]["a folder/truth.json"] = "2" * 64
+    (after / "reports" / "m.json").write_text(json.dumps(changed))
+    compare.main(
+        [str(before), str(after), *(f"--output-{form}={folder / 'compared'}.{form}" for form in ("html", "json"))]
+    )
+    return folder / "compared.html"

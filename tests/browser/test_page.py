@@ -1,6 +1,7 @@
 """Pages as people see them: in a browser, from a file."""
 
 import json
+import math
 
 import pytest
 
@@ -47,6 +48,50 @@ def test_the_summary_can_be_sorted_and_filtered(opened, summary_page, width, sch
     assert page.locator("#table tbody tr:visible").count() == 6
 
 
+@pytest.mark.parametrize(
+    ("width", "scheme", "language"), [(360, "dark", "en"), (800, "light", "zh-CN"), (1600, "dark", "en")]
+)
+def test_two_runs_compared(opened, comparison, width, scheme, language):
+    from axe_playwright_python.sync_playwright import Axe
+
+    page = opened(comparison, width, color_scheme=scheme, locale=language)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert serious(Axe().run(page)) == []
+    texts = words.texts()
+    key = "zh" if language == "zh-CN" else "en"
+    marks = page.eval_on_selector_all("#model-1 tbody .verdict", "all => all.map(e => e.innerText.trim())")
+    assert {texts["change_worse"][key], texts["change_same"][key]} <= {mark.strip("✕– \n") for mark in marks}
+    content = json.loads(comparison.with_suffix(".json").read_text())["models"]["m"]["backends"]["onnxruntime"]
+    rows = table(page, "#model-1 table.changes")
+    assert [row[1] for row in rows] == [row["measure"] for row in content["figures"]]
+    page.click("#model-1 table.changes thead th:nth-child(4) button")
+    after = [float(row[3]) for row in table(page, "#model-1 table.changes")]
+    assert after == sorted(after, reverse=True)
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(360, "dark"), (1600, "light")])
+def test_the_nodes_where_error_enters(opened, tmp_path, width, scheme):
+    from axe_playwright_python.sync_playwright import Axe
+
+    rest = dict.fromkeys(("error_in", "error_out", "least", "largest", "overflow_fp16", "underflow_fp16"), 0.25)
+    named = [("Mul", math.inf), ("Conv", 0.5), ("Add", 0.5), ("</script>", 0.0)]
+    rows = [
+        {"rank": i, "node": f"/level{i}/{kind}", "operator": kind, "tensor": f"t{i}", "own_error": error} | rest
+        for i, (kind, error) in enumerate(named, start=1)
+    ]
+    rows = [row | {"saturated_int8": None} for row in rows]
+    (tmp_path / "layers.html").write_text(render.layers("m on int8", ["one against the other"], rows))
+    page = opened(tmp_path / "layers.html", width, color_scheme=scheme)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert serious(Axe().run(page)) == []
+    page.click("#nodes thead th:nth-child(4) button")
+    assert table(page, "#nodes table")[0][2] == "Mul", "what became infinite is the largest"
+    page.click("#nodes thead th:nth-child(4) button")
+    assert [row[2] for row in table(page, "#nodes table")] == ["</script>", "Conv", "Add", "Mul"]
+    page.fill("#filter", "conv")
+    assert page.locator("#nodes tbody tr:visible").count() == 1
+
+
 def test_the_viewer_has_nothing_serious_either(opened, report):
     from axe_playwright_python.sync_playwright import Axe
 
@@ -55,12 +100,14 @@ def test_the_viewer_has_nothing_serious_either(opened, report):
     assert serious(Axe().run(page, context="#viewer")) == []
 
 
-def test_every_figure_is_that_of_the_json(opened, report):
-    content = json.loads(report.with_suffix(".json").read_text())
-    shown = opened(report).evaluate(
+@pytest.mark.parametrize(("kind", "least"), [("report", 150), ("comparison", 80)])
+def test_every_figure_is_that_of_the_json(opened, request, kind, least):
+    path = request.getfixturevalue(kind)
+    content = json.loads(path.with_suffix(".json").read_text())
+    shown = opened(path).evaluate(
         "[...document.querySelectorAll('data')].map(e => [e.dataset.from, e.value, e.textContent])"
     )
-    assert len(shown) > 150
+    assert len(shown) > least
     for place, value, text in shown:
         figure = content
         for key in json.loads(place):

@@ -6,8 +6,11 @@ from collections.abc import Sequence
 import numpy as np
 import onnx
 import onnxruntime
+import openvino
 import torch
 from torch import Tensor, nn
+
+from detport.backends import openvino as backend
 
 
 def input_names(count: int) -> list[str]:
@@ -40,6 +43,17 @@ def run_onnx(model: onnx.ModelProto, inputs: Sequence[Tensor], optimise: bool = 
     names = [output.name for output in session.get_outputs()]
     feeds = dict(zip(input_names(len(inputs)), (x.numpy() for x in inputs), strict=True))
     return dict(zip(names, session.run(names, feeds), strict=True))
+
+
+def run_openvino(model: onnx.ModelProto, inputs: Sequence[Tensor]) -> dict[str, np.ndarray]:
+    """The same by OpenVINO, as its backend has it, in float32."""
+    core, options = openvino.Core(), {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1}
+    opened = core.compile_model(backend.read(core, model.SerializeToString()), "CPU", options)
+    found = opened(dict(zip(input_names(len(inputs)), (x.numpy() for x in inputs), strict=True)))
+    return {output.name: found[output.name] for output in model.graph.output}
+
+
+RUNNERS = (run_onnx, run_openvino)
 
 
 def outputs_of(model: onnx.ModelProto) -> list[tuple[list[int], int]]:

@@ -21,7 +21,7 @@ from detport.efficientdet import COMPACT
 from detport.graph.patches.fuse_pad_into_maxpool import edit as fuse_pad_into_maxpool
 from detport.graph.patches.pad_maxpool_with_zero import edit as pad_maxpool_with_zero
 from detport.networks.efficientdet import EfficientDet, build
-from graphs import export, run_onnx
+from graphs import RUNNERS, export, run_onnx
 
 TOLERANCE = 1e-4  # of the scale of the tensor
 # Noise of the goldens between processors and runtimes, with a factor of about seven
@@ -231,11 +231,12 @@ def test_detections_from_golden_candidates(case: Case) -> None:
 
 
 def test_exported_graph(case: Case, exported: onnx.ModelProto) -> None:
-    outputs = run_onnx(exported, [case.image])
     shapes = {entry["tensor"]: tuple(entry["shape"]) for entry in case.spec["onnx_outputs"]}
-    assert {name: value.shape for name, value in outputs.items()} == shapes
-    assert list(outputs) == case.raw_names
-    check_maps(case, outputs)
+    for run in RUNNERS:
+        outputs = run(exported, [case.image])
+        assert {name: value.shape for name, value in outputs.items()} == shapes
+        assert list(outputs) == case.raw_names
+        check_maps(case, outputs)
 
 
 def test_simplified_graph(case: Case, simplified: onnx.ModelProto) -> None:
@@ -248,11 +249,12 @@ def test_simplified_graph(case: Case, simplified: onnx.ModelProto) -> None:
 
 def test_compact_graph(case: Case) -> None:
     model = simplify(export(case.network("compact"), [case.image], COMPACT, OPSET))
-    outputs = run_onnx(model, [case.image])
-    assert [outputs[name].dtype for name in COMPACT] == [np.float32, np.float32, np.int32]
-    assert sum(value.nbytes for value in outputs.values()) < 300_000
-    check_candidates(case, *(outputs[name][0] for name in COMPACT))
-    check_detections(case.detections(outputs), case.golden["detections"], case.decode["min_score"])
+    for run in RUNNERS:
+        outputs = run(model, [case.image])
+        assert [outputs[name].dtype for name in COMPACT] == [np.float32, np.float32, np.int32]
+        assert sum(value.nbytes for value in outputs.values()) < 300_000
+        check_candidates(case, *(outputs[name][0] for name in COMPACT))
+        check_detections(case.detections(outputs), case.golden["detections"], case.decode["min_score"])
     # No index may become a float on its way: float32 has gaps beyond 2^24.
     inferred = onnx.shape_inference.infer_shapes(model).graph
     kinds = {value.name: value.type.tensor_type.elem_type for value in (*inferred.value_info, *inferred.output)}

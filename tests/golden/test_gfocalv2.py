@@ -15,7 +15,7 @@ from detport.graph import foreign
 from detport.graph.view import given
 from detport.networks.ascend_ops import BatchMultiClassNMS
 from detport.networks.gfocalv2 import GFocalV2, build
-from graphs import attributes, export, outputs_of, run_onnx
+from graphs import RUNNERS, attributes, export, outputs_of, run_onnx
 
 CASE = "gfocalv2"
 TOLERANCE = 1e-4  # of the scale of the tensor
@@ -205,9 +205,11 @@ def test_detections(network, state, prefix: str, rounded: bool) -> None:
     arrays = prefix if rounded else f"{prefix}fp32_"
     with torch.no_grad():
         dets, labels = model(image)
-        found = run_onnx(export(model, [image], ["dets", "labels"], 11), [image])
+        graph = export(model, [image], ["dets", "labels"], 11)
     check_detections(golden, arrays, dets.numpy(), labels.numpy(), rounded)
-    check_detections(golden, arrays, found["dets"], found["labels"], rounded)
+    for run in RUNNERS:
+        found = run(graph, [image])
+        check_detections(golden, arrays, found["dets"], found["labels"], rounded)
     if prefix:
         with torch.no_grad():
             inner = stages(model, image)

@@ -12,7 +12,7 @@ from cases import difference, generated_state, image_file, random_input, read_ca
 from detport import config, decoders, placing, tensors
 from detport.networks import retinamask
 from detport.networks.roi_align import RoIAlign, roi_align
-from graphs import export, run_onnx
+from graphs import RUNNERS, export, run_onnx
 
 MODEL_YAML = config.ROOT / "config" / "models" / "retinamask.yaml"
 LIMIT = 1e-4  # largest difference, relative to the tensor's scale
@@ -123,10 +123,14 @@ def test_detections_and_masks_in_pytorch(case, network):
     assert max(differences.values()) < LIMIT, differences
 
 
-def test_everything_in_onnxruntime(case, network):
-    spec, golden = case
-    image = random_input(spec["input"])
-    found = run_onnx(export(Everything(network), [image], Everything.names, opset=11), [image])
+def test_everything_in_every_runner(case, network):
+    image = random_input(case[0]["input"])
+    graph = export(Everything(network), [image], Everything.names, opset=11)
+    for run in RUNNERS:
+        check_everything(case[1], run(graph, [image]))
+
+
+def check_everything(golden, found):
     rows = in_golden_order(found.pop("topk_index"), golden)
     np.testing.assert_array_equal(found.pop("labels")[rows], golden["labels"])
     masks = found.pop("masks")[rows]

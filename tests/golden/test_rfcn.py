@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from cases import difference, generated_state, random_input, read_case
 from detport import config
 from detport.networks import rfcn
-from graphs import attributes, export, outputs_of, run_onnx
+from graphs import RUNNERS, attributes, export, outputs_of, run_onnx
 
 CASE = "rfcn"
 TOLERANCE = 1e-4  # of the scale of the tensor
@@ -139,12 +139,14 @@ def test_stages_in_pytorch(network, state) -> None:
             check(case, golden, clipped, variant)
 
 
-def test_stages_in_onnxruntime(network, state) -> None:
+def test_stages_in_every_runner(network, state) -> None:
     case, golden = network
     image = random_input(case["input"])
     module = Stages(make(case, state), image)
-    found = run_onnx(export(module, [image], module.names, OPSETS[0]), [image])
-    check(case, golden, {name: found[name] for name in module.names})
+    graph = export(module, [image], module.names, OPSETS[0])
+    for run in RUNNERS:
+        found = run(graph, [image])
+        check(case, golden, {name: found[name] for name in module.names})
 
 
 def test_outputs_at_the_newest_opset_clipped_to_the_canvas(network, state) -> None:

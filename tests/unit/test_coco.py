@@ -138,21 +138,9 @@ def test_categories_of_one_name_are_told_apart(tmp_path):
     assert len(set(figures["per_class"].values())) == 3
 
 
-def test_tables_have_the_conditions_of_every_figure(tmp_path):
-    truth, rows = scene(0)
-    figures = coco.evaluate(read(tmp_path, truth), [1, 2], rows, SETTINGS, cross_check=False)
-    figures["bbox"]["APs"] = -1.0  # nothing to find
-    twelve, segm, per_class = coco.tables(figures, SETTINGS)
-    assert twelve["columns"] == ["figure", "IoU", "area", "detections", "value"]
-    found = {row[0]: row[1:] for row in twelve["rows"]}
-    assert found["AP"] == ["0.50:0.95", "all", 100, figures["bbox"]["AP"]]
-    assert found["AP75"] == ["0.75", "all", 100, figures["bbox"]["AP75"]]
-    assert found["APs"] == ["0.50:0.95", "small", 100, None]
-    assert found["AR1"] == ["0.50:0.95", "all", 1, figures["bbox"]["AR1"]]
-    assert len(found) == 12
-    assert "by the area of their box" in segm["notes"][0]
-    assert per_class["columns"] == ["class", "bbox", "segm"]
-    assert [row[0] for row in per_class["rows"]] == list(figures["bbox"]["per_class"])
+def test_a_note_says_by_which_area_masks_are_sorted():
+    assert "by the area of their box" in coco.notes({"bbox": {}, "segm": {}}, {"mask_area": "bbox"})[0]
+    assert coco.notes({"bbox": {}}, {"mask_area": "bbox"}) == coco.notes({"segm": {}}, {"mask_area": "mask"}) == []
 
 
 def test_images_without_annotation_or_too_small_are_left_out_on_request(tmp_path):

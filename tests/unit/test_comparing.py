@@ -1,7 +1,9 @@
 """Two runs compared: what is beyond noise, which images changed, and what the runs were made with."""
 
 import copy
+import html
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -173,9 +175,46 @@ def test_another_ground_truth_gives_no_interval(exact, tmp_path):
     assert "other annotations than were scored against" in runs.read(other, tmp_path)["m"].without
 
 
+def page_of(folder: Path, after: Path, before: Path) -> tuple[str, dict]:
+    """The page of two runs, and its data, which stands beside it."""
+    outputs = [f"--output-{form}={folder / 'compared'}.{form}" for form in ("json", "html")]
+    compare.main([str(before), str(after), *outputs])
+    return (folder / "compared.html").read_text(), json.loads((folder / "compared.json").read_text())
+
+
 def test_the_comparison_as_data(exact, tmp_path):
-    compare.main([str(exact), str(exact), "--output-json", str(tmp_path / "c.json")])
-    assert json.loads((tmp_path / "c.json").read_text())["worse"] == 0
+    _, found = page_of(tmp_path, exact, exact)
+    assert (found["schema"], found["worse"], found["runs"]) == (1, 0, [str(exact), str(exact)])
+
+
+def test_the_comparison_as_a_page_has_every_figure_of_the_data(exact, tmp_path):
+    text, found = page_of(tmp_path, run(tmp_path / "worse", dict.fromkeys(range(1, 21), 12), fps=7.0), exact)
+    shown = {
+        tuple(json.loads(html.unescape(place))): value
+        for value, place in re.findall(r'<data value="([^"]*)" data-from="([^"]*)">', text)
+    }
+    for place, value in shown.items():
+        figure = found
+        for key in place:
+            figure = figure[key]
+        assert float(value) == figure
+    own = ("models", "m", "backends", "onnxruntime")
+    for key, count in (("figures", 8), ("classes", 2), ("images", 10), ("speed", 1)):
+        assert len(found["models"]["m"]["backends"]["onnxruntime"][key]) == count
+        assert {place[len(own) + 1] for place in shown if place[: len(own) + 1] == (*own, key)} == set(range(count))
+    assert (*own, "figures", 0, "interval", 0) in shown and (*own, "speed", 0, "latency_ms", "p99", "after") in shown
+
+
+def test_names_on_the_page_are_text(exact, tmp_path):
+    def edit(found: dict) -> None:
+        found["gates"] = [{"name": "<b>AP</b>", "backend": "onnxruntime", "verdict": "FAIL"}]
+        found["provenance"]["command"] = "snakemake </script><script>alert(1)</script>"
+        found["provenance"]["sha256"]["قطة <i>.onnx"] = "2" * 64
+
+    text, _ = page_of(tmp_path, edited(exact, tmp_path / "after.json", edit), exact)
+    assert "&lt;b&gt;AP" in text and "<script>alert" not in text and "<i>.onnx" not in text
+    assert text.count("No intervals, because of") == 1 and "No intervals, because of B:" in text
+    assert "default-src 'none'" in text and not re.search(r'(?:src|href)="(?!#)', text)
 
 
 @pytest.mark.parametrize("name", ["nothing.txt", "empty"])

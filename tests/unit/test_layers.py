@@ -7,9 +7,11 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+import layers_page
 from detport import layers, mixing
 from detport.errors import Failure
 from detport.graph import partners, stepping
+from detport.page import render
 from detport.precisions import float16
 
 
@@ -135,3 +137,23 @@ def test_a_table_is_read_as_it_was_written(tmp_path):
     assert [row["node"] for row in found] == [row["node"] for row in rows]
     assert found[0]["own_error"] == math.inf
     assert found[0]["saturated_int8"] is None
+
+
+def test_the_table_as_a_page(tmp_path, monkeypatch):
+    """Names are text, an infinite error is the largest, and the page says of what it is."""
+    rows, _ = table(PLANTED, in_float16(PLANTED), X)
+    rows[1]["node"] = "<b>node</b>"
+    rows[1]["saturated_int8"] = 0.25
+    (tmp_path / "layers.tsv").write_text(layers.text(rows, ["model.onnx against simplified.onnx", "4 tensors"]))
+    layers_page.main(
+        ["--name", "m on float16", "--layers", f"{tmp_path}/layers.tsv", "--output", f"{tmp_path}/layers.html"]
+    )
+    page = (tmp_path / "layers.html").read_text()
+    assert page.index("node_b") < page.index("&lt;b&gt;node") and "<b>" not in page
+    assert '<data value="Infinity">∞</data>' in page and '<data value="0.25">0.25</data>' in page
+    assert page.count('<tr><td class="n">') == len(rows) and 'class="notice"' not in page
+    assert "<li>model.onnx against simplified.onnx</li><li>4 tensors</li>" in page
+    assert "m on float16" in page and page.count("</script>") == 2
+    monkeypatch.setattr(render, "NODES", 3)
+    cut = render.layers("m", [], rows)
+    assert cut.count('<tr><td class="n">') == 3 and "The first 3 of 4 nodes" in cut

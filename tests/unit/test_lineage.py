@@ -58,7 +58,7 @@ RUN = {
     *(f"results/m/onnxruntime/detections/000{k}.json.gz" for k in range(2)),
     *(f"results/m/onnxruntime/{name}" for name in ("accuracy.json", "analysis.json", "comp4", "coco_results.json")),
     *(f"results/m/onnxruntime/{name}" for name in ("performance.json", "parity.json", "preview.html")),
-    *(f"results/m/onnxruntime/{name}" for name in ("layers.tsv", "mixed.yaml")),
+    *(f"results/m/onnxruntime/{name}" for name in ("layers.tsv", "layers.html", "mixed.yaml")),
     *("reports/m.txt", "reports/m.json", "reports/m.html", "reports/m.zip", "shards/m/0000", "shards/m/0001"),
 }
 
@@ -74,7 +74,7 @@ def test_every_file_is_there_once():
     [
         {},
         {"names": ("onnxruntime", "pytorch", "ascend310", "ascend310p")},
-        {"names": ("onnxruntime_fp16", "onnxruntime_int8")},
+        {"names": ("onnxruntime_fp16", "onnxruntime_int8", "openvino_bf16")},
         {"found": model("gfocalv2_portrait"), "names": ("onnxruntime", "ascend310")},
         {"found": model("rfcn"), "dataset": VOC},
     ],
@@ -208,7 +208,7 @@ def changed(change: Callable[[dict], object], **given) -> set[str]:
 REPORT = {"reports/m.txt", "reports/m.json", "reports/m.html", "reports/m.zip"}
 MIXED = {"onnxruntime/mixed.yaml"}
 PREVIEW = {"onnxruntime/preview.html"}
-LAYERS = MIXED | {"onnxruntime/layers.tsv"}
+LAYERS = MIXED | {"onnxruntime/layers.tsv", "onnxruntime/layers.html"}
 EVALUATE = REPORT | {f"onnxruntime/{name}" for name in ("accuracy.json", "analysis.json", "comp4", "coco_results.json")}
 PARITY = REPORT | {"onnxruntime/parity.json"}
 DOCTOR = {"m/doctor.txt"}
@@ -327,9 +327,24 @@ def test_numbers_of_a_yaml_and_of_a_command_line_are_the_same():
 
 
 def test_the_tolerance_of_the_search_is_that_of_the_backends_precision():
-    own = model() | {"parity": {"tolerances": {"float32": 1, "float16": 2, "int8": 3}}}
-    asked = ("onnxruntime", "onnxruntime_fp16", "onnxruntime_int8", "ascend310p")
-    assert [several.allowed(own, backend) for backend in backends(*asked).values()] == [1, 2, 3, 2]
+    own = model() | {"parity": {"tolerances": {"float32": 1, "float16": 2, "int8": 3, "bfloat16": 4}}}
+    asked = ("onnxruntime", "onnxruntime_fp16", "onnxruntime_int8", "ascend310p", "openvino", "openvino_bf16")
+    assert [several.allowed(own, backend) for backend in backends(*asked).values()] == [1, 2, 3, 2, 1, 4]
+
+
+def test_what_openvino_computes_is_not_looked_into_by_the_steps_of_its_graph():
+    """They would say that bfloat16 costs nothing: the graph is in float32, and OpenVINO makes the precision."""
+    found = paths(names=("onnxruntime", "openvino_bf16"))
+    assert "results/m/onnxruntime/layers.tsv" in found
+    assert not {"results/m/openvino_bf16/layers.tsv", "results/m/openvino_bf16/mixed.yaml"} & set(found)
+
+
+def test_another_precision_of_openvino_makes_again_what_it_computes():
+    one = backends("openvino")["openvino"]
+    for stage in ("patch", "compile", "infer", "benchmark", "parity"):
+        seen = config.visible(model(), stage, one)
+        before, after = (lineage.stage_recipe(stage, seen, one | {"precision": name}) for name in ("f32", "bf16"))
+        assert (before == after) == (stage == "patch"), stage
 
 
 def test_an_int8_search_takes_the_ranges_that_were_measured():

@@ -74,7 +74,7 @@ def test_the_record_beside_a_file(tmp_path):
     assert record["recipes"] == {"export": recipe()}
     assert record["inputs"] == {"weights": made.content([made.read(weights)])}
     assert record["files"] == {"graph": [1, graph.stat().st_mtime_ns, record["sha256"]]}
-    assert record["seconds"].keys() == {"export"} and record["peak_bytes"] > 1e6
+    assert record["seconds"].keys() == {"export"} and record["memory"]["export"] > 1e6
     assert [step["stage"] for step in record["trail"]] == ["convert_checkpoint", "export"]
     assert record["trail"][-1]["versions"] == {"onnx": "1.20.0", "python": platform.python_version()}
     assert record["trail"][-1]["threads"] == 1 and record["trail"][-1]["processor"]
@@ -89,7 +89,7 @@ def test_the_record_in_a_folder_is_handed_on_because_the_folder_may_go(tmp_path)
     assert detections["recipes"].keys() == {"preprocess", "infer", "decode"}
     assert detections["inputs"].keys() == {"index", "shard", "outputs"}
     assert detections["inputs"]["index"] == made.content([made.read(index)])
-    assert detections["seconds"].keys() == {"preprocess", "infer", "decode"}
+    assert detections["seconds"].keys() == detections["memory"].keys() == {"preprocess", "infer", "decode"}
     assert made.read(written(tmp_path / "accuracy", "a", recipe("evaluate"), x=tmp_path / "detections"))[
         "recipes"
     ].keys() == {"evaluate"}

@@ -210,6 +210,32 @@ def test_the_parity_of_the_stages_is_shown_where_it_was_measured(report):
     assert "3 of 41 detections &lt;lost&gt;" in render.page(content, None)
 
 
+def test_what_the_text_has_no_room_for_is_on_the_page(report):
+    """Patches and what they cost, calibration, cards with several devices, what published figures alone say."""
+    content = json.loads(report.with_suffix(".json").read_text())
+    backend = content["backends"]["onnxruntime"]
+    lossy = {"name": "pad_maxpool_with_zero", "matches": 34, "effect": {"logits": {"largest": 5.0, "mean": 0.5}}}
+    backend["patches"] = [{"canvas": "800x1216", "patches": [lossy]}]
+    settings, excluded = {"method": "minmax"}, {"node": "it is the head"}
+    backend["calibration"] = [{"settings": settings, "images": [{"file": "<i>.jpg"}], "of": 80, "excluded": excluded}]
+    card = {"devices_per_card": 4, "fps_per_device": 4.48, "fps_card_measured": 17.25}
+    backend["performance"] |= card | {"fps_per_device_is": "as printed", "fps_card_measured_is": "all at work"}
+    backend["performance"]["other_canvases"] = [{"canvas": "1216x800", "fps": 9.5, "latency_ms": {"mean": 105.0}}]
+    published = {"name": "310P against T4", "measure": "fps", "published": 34.49, "compared_with": 9.4, "ratio": 3.67}
+    content["published"] = [
+        published | {"published_by": "guide", "compared_with_name": "T4", "required": 15.04, "verdict": "PASS"}
+    ]
+    page = render.page(content, None)
+    reader = Reader()
+    reader.feed(page)
+    shown = {tuple(json.loads(each["data-from"])): text for each, text in reader.figures}
+    own = ("backends", "onnxruntime")
+    assert shown[*own, "patches", 0, "patches", 0, "matches"] == "34" and "logits differs by up to 5, mean 0.5" in page
+    assert shown[*own, "calibration", 0, "of"] == "80" and "&lt;i&gt;.jpg" in page
+    assert (shown[*own, "performance", "fps_card_measured"], shown["published", 0, "ratio"]) == ("17.25", "3.67")
+    assert shown[*own, "performance", "other_canvases", 0, "fps"] == "9.50"
+
+
 LICENCES = [
     {"id": 1, "name": "Attribution-NonCommercial-ShareAlike License", "url": "http://creativecommons.org/licenses/by-nc-sa/2.0/"},
     {"id": 3, "name": "Attribution-NonCommercial-NoDerivs License", "url": "http://creativecommons.org/licenses/by-nc-nd/2.0/"},

@@ -3,11 +3,15 @@
 from pathlib import Path
 
 import pytest
+from openvino import Core
 from PIL import Image
 
 import calibrate
 from detport import canvases, classes, config, datasets, decoders, inputs, metrics, tensors
 from detport.backends import onnxruntime as runner
+from detport.backends import openvino
+from detport.backends.local import Run
+from detport.compilers import local
 from detport.compilers import onnxruntime as compiler
 from detport.files import write_json
 from detport.precisions import int8, plain
@@ -16,6 +20,7 @@ DEMO = config.ROOT / "demo"
 IMAGES = DEMO / "data" / "images"
 DATASET = {"kind": "coco", "images": str(IMAGES), "annotations": str(DEMO / "data/annotations/instances.json")}
 CALIBRATED = 4
+CPU = Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +45,7 @@ def backend(precision: str) -> dict:
 
 def ranges(model: dict, rows: list[dict], settings: dict, path: Path) -> Path:
     """calibration.json with what compiling reads of it."""
-    graph = plain(int8.prepared(compiler.as_fed(DEMO / "weights" / "yolo.onnx", model), "yolo.onnx"))
+    graph = plain(int8.prepared(local.as_fed(DEMO / "weights" / "yolo.onnx", model), "yolo.onnx"))
     used: list[dict] = []
     own = settings | {"images": CALIBRATED}
     found = int8.measure(graph, calibrate.feeds(rows, IMAGES, model, own, used), own, threads=1)
@@ -49,9 +54,8 @@ def ranges(model: dict, rows: list[dict], settings: dict, path: Path) -> Path:
     return path
 
 
-def average_precision(compiled: Path, model: dict, backend: dict, rows: list[dict]) -> float:
-    """Box AP of a compiled model on some images."""
-    run = runner.open_model(compiled, model, backend, threads=1)
+def average_precision(run: Run, model: dict, rows: list[dict]) -> float:
+    """Box AP of a model on some images."""
     decoder, found = decoders.load(model["decode"]["kind"]), []
     names = [output["name"] for output in model["outputs"]]
     for row in rows:
@@ -75,7 +79,14 @@ def test_a_lower_precision_loses_little_and_something(tmp_path, model, rows):
         if precision == "int8":
             calibration = ranges(model, rows, own["calibration"], tmp_path / "calibration.json")
         compiler.compile_model(graph, model, own, compiled, calibration)
-        found[precision] = average_precision(compiled, model, own, rows)
+        found[precision] = average_precision(runner.open_model(compiled, model, own, threads=1), model, rows)
     assert found["float32"] > 0.5
     assert 0 < abs(found["float16"] - found["float32"]) < 0.01
     assert 0 < abs(found["int8"] - found["float32"]) < 0.05
+    for name in ("openvino", "openvino_bf16"):
+        own = config.load_backend(config.ROOT / "config" / "backends" / f"{name}.yaml")
+        if openvino.CAPABILITIES[own["precision"]] in CPU:
+            opened = openvino.open_compiled(graph, own, threads=1)
+            found[name] = average_precision(openvino.runner(graph, opened, model), model, rows)
+    assert abs(found["openvino"] - found["float32"]) < 1e-4
+    assert 0 < abs(found.get("openvino_bf16", 0.5) - found["float32"]) < 0.01 or "BF16" not in CPU

@@ -2,13 +2,14 @@
 
 import argparse
 import json
+from pathlib import Path
 
 import pytest
 
 import report
 from detport import compared, config, made, provenance, timing
 from detport.errors import UsageError
-from detport.report import gates, text
+from detport.report import gates
 
 REFERENCES = [
     {
@@ -50,45 +51,6 @@ def test_figures_have_the_names_that_gates_use():
     }
 
 
-def test_images_too_large_are_counted_and_named():
-    assert text.too_large_lines([], 80) == ["IMAGES TOO LARGE FOR THE NETWORK INPUT: none"]
-    cropped = [{"image_id": f"{i}", "file": f"{i}.jpg", "too_large": "crop"} for i in range(text.LISTED + 3)]
-    fitted = {"image_id": "x", "file": "it's.jpg", "too_large": "fit"}
-    head, fit, crop = text.too_large_lines([fitted, *cropped], 80)
-    assert head == f"IMAGES TOO LARGE FOR THE NETWORK INPUT: {text.LISTED + 4} of 80"
-    assert fit == """  made smaller to fit it: "it's.jpg\""""
-    assert crop.startswith("  cropped to it, so that objects may be lost: '0.jpg', '1.jpg'") and crop.endswith("… (+3)")
-
-
-def test_patches_say_what_they_changed_and_what_they_cost():
-    lossy = {"name": "pad_maxpool_with_zero", "matches": 34, "changed": {}}
-    lossy["effect"] = {"logits": {"largest": 5.0, "mean": 0.5}, "index": {"exchanged": 9, "of": 50}}
-    int32 = {"name": "int64_to_int32", "matches": 16, "changed": {"initializer": 16, "beyond_int32": 1}, "effect": None}
-    assert text.patch_lines("ascend310", [{"canvas": "64x64", "patches": [lossy, int32]}]) == [
-        "PATCHES of the graph for ascend310",
-        "  pad_maxpool_with_zero in 34 places (canvas 64x64)",
-        "    lossy: logits differs by up to 5, mean 0.5 (random image, ONNX Runtime, optimisations off)",
-        "    lossy: 9 of 50 rows of index are others; differences are of those that stay"
-        " (random image, ONNX Runtime, optimisations off)",
-        "  int64_to_int32 in 16 places, 16 initializer, 1 beyond_int32 (canvas 64x64)",
-    ]
-    assert text.patch_lines("onnxruntime", [{"canvas": None, "patches": []}]) == []
-
-
-def test_the_provenance_is_what_each_stage_said_of_itself():
-    step = {"stage": "decode", "versions": {"numpy": "2.3.5", "python": "3.11.2"}, "threads": 1, "processor": "a CPU"}
-    brought = {"outputs behind results/m/ascend310/accuracy.json": {"files": 20, "sha256": "0" * 64}}
-    provenance = {"sha256": {"w.pth": "1" * 64}, "brought": brought, "stages": [step], "command": "x", "date": "y"}
-    assert text.provenance_lines(provenance) == [
-        "PROVENANCE",
-        f"  {'1' * 64}  w.pth",
-        f"  BROUGHT from another machine: outputs behind results/m/ascend310/accuracy.json, 20 files, {'0' * 64}",
-        "  decode: a CPU, threads 1; numpy 2.3.5, python 3.11.2",
-        "  command: x",
-        "  date: y",
-    ]
-
-
 @pytest.mark.parametrize(("measured", "verdict"), [(0.276, "PASS"), (0.2759, "FAIL"), (None, "NOT MEASURED")])
 def test_gate(measured, verdict):
     row = judged(measured)
@@ -111,7 +73,7 @@ def test_as_many_skipped_images_as_the_yaml_allows(tmp_path, allowed, verdict):
         **{"input": "x", "machine": {"processor": "x", "cores": 1}, "versions": {}, "date": "x"},
     }
     model = {"name": "m", "title": "t", "dataset": "d", "allowed_skips": allowed, "references": REFERENCES}
-    model |= {"metric": {"kind": "coco"}, "parity": {}, "statistics": {"confidence": 0.95}}
+    model |= {"metric": {"kind": "coco", "images": "all"}, "parity": {}, "statistics": {"confidence": 0.95}}
     analysis = {"schema": 1, "analysis": None}
     for name, content in (("accuracy", accuracy), ("analysis", analysis), ("performance", performance)):
         (tmp_path / f"{name}.json").write_text(json.dumps(content))
@@ -251,138 +213,6 @@ def test_what_the_guides_numbers_say():
     assert [row["verdict"] for row in gates.published(failing, PUBLISHED["references"])] == ["FAIL"]
 
 
-def written_report(speeds: dict[str, float], accuracy_simulated: bool = False) -> tuple[dict, str]:
-    """JSON and text of a report over the given backends, that run at these fps and have the guide's accuracy."""
-    numbers = dict.fromkeys(
-        ["AP", "AP50", "AP75", "APs", "APm", "APl", "AR100", "AR300", "AR1000", "ARs", "ARm", "ARl"], 0.4061
-    )
-    backends = {
-        name: {
-            "title": name,
-            "accuracy": {"bbox": numbers | {"per_class": {"cat": 0.4}}},
-            "images": {"indexed": 5000, "scored": 5000, "skipped": []},
-            "images_counted": 4952,
-            **{
-                "too_large": [],
-                "patches": [],
-                "calibration": [],
-                "detections": 9,
-                "unscored": {},
-                "sample": None,
-                "doubts": NO_DOUBTS,
-            },
-            "parity": None,
-            "cross_checked": False,
-            "simulator": {"accuracy": accuracy_simulated, "performance": False},
-            "performance": {
-                "fps": fps,
-                "fps_is": "x",
-                "canvas": "800x1216",
-                "other_canvases": [
-                    {
-                        "canvas": "1216x800",
-                        "fps": fps + 1,
-                        "latency_ms": dict.fromkeys(("mean", "p50", "p90", "p99"), 1000 / fps),
-                    }
-                ],
-                "latency_ms": dict.fromkeys(("mean", "p50", "p90", "p99"), 1000 / fps),
-                **dict.fromkeys(("runs", "seconds", "warmup_runs", "batch", "threads"), 1),
-                "timed": "x",
-                "input": "x",
-                "machine": {"processor": "x", "cores": 1, "load_before": 0.0},
-                "versions": {},
-            },
-        }
-        for name, fps in speeds.items()
-    }
-    for backend in backends.values():
-        backend["intervals"] = {}
-        backend["figures"] = gates.figures({"accuracy": backend["accuracy"]}, backend["performance"])
-    measured = {name: backend["figures"] for name, backend in backends.items()}
-    found = report.judged(PUBLISHED, measured, dict.fromkeys(backends, True))
-    found |= {"model": "gfocalv2", "title": "x", "backends": backends, "warnings": [], "parity": []}
-    found |= {"provenance": {"sha256": {}, "brought": {}, "stages": [], "command": "", "date": ""}}
-    return found, text.render(found, PUBLISHED["metric"] | {"images": "annotated"})
-
-
-def test_a_table_has_words_to_the_left_and_numbers_to_the_right():
-    rows = [["disc", 0.5, 7], ["a long name", None, 1000]]
-    table = {"title": "t", "columns": ["class", "AP", "count"], "rows": rows, "digits": 2, "notes": ["n"]}
-    assert text.table_lines(table) == [
-        "t",
-        "  class          AP  count",
-        "  disc         0.50      7",
-        "  a long name     -   1000",
-        "n",
-    ]
-
-
-def test_backends_are_side_by_side_and_no_line_is_too_long():
-    """Five of them, a column each; of twelve the table goes on below."""
-    names = ["pytorch", "onnxruntime", "onnxruntime_fp16", "onnxruntime_int8", "ascend310p"]
-    lines = written_report({name: 10.0 + i for i, name in enumerate(names)})[1].splitlines()
-    start = lines.index("BACKENDS SIDE BY SIDE")
-    assert lines[start + 1].split() == names
-    table = {line.split()[0]: line.split()[1:] for line in lines[start + 2 : start + 8]}
-    assert table["bbox.AP"] == ["0.4061"] * 5
-    assert table["fps"] == [f"{10 + i}.0000" for i in range(5)]
-    assert "APs" not in " ".join(table), "every figure is in the backend's own table"
-    many = [f"onnxruntime_number_{i}" for i in range(12)]
-    block = written_report(dict.fromkeys(many, 1.0))[1].split("BACKENDS SIDE BY SIDE\n")[1].split("\n\n")[0]
-    assert max(map(len, block.splitlines())) <= text.WIDTH
-    assert [word for word in block.split() if word in many] == many
-    assert "SIDE BY SIDE" not in written_report({"onnxruntime": 1.0})[1]
-
-
-def test_a_simulators_accuracy_is_marked_beside_a_devices_speed():
-    """Outputs of a simulator and a log of a device: the head names the backend, and the mark is at the accuracy."""
-    _, lines = written_report({"ascend310": 17.92}, accuracy_simulated=True)
-    assert "!! FIGURES OF ascend310 COME FROM A SIMULATOR" in lines
-    assert "FROM A SIMULATOR, NOT FROM A DEVICE: this accuracy" in lines
-    assert "NOT FROM A DEVICE: this speed" not in lines
-    assert "SIMULATOR" not in written_report({"ascend310": 17.92})[1]
-
-
-def test_report_of_a_run_without_the_guides_backends():
-    found, lines = written_report({"onnxruntime": 0.5})
-    assert found["verdict"] == "PASS"
-    assert [row["name"] for row in found["gates"]] == ["box AP"]
-    assert [gate["name"] for gate in found["gates_not_asked"]] == ["310P against 310", "310P against T4"]
-    for part in (
-        "    figure  IoU        area    detections  value\n    AP      0.50:0.95  all            100  0.406\n",
-        "images that count: 4952, without those that have no annotation or a side under 32 px (metric.images: anno",
-        "guide 310: 17.92 fps = 4 x 1000/223.21  (the factor 4 is arithmetic: one of 4 devices was timed)",
-        "guide 310P: 34.49 fps = 1000/28.99\n",
-        "guide T4: 9.4 fps, as published",
-        "PASS (published)  310P against 310: fps 34.49/17.92 = 1.92, at least 1.2;",
-        "PASS (published)  310P against T4: fps 34.49/9.4 = 3.67, at least 1.6;",
-        "not asked    310P against 310: for ascend310p against ascend310, not in this run",
-        "canvas 1216x800: 1.50 fps",
-        "0.4100",
-        "0.4060",
-    ):
-        assert part in lines, part
-
-
-@pytest.mark.parametrize(
-    ("speeds", "verdicts", "verdict"),
-    [
-        ({"ascend310p": 34.0}, {"310P against T4": "PASS"}, "PASS"),
-        ({"ascend310p": 15.0}, {"310P against T4": "FAIL"}, "FAIL"),
-        ({"ascend310": 18.0}, {}, "PASS"),
-        ({"ascend310p": 30.0, "ascend310": 18.0}, {"310P against 310": "PASS", "310P against T4": "PASS"}, "PASS"),
-        ({"ascend310p": 20.0, "ascend310": 18.0}, {"310P against 310": "FAIL", "310P against T4": "PASS"}, "FAIL"),
-    ],
-)
-def test_the_same_gates_judge_measured_numbers(speeds, verdicts, verdict):
-    found, lines = written_report(speeds)
-    assert {row["name"]: row["verdict"] for row in found["gates"] if row["name"] != "box AP"} == verdicts
-    assert found["verdict"] == verdict
-    assert [row["verdict"] for row in found["published"]] == ["PASS", "PASS"]
-    if "310P against 310" in verdicts:
-        assert f"from ascend310, {speeds['ascend310p'] / speeds['ascend310']:.2f} times as much" in lines
-
-
 @pytest.mark.parametrize(
     ("old", "new", "expected"),
     [
@@ -441,16 +271,42 @@ def test_what_each_stage_took_counts_a_job_of_several_files_once(tmp_path):
         path = tmp_path / f"{shard}.json.gz"
         path.write_text(shard)
         record = made.begin({"stage": "decode", "settings": {"shard": shard}, "code": "", "versions": {}}, {})
-        made.write(made.record_file(path), record | {"seconds": {"infer": seconds, "decode": 0.5}, "peak_bytes": 7})
+        made.write(
+            made.record_file(path), record | {"seconds": {"infer": seconds, "decode": 0.5}, "memory": {"decode": 7}}
+        )
     both = made.begin({"stage": "patch", "settings": {}, "code": "", "versions": {}}, {})
     for name in ("patched.onnx", "patches.json"):
-        made.write(tmp_path / f"{name}.made", both | {"seconds": {"patch": 3.0}, "peak_bytes": 9})
+        made.write(tmp_path / f"{name}.made", both | {"seconds": {"patch": 3.0}, "memory": {"patch": 9}})
     names = ("0.json.gz", "1.json.gz", "patched.onnx", "patches.json", "no such file")
     assert provenance.took([tmp_path / name for name in names]) == [
         {"stage": "infer", "jobs": 2, "seconds": 3.0, "peak_bytes": 0},
         {"stage": "decode", "jobs": 2, "seconds": 1.0, "peak_bytes": 7},
         {"stage": "patch", "jobs": 1, "seconds": 3.0, "peak_bytes": 9},
     ]
+
+
+def recorded(path: Path, family: str, peak: int | None, sources: dict, device: str = "") -> Path:
+    """Detections whose outputs a backend of this family has made, or that were brought."""
+    recipe = {"settings": {"backend": {"family": family}}}
+    record = made.begin({"stage": "decode", "settings": {}, "code": "", "versions": {}}, {}, sources)
+    record |= {"recipes": {"infer": recipe}, "memory": {} if peak is None else {"infer": peak}}
+    record["trail"] = [{"stage": "infer"} | ({"device": device} if device else {})]
+    path.write_text("")
+    made.put(record, path)
+    return path
+
+
+def test_the_memory_is_the_most_of_a_process_of_infer_where_it_held_the_model(tmp_path):
+    files = [recorded(tmp_path / f"{peak}", "onnxruntime", peak, {}) for peak in (70, 90, 80)]
+    assert provenance.memory(files) == 90
+    assert provenance.memory([recorded(tmp_path / "chip", "ascend", 90, {})]) is None
+    assert provenance.memory([recorded(tmp_path / "gpu", "pytorch", 90, {}, "cuda:0")]) is None
+    old = recorded(tmp_path / "old", "onnxruntime", None, {})
+    record = made.read(old)
+    made.write(made.record_file(old), {key: value for key, value in record.items() if key != "memory"})
+    assert provenance.memory([old]) is None and provenance.took([old])[0]["peak_bytes"] == 0
+    brought = {"outputs": {"files": {}, "sha256": "0"}}
+    assert provenance.memory([recorded(tmp_path / "brought", "onnxruntime", 90, brought)]) is None
 
 
 def test_figures_are_compared_with_every_reference():

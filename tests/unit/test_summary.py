@@ -64,6 +64,13 @@ def test_the_line_at_the_end_of_a_run():
     assert "onnxruntime voc07.mAP 0.5000, 4.25 fps: r" in ending.line(unmeasured, "r")
 
 
+def test_the_end_of_a_run_names_the_first_warnings():
+    found = report("a", {"onnxruntime": ["PASS"]}, COCO) | {"warnings": ["one", "two", "three", "four"]}
+    *warned, last = ending.lines(found, "reports/a.txt")
+    assert warned == ["a: warning: one", "a: warning: two", "a: warning: three"]
+    assert last.startswith("a: PASS; ") and last.endswith("; 4 warnings: reports/a.txt")
+
+
 def test_a_simulated_backend_is_marked():
     row, other = summary.rows_of(report("a", {"ascend310": ["PASS"], "pytorch": []}, COCO))
     assert summary.cells(row)["backend"] == "ascend310 (SIMULATOR)"
@@ -154,6 +161,29 @@ def test_a_spreadsheet_has_a_column_for_every_figure(written):
         "0.5",
     )
     assert rows[0]["fps"] == "4.25"
+
+
+def test_memory_and_size_are_told_where_they_are_known():
+    found = report("a", {"onnxruntime": ["PASS"], "ascend310": ["PASS"]}, COCO)
+    found["backends"]["onnxruntime"] |= {"bytes": 4_250_000, "peak_bytes": 312_345_678}
+    rows = summary.rows_of(found)
+    assert [row["peak_bytes"] for row in rows] == [312_345_678, None]
+    assert [(cells["model MB"], cells["memory MB"]) for cells in map(summary.cells, rows)] == [
+        ("4.2", "312.3"),
+        ("—", "—"),
+    ]
+    assert "312" in summary.pages.summary({"verdict": "PASS", "rows": rows})
+    sheet = list(csv.DictReader(summary.sheet(rows).splitlines()))
+    assert [row["peak_bytes"] for row in sheet] == ["312345678", ""]
+
+
+def test_the_precision_of_a_backend_is_told_where_parity_knows_it():
+    found = report("a", {"openvino_bf16": ["PASS"], "ascend310": ["PASS"]}, COCO)
+    found["backends"]["openvino_bf16"]["parity"] = {"precisions": {"patched": "float32", "compiled": "bfloat16"}}
+    rows = summary.rows_of(found)
+    assert [row["precision"] for row in rows] == ["bfloat16", None]
+    assert [summary.cells(row)["precision"] for row in rows] == ["bfloat16", "—"]
+    assert "<td>bfloat16</td>" in summary.pages.summary({"verdict": "PASS", "rows": rows})
 
 
 def test_a_spreadsheet_computes_nothing():

@@ -316,12 +316,11 @@ def test_figures_that_are_not_defined_are_said_to_be_so() -> None:
         "voc07": {"mAP": 0.25, "per_class": {"dog": 0.5, "person": 0.0}},
         "voc_area": {"mAP": None, "per_class": {"dog": 0.5, "person": None}},
     }
-    means, per_class = metric.tables(figures, SETTINGS)
-    assert [row[-2:] for row in means["rows"]] == [["0.50", 0.25], ["0.50", None]]
-    assert means["notes"][0].endswith("(metric.rounding: files)")
-    assert "notes" not in metric.tables(figures, SETTINGS | {"rounding": "none"})[0]
-    assert per_class["rows"] == [["dog", 0.5, 0.5], ["person", 0.0, None]]
-    assert per_class["notes"][0].startswith("-: not defined")
+    rule, rounding, undefined = metric.notes(figures, SETTINGS)
+    assert "by 11 points (VOC 2007)" in rule and rule.endswith("at an IoU of 0.5")
+    assert rounding.endswith("(metric.rounding: files)")
+    assert undefined.startswith("-: not defined")
+    assert metric.notes(figures | {"voc_area": {"mAP": 0.5}}, SETTINGS | {"rounding": "none"}) == [rule]
 
 
 def test_files_of_the_ground_truth(config: dict) -> None:

@@ -32,8 +32,8 @@ def said(accuracy: float | None = 0.4, caps: list[str] | None = None, **found) -
 
 def test_nothing_to_warn_of():
     assert said() == []
-    assert text.warning_lines([]) == []
-    assert text.warning_lines(["x: y"]) == ["WARNINGS", "  x: y"]
+    assert text.few("WARNINGS", []).lines == []
+    assert text.few("WARNINGS", ["x: y"]).lines == ["WARNINGS", "  x: y"]
 
 
 @pytest.mark.parametrize(("accuracy", "warned"), [(0.0199, True), (0.02, False)])

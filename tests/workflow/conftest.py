@@ -12,7 +12,7 @@ from runs import reduced_demo, snakemake
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory) -> Path:
     """A reduced demo that has run to its report. Read only: copy it to change something."""
-    folder = reduced_demo(tmp_path_factory.mktemp("workflow") / "it's a demo", "retinamask")
+    folder = reduced_demo(tmp_path_factory.mktemp("workflow") / "it's a demo", "retinamask", parity=4)
     result = snakemake(folder, "--cores", "2", "reports/retinamask.txt")
     assert result.returncode == 0, result.stdout + result.stderr
     return folder

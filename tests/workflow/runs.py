@@ -18,8 +18,9 @@ TOO_WIDE = "000000024241"  # by R-FCN's short side it would exceed the network i
 
 
 def snakemake(folder: Path, *arguments: str, repository: Path = ROOT, **options) -> subprocess.CompletedProcess:
-    """Run Snakemake as a user does, with the repository's default profile."""
-    command = [sys.executable, "-m", "snakemake", "-s", repository / "Snakefile", "--directory", folder, *arguments]
+    """Run Snakemake as a user does, with the repository's default profile; every job is told."""
+    command = [sys.executable, "-m", "snakemake", "-s", repository / "Snakefile", "--directory", folder]
+    command += ["--printshellcmds", *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=600, check=False, **options)
 
 
@@ -32,12 +33,13 @@ def planned(folder: Path, *targets: str, repository: Path = ROOT, flags: tuple =
     return {rule: int(count) for rule, count in table if rule not in ("total", "all")}
 
 
-def reduced_demo(folder: Path, *models: str, shards: int = SHARDS) -> Path:
-    """The demo's configuration for some models, with the first images of its dataset."""
+def reduced_demo(folder: Path, *models: str, shards: int = SHARDS, parity: int = 0) -> Path:
+    """The demo's configuration for some models, with the first images of its dataset; without the ladder of parity,
+    whose jobs take longer than all others, where it is not asked for."""
     folder.mkdir(parents=True)
     shutil.copytree(ROOT / "demo" / "config", folder / "config")
     config = yaml.safe_load((folder / "config" / "config.yaml").read_text())
-    config["models"] = list(models)
+    config |= {"models": list(models), "parity": {"images": parity}}
     for dataset in config["datasets"].values():
         dataset["shards"] = shards
     config["datasets"]["shapes_voc"]["images"] = "data/voc/JPEGImages"  # its own, see write_voc

@@ -29,6 +29,7 @@ INPUTS = {
     "benchmark": ["compiled"],
     "parity": ["index", "weights", "exported", "simplified", "patched", "compiled"],
     "layers": ["index", "onnx", "compiled"],
+    "layers_page": ["layers"],
     "mixed": ["index", "reference", "onnx", "layers", "calibration"],
     "resample": ["index", "checked", "detections"],
     "report": ["accuracy", "analysis", "performance", "resampled", "patches", "calibration", "parity"],

@@ -12,7 +12,7 @@ import pytest
 
 import bundle
 import verify
-from detport import bundled, config, made
+from detport import bundled, made
 from detport.errors import Failure, UsageError
 from detport.files import sha256
 from detport.report import text
@@ -88,8 +88,7 @@ def accuracy(folder: Path) -> None:
 def verdict(folder: Path) -> None:
     change(folder / f"{REPORT}.json", lambda report: report.update(verdict="UNDECIDED"))
     report = json.loads((folder / f"{REPORT}.json").read_text())
-    settings = config.load_model(folder / "config" / "models" / "retinamask.yaml", "report")["metric"]
-    (folder / f"{REPORT}.txt").write_text(text.render(report, settings))
+    (folder / f"{REPORT}.txt").write_text(text.render(report))
 
 
 def words(folder: Path) -> None:

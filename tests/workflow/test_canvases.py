@@ -19,7 +19,7 @@ ONE_SHARD = {"infer": 1, "decode": 1, "evaluate": 1, "benchmark": 1, "parity": 1
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory) -> Path:
     """Both models, run to their reports, and their shards. Read only: copy it to change something."""
-    folder = reduced_demo(tmp_path_factory.mktemp("canvases") / "demo", *MODELS, shards=1)
+    folder = reduced_demo(tmp_path_factory.mktemp("canvases") / "demo", *MODELS, shards=1, parity=2)
     edit(folder, "gfocalv2", "min_runs: 30\n  min_seconds: 3", "min_runs: 3\n  min_seconds: 0")
     result = snakemake(folder, "--cores", "2", "all", *(f"shards/{model}" for model in MODELS))
     assert result.returncode == 0, result.stdout + result.stderr

@@ -17,7 +17,7 @@ from detport import config, cutting, disk
 from runs import IMAGES, planned, snakemake
 from stages import with_stand_ins
 
-SHARDS = 32
+SHARDS = 16
 MODEL = "config/models/retinamask.yaml"
 TARGET = "results/retinamask/onnxruntime/accuracy.json"
 GB = 1e9
@@ -138,13 +138,13 @@ def test_the_real_stages_take_no_more_than_their_stand_ins(copy_of_finished, fin
 
 
 def test_kept_outputs_count_as_well(repository, folder):
-    most = limit(folder, 20)
+    most = limit(folder, 10)
     peak, said = watched_run(repository, folder, "--cores", "8", seconds=0.05)
     assert 0 < peak <= most
     assert said.count("rule infer:") == said.count("rule decode:") == SHARDS
     assert len(list(folder.glob("results/retinamask/*/outputs/*/made.json"))) == SHARDS
     # Another limit, in either direction, is no reason to do anything again.
-    for shards in (16, 3, 1000):
+    for shards in (8, 3, 1000):
         limit(folder, shards)
         result = snakemake(folder, "-n", TARGET, repository=repository)
         assert "Nothing to be done" in result.stdout + result.stderr, result.stdout
@@ -183,7 +183,7 @@ def jobs(plan: str) -> dict[str, tuple[int, int]]:
 
 
 def test_the_plan_counts_the_jobs_that_a_dry_run_counts(repository, folder):
-    limit(folder, 20)
+    limit(folder, 10)
     plan = snakemake(folder, "--cores", "1", "plan", repository=repository)
     assert plan.returncode == 0, plan.stderr
     assert jobs(plan.stdout) == {rule: (n, n) for rule, n in planned(folder, repository=repository).items()}

@@ -315,6 +315,145 @@ def test_where_the_command_was_given_and_which_configuration_it_names(tmp_path):
         assert (found["started"], found["files"]) == (str(tmp_path), files)
 
 
+WATCHED = """
+from detport.console.live import Console
+
+console = Console(idle=lambda: say(idle=True))
+engine.watch(workflow, console)
+
+def brought(wildcards):
+    console.quiet = engine.is_real_run(workflow)
+    return "a"
+
+onstart:
+    say(jobs=[job._asdict() for job in engine.jobs(workflow)], places=engine.places(workflow))
+    console.begin(engine.jobs(workflow), engine.places(workflow))
+
+rule all:
+    input: "c"
+
+rule c:
+    input: "b"
+    output: "c"
+    log: "c.log"
+    threads: 2
+    shell: "echo 'c: error: it was told to fail' > {log}; test ! -e fail; cat {input} > {output}"
+
+rule b:
+    input: brought
+    output: "b"
+    benchmark: "b.tsv"
+    shell: "cat {input} > {output}"
+"""
+CHATTER = ("rule b:", "Select jobs", "Finished jobid", "Shell command", "Job stats", "SNAKEMAKE")
+
+
+def test_the_jobs_of_a_run_and_how_many_fit_at_once(tmp_path):
+    workflow = Workflow(tmp_path, WATCHED)
+    workflow.run("--cores", "3", "b")
+    workflow.run("--cores", "3")
+    (first, then) = (found for found in workflow.said() if "jobs" in found)
+    (b, c) = sorted(then["jobs"], key=lambda job: job["rule"])
+    assert (first["places"], [job["rule"] for job in first["jobs"]]) == (3, ["b"])
+    assert (b["pending"], b["benchmark"], b["log"], b["needs"]) == (False, "b.tsv", [], [])
+    assert (c["pending"], c["benchmark"], c["log"], c["needs"]) == (True, None, ["c.log"], [b["id"]])
+    assert (c["threads"], c["output"], c["wildcards"], c["images"]) == (2, ["c"], {}, None)
+
+
+def test_the_console_says_what_snakemake_would_and_its_log_has_the_rest(tmp_path):
+    workflow = Workflow(tmp_path, WATCHED)
+    said = workflow.run("--cores", "2")
+    assert "detport: 2 jobs: b, c; no estimate yet\n" in said
+    assert "Complete log(s): " in said
+    assert [word for word in CHATTER if word in said] == []
+    (log,) = (tmp_path / ".snakemake" / "log").iterdir()
+    assert "Shell command: cat a > b" in log.read_text()
+    assert not any("idle" in found for found in workflow.said())
+    again = workflow.run("--cores", "2")
+    assert "Nothing to be done" in again
+    assert workflow.said()[-1] == {"idle": True}
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (["--printshellcmds"], {"rule b:", "Shell command"}),
+        (["--verbose"], {"rule b:", "SNAKEMAKE"}),
+        (["--quiet", "rules"], {"Job stats", "SNAKEMAKE"}),
+        (["-n"], {"rule b:", "Job stats"}),
+        (["--logger", "mine"], {"mine: JOB_INFO"}),
+    ],
+    ids=" ".join,
+)
+def test_whoever_chooses_what_is_seen_gets_it(tmp_path, flags, told):
+    (tmp_path / "snakemake_logger_plugin_mine").mkdir()
+    (tmp_path / "snakemake_logger_plugin_mine" / "__init__.py").write_text(PLUGIN)
+    workflow = Workflow(tmp_path, WATCHED)
+    said = workflow.run("--cores", "2", *flags, "--", "all", PYTHONPATH=str(tmp_path))
+    assert {word for word in told if word not in said} == set()
+    assert "detport: 2 jobs" not in said
+    assert ("Shell command" in said) == ("--printshellcmds" in flags)
+
+
+PLUGIN = """
+import sys
+from snakemake_interface_logger_plugins.base import LogHandlerBase
+
+class LogHandler(LogHandlerBase):
+    writes_to_stream = has_filter = has_formatter = True
+    writes_to_file = needs_rulegraph = False
+    def emit(self, record):
+        print("mine:", getattr(record, "event", None) and record.event.name, file=sys.stderr)
+"""
+
+
+@pytest.mark.parametrize("flags", [["--rulegraph"], ["--summary"]], ids=" ".join)
+def test_what_asks_is_answered_as_ever(tmp_path, flags):
+    workflow = Workflow(tmp_path, WATCHED)
+    (tmp_path / "plain").mkdir()
+    plain = Workflow(tmp_path / "plain", WATCHED.replace("engine.watch(workflow, console)", ""))
+    asked = [sys.executable, "-m", "snakemake", "all", *flags]
+    watched, own = (
+        subprocess.run(asked, cwd=each.folder, capture_output=True, text=True, check=True) for each in (workflow, plain)
+    )
+    assert (watched.stdout, watched.stderr) == (own.stdout, own.stderr)
+
+
+def test_a_failed_job_is_told_with_the_end_of_its_log(tmp_path):
+    workflow = Workflow(tmp_path, WATCHED)
+    (tmp_path / "fail").touch()
+    said = workflow.run("--cores", "2", status=1)
+    assert "detport: error: c failed\n  c: error: it was told to fail\n  log: c.log\n  command: in .snakemake/" in said
+    assert said.count("it was told to fail") == 1
+    assert "CalledProcessError" not in said and "Traceback" not in said
+    assert "Exiting because a job execution failed" in said
+
+
+ENDED = """
+import signal, time
+
+onstart:
+    engine.let_jobs_end(workflow)
+    with workflow.scheduler._lock:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.2)
+
+rule one:
+    output: "one"
+    shell: "touch {output}"
+"""
+
+
+def test_a_signal_that_comes_while_snakemake_is_busy_ends_the_run(tmp_path):
+    """It would wait for a lock that the thread has that the signal interrupts."""
+    workflow = Workflow(tmp_path, ENDED)
+    command = [sys.executable, "-m", "snakemake", "--cores", "1", "one"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert "Will exit after finishing currently running jobs" in done.stderr
+    assert workflow.said() == []
+
+
 def test_a_version_that_nobody_has_tried_is_told(monkeypatch):
     for version, untried in (("9.27.0", False), ("9.27.9", False), ("9.28.0", True), ("10.0.0", True)):
         monkeypatch.setattr(engine.snakemake, "__version__", version)

@@ -19,7 +19,7 @@ import pytest
 
 from runs import ROOT, reduced_demo, snakemake
 
-KILLS = 12
+KILLS = 8
 SEED = 7
 CORES = 2
 TARGET = "results/retinamask/onnxruntime/accuracy.json"
@@ -37,7 +37,7 @@ class Run:
         command = [sys.executable, "-m", "snakemake", "-s", ROOT / "Snakefile", "--directory", folder]
         with self.said.open("w") as file:
             self.process = subprocess.Popen(
-                [*command, "--cores", str(CORES), TARGET],
+                [*command, "--printshellcmds", "--cores", str(CORES), TARGET],
                 stdout=file,
                 stderr=file,
                 start_new_session=True,

@@ -69,7 +69,7 @@ def start(folder: Path, repository: Path, *arguments: str) -> subprocess.Popen:
     said = folder / "said"
     with said.open("w") as file:
         process = subprocess.Popen(
-            [*command, *arguments],
+            [*command, "--printshellcmds", *arguments],
             env=os.environ | {"STAND_IN_WAITS_FOR": GO},
             stdout=file,
             stderr=file,

@@ -32,7 +32,7 @@ def repository(tmp_path_factory) -> Path:
 @pytest.fixture
 def working(repository, tmp_path) -> Path:
     """The reduced demo's data with the model of the added plugins."""
-    folder = reduced_demo(tmp_path / "working", shards=1)
+    folder = reduced_demo(tmp_path / "working", shards=1, parity=4)
     path = folder / "config" / "config.yaml"
     settings = yaml.safe_load(path.read_text()) | {"models": ["meanbox"], "backends": ["planned"]}
     path.write_text(yaml.safe_dump(settings))
@@ -55,7 +55,9 @@ def test_the_workflow_runs_with_plugins_that_it_does_not_know(repository, workin
     assert [patch["name"] for patch in graph["patches"]] == ["sigmoid_twice"]
     assert graph["patches"][0]["effect"]["box"]["largest"] > 0
     text = (working / "reports/meanbox.txt").read_text()
-    assert "boxes of an image\n    what   number\n    mean      1.0\n    times     7.0\n" in text
+    assert ["planned", "boxes", "1.0000", "7.0000"] in [
+        [word for word in line.split() if word != "of" and not word.isdigit()] for line in text.splitlines()
+    ]
 
 
 @pytest.mark.parametrize(

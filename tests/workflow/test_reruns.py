@@ -64,7 +64,7 @@ class Run(NamedTuple):
 def run(tmp_path_factory) -> Run:
     place = tmp_path_factory.mktemp("reruns")
     repository = with_stand_ins(place / "repository")
-    folder = reduced_demo(place / "demo", "retinamask")
+    folder = reduced_demo(place / "demo", "retinamask", parity=4)
     (folder / BACKEND).parent.mkdir(exist_ok=True)
     shutil.copy(repository / BACKEND, folder / BACKEND)
     made = Run(folder, repository)
@@ -486,7 +486,8 @@ def tools_without(name: str, folder: Path) -> str:
 def test_layers_and_what_to_keep_in_float32_follow_their_graph(copied):
     """On request alone; another threshold asks for a new search, not for new layers."""
     target = f"{OWN}/mixed.yaml"
-    assert set(made_by(copied.again("--cores", str(CORES), target))) == {"layers", "mixed"}
+    pages = copied.again("--cores", str(CORES), target, f"{OWN}/layers.html")
+    assert set(made_by(pages)) == {"layers", "layers_page", "mixed"}
 
     def plan() -> dict[str, int]:
         return planned(copied.folder, target, repository=copied.repository)

@@ -36,7 +36,7 @@ def repository(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def finished(repository, tmp_path_factory) -> Path:
-    folder = reduced_demo(tmp_path_factory.mktemp("stale") / "demo", "retinamask")
+    folder = reduced_demo(tmp_path_factory.mktemp("stale") / "demo", "retinamask", parity=4)
     assert run(folder, repository).returncode == 0
     return folder
 
@@ -117,7 +117,7 @@ def begin(folder: Path, repository: Path) -> subprocess.Popen:
     said = folder / "said"
     with said.open("w") as file:
         process = subprocess.Popen(
-            [*command, "--cores", "2", TARGET],
+            [*command, "--printshellcmds", "--cores", "2", TARGET],
             env=os.environ | {"STAND_IN_SECONDS": "3"},
             stdout=file,
             stderr=file,

@@ -18,7 +18,7 @@ Write = Callable[[dict, list[np.ndarray]], None]
 def device(backend: dict) -> str:
     """What a backend computes on, by its yaml; nothing for the CPU, and for a family that has devices of its own."""
     found = ", ".join([backend["device"]] if "device" in backend else backend.get("providers", []))
-    return "" if found in ("cpu", CPU) else found
+    return "" if found in ("cpu", "CPU", CPU) else found
 
 
 def infer(run: Run, model: dict, images: Inputs, write: Write) -> None:

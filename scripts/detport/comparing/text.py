@@ -47,6 +47,8 @@ def backend_lines(name: str, found: dict) -> list[str]:
             f"    {MARKS[row['change']]:<8}{row['measure']:<20}{row['before']:.2f} -> {row['after']:.2f}"
             f"  x {row['ratio']:.3f}, noise {row['noise']:.0%}"
         )
+        for key, both in row["latency_ms"].items():
+            lines.append(f"    {'':<8}{f'latency_ms.{key}':<20}{both['before']:.2f} -> {both['after']:.2f}")
     for row in found["classes"][:LISTED]:
         lines.append(f"    class {row['class']} ({row['group']}): {numbers(row)}")
     lines += more(found["classes"], "classes")
@@ -64,7 +66,7 @@ def numbers(row: dict) -> str:
     if row["difference"] is None:
         return f"{was} -> {now}"
     interval = row.get("interval")
-    around = f"  95 % interval {interval[0]:+.4f} to {interval[1]:+.4f}" if interval else ""
+    around = f"  {100 * worth.CONFIDENCE:g} % interval {interval[0]:+.4f} to {interval[1]:+.4f}" if interval else ""
     return f"{was} -> {now}  {row['difference']:+.4f}{around}"
 
 

@@ -14,6 +14,7 @@ BETTER, WORSE, NOISE, SAME, CHANGED = "better", "worse", "noise", "same", "chang
 SCORE = 0.3  # from which on a detection that is lost or new is counted
 SHOWN = 10  # images that changed most
 RESAMPLES, SEED, CONFIDENCE = 1000, 0, 0.95
+LATENCIES = ("p50", "p99")  # that are told beside a speed
 LEAST_NOISE = 0.02  # of a latency: two runs on one machine are never nearer for certain
 
 
@@ -26,6 +27,7 @@ def compared(before: Mapping[str, Run], after: Mapping[str, Run]) -> dict:
     only["only_after"] = [name for name in after if name not in before]
     return {
         "schema": 1,
+        "confidence": CONFIDENCE,
         **only,
         "models": models,
         "worse": changes.count(WORSE) + len(only["only_before"]),
@@ -163,7 +165,12 @@ def speed_rows(old: dict, new: dict) -> list[dict]:
     ratio = now / was if was else math.inf
     beyond = abs(ratio - 1) > noise
     change = SAME if was == now else (BETTER if ratio > 1 else WORSE) if beyond else NOISE
-    return [{"measure": "fps", "before": was, "after": now, "ratio": ratio, "noise": noise, "change": change}]
+    before, after = (each["latency_ms"] for each in (old, new))
+    latencies = {
+        key: {"before": before[key], "after": after[key]} for key in LATENCIES if key in before and key in after
+    }
+    row = {"measure": "fps", "before": was, "after": now, "ratio": ratio, "noise": noise, "change": change}
+    return [row | {"latency_ms": latencies}]
 
 
 def spread(latency: Mapping[str, float]) -> float | None:

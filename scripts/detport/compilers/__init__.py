@@ -22,6 +22,11 @@ def suffix(family: str) -> str:
     return schemas.plugin("backends", family)["suffix"]
 
 
+def steps(backend: dict) -> bool:
+    """Whether the steps of a backend's compiled graph, in the precision that it states, are what is computed."""
+    return schemas.plugin("backends", backend["family"]).get("steps", False)
+
+
 def calibrates(backend: dict) -> bool:
     """Whether a backend's models are compiled with the ranges that their tensors have on images."""
     return backend.get("precision") == "int8"

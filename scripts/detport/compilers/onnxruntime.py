@@ -4,14 +4,14 @@ import shutil
 from pathlib import Path
 
 from onnx import ModelProto, save
+from onnxruntime import NodeArg
 
-from detport import cli, config, inputs, precisions, results
+from detport import cli, config, precisions, results
 from detport.backends.onnxruntime import open_session
-from detport.errors import Failure
+from detport.compilers import local
 from detport.files import atomic
-from detport.graph import contract, normalise
 
-FLOATS = {"float32": "float", "float64": "double"}  # what ONNX Runtime calls otherwise than NumPy
+NUMPY_NAMES = {"float": "float32", "double": "float64"}  # of what ONNX Runtime calls otherwise
 
 
 def compile_model(onnx: Path, model: dict, backend: dict, output: Path, calibration: Path | None = None) -> None:
@@ -26,20 +26,12 @@ def compile_model(onnx: Path, model: dict, backend: dict, output: Path, calibrat
             require_contract(onnx, model, backend)
             shutil.copyfile(onnx, partial)
             return
-        graph = as_fed(onnx, model)
+        graph = local.as_fed(onnx, model)
         if lower:
             ranges = results.read(calibration, "calibration")["ranges"] if calibration else None
             graph = in_precision(graph, onnx, model, backend, ranges)
         save(graph, partial)
         require_contract(partial, model, backend)
-
-
-def as_fed(onnx: Path, model: dict) -> ModelProto:
-    """The graph for the inputs that the compiled model is fed."""
-    graph = contract.read(onnx)
-    if model["input"].get("on_device"):
-        normalise.fold(graph, model["input"], model["preprocess"])
-    return graph
 
 
 def in_precision(graph: ModelProto, source: Path, model: dict, backend: dict, ranges: dict | None) -> ModelProto:
@@ -54,26 +46,16 @@ def in_precision(graph: ModelProto, source: Path, model: dict, backend: dict, ra
 
 
 def require_contract(onnx: Path, model: dict, backend: dict) -> None:
-    """It loads, with the inputs, in any order, and the outputs that the yaml declares."""
+    """ONNX Runtime opens it, with the inputs and outputs that the yaml declares."""
     session = open_session(onnx, backend, threads=1)
-    image, *more = inputs.declared(model["input"])
-    if model["input"].get("on_device"):
-        kind, layout = inputs.fed_form(model["input"])
-        image = {"name": image["name"], "dtype": kind, "shape": inputs.shape(model["input"], layout)}
-    fed = sorted((entry["name"], type_of(entry), entry["shape"]) for entry in (image, *more))
-    made = [(entry["name"], type_of(entry)) for entry in model["outputs"]]
-    own_fed = sorted((value.name, value.type, closed(value.shape)) for value in session.get_inputs())
-    own_made = [(value.name, value.type) for value in session.get_outputs()]
-    if (fed, made) != (own_fed, own_made):
-        raise Failure(
-            f"{onnx}: inputs and outputs are {own_fed}, {own_made}; the model's yaml declares {fed}, {made}; make the"
-            " graph again, or correct the yaml"
-        )
+    fed = [(value.name, type_of(value), closed(value.shape)) for value in session.get_inputs()]
+    local.require_contract(onnx, model, fed, [(value.name, type_of(value)) for value in session.get_outputs()])
 
 
-def type_of(entry: dict) -> str:
-    """The type of an input or output as ONNX Runtime calls it."""
-    return f"tensor({FLOATS.get(entry['dtype'], entry['dtype'])})"
+def type_of(value: NodeArg) -> str:
+    """The type of an input or output as NumPy calls it; of no tensor as ONNX Runtime does."""
+    inner = value.type.removeprefix("tensor(").removesuffix(")")
+    return NUMPY_NAMES.get(inner, inner)
 
 
 def closed(shape: list[int | str | None]) -> list[int | None]:

@@ -25,8 +25,7 @@ def load(kind: str) -> ModuleType:
     where one is not defined; `drawn` is how often each image is there, [resamples, images];
     curves(truth, image_ids, rows, settings): by group of the figures the mean precision at recalls 0, 0.01 … 1, at
     each IoU that counts;
-    tables(figures, settings): the figures as tables, each with a title, the names of its columns and rows of words and
-    numbers, None where there is none; `digits` behind the point are shown (3 unless given), and `notes` below it;
+    notes(figures, settings): what one has to know of the figures, in sentences;
     SECOND_EVALUATOR: who can cross-check them, None if nobody; evaluators(cross_checked): who computed them, in words;
     write_results(folder, image_ids, rows, settings, image_set): the detections in files of the metric's own tools.
     """

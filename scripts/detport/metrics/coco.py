@@ -236,39 +236,14 @@ def evaluators(cross_checked: bool) -> str:
     return f"{SECOND_EVALUATOR} agrees on every number" if cross_checked else "by hotcoco"
 
 
-def tables(accuracy: dict, settings: dict) -> list[dict]:
-    """The figures of every IoU type under the conditions that COCO's own tools print, and the AP of every class."""
-    columns = ["figure", "IoU", "area", "detections", "value"]
-    found = [
-        {"title": group, "columns": columns, "rows": conditions(numbers, settings["max_detections"])}
-        for group, numbers in accuracy.items()
-    ]
-    if "segm" in accuracy and settings["mask_area"] == "bbox":
-        found[-1]["notes"] = [
-            "Detected masks count as small, medium or large by the area of their box (metric.mask_area: bbox),",
-            "as in published figures; this touches only segm APs, APm, APl and ARs, ARm, ARl.",
-        ]
-    classes = next(iter(accuracy.values()))["per_class"]
-    rows = [[name, *(present(numbers["per_class"][name]) for numbers in accuracy.values())] for name in classes]
-    return [*found, {"title": "AP per class", "columns": ["class", *accuracy], "rows": rows}]
-
-
-def conditions(figures: dict[str, float], max_detections: list[int]) -> list[list]:
-    """Each of the twelve numbers with its IoUs, area and detections per image."""
-    most = max_detections[-1]
-    counts = {"AP": max_detections[headline(max_detections)]} | {f"AR{count}": count for count in max_detections}
-    ious = {"AP50": "0.50", "AP75": "0.75"}
-    areas = {"s": "small", "m": "medium", "l": "large"}
+def notes(accuracy: dict, settings: dict) -> list[str]:
+    """What one has to know of the figures, where masks are scored."""
+    if "segm" not in accuracy or settings["mask_area"] != "bbox":
+        return []
     return [
-        [name, ious.get(name, "0.50:0.95"), areas.get(name[-1], "all"), counts.get(name, most), present(figures[name])]
-        for name in figures
-        if name != "per_class"
+        "detected masks are small, medium or large by the area of their box, as in published figures"
+        " (metric.mask_area: bbox); this touches only APs, APm, APl, ARs, ARm, ARl of segm"
     ]
-
-
-def present(figure: float) -> float | None:
-    """A figure; None where the ground truth has nothing to find."""
-    return figure if figure >= 0 else None
 
 
 def mean(values: np.ndarray) -> float:

@@ -78,25 +78,15 @@ def evaluators(cross_checked: bool) -> str:
     return "by detport's own VOC evaluation, not cross-checked"
 
 
-def tables(accuracy: dict, settings: dict) -> list[dict]:
-    """The mean AP by both rules, and those of every class."""
-    titles = {"voc07": "11 points (VOC 2007)", "voc_area": "area under the curve (later)"}
-    iou = f"{settings['iou_threshold']:.2f}"
-    means = [[name, titles[name], iou, numbers["mAP"]] for name, numbers in accuracy.items()]
-    classes = next(iter(accuracy.values()))["per_class"]
-    per_class = {
-        "title": "AP per class",
-        "columns": ["class", *accuracy],
-        "rows": [[each, *(numbers["per_class"][each] for numbers in accuracy.values())] for each in classes],
-    }
-    if any(numbers["mAP"] is None for numbers in accuracy.values()):
-        per_class["notes"] = ["-: not defined, because a class without objects has detections"]
-    mean = {"title": "mean AP", "columns": ["figure", "by", "IoU", "value"], "rows": means, "digits": 4}
+def notes(accuracy: dict, settings: dict) -> list[str]:
+    """What one has to know of the figures: by which rule they are, from which numbers."""
+    iou = f"at an IoU of {settings['iou_threshold']:g}"
+    lines = [f"voc07 is by 11 points (VOC 2007), voc_area by the area under the curve (later), {iou}"]
     if settings["rounding"] == "files":
-        mean["notes"] = [
-            "scores with 3 decimals, coordinates with 1, as in VOC's result files (metric.rounding: files)"
-        ]
-    return [mean, per_class]
+        lines.append("scores have 3 decimals, coordinates 1, as in VOC's result files (metric.rounding: files)")
+    if any(numbers["mAP"] is None for numbers in accuracy.values()):
+        lines.append("-: not defined, because a class without objects has detections")
+    return lines
 
 
 def score(ground_truth: dict[str, list[dict]], detections: list[dict], settings: dict) -> dict:

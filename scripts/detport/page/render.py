@@ -1,6 +1,7 @@
 """From a report and a gallery to the text of the page."""
 
 import json
+import math
 
 import jinja2
 from markupsafe import Markup
@@ -8,42 +9,45 @@ from markupsafe import Markup
 from detport.page import sections, words
 from detport.page.templates import FOLDER
 
+NODES = 1000  # rows of a table that a browser still sorts at once
+
 
 def page(report: dict, gallery: dict | None) -> str:
     """The whole page."""
     written = words.of(report)
     shown = [(section.__name__, section(report, written)) for section in sections.SECTIONS]
-    return (
-        environment(report, written)
-        .get_template("page.html")
-        .render(
-            sections=[(name, values) for name, values in shown if values is not None],
-            name=report["model"],
-            gallery=gallery,
-            data=for_script(gallery),
-        )
-    )
+    there = [(name, values) for name, values in shown if values is not None]
+    return filled("page.html", report, gallery, sections=there, name=report["model"])
 
 
 def preview(report: dict, gallery: dict) -> str:
     """A page of a few images."""
-    template = environment(report, words.of(report)).get_template("preview.html")
-    return template.render(gallery=gallery, data=for_script(gallery))
+    return filled("preview.html", report, gallery)
 
 
 def summary(report: dict) -> str:
     """The page of all models."""
-    written = words.of(report)
-    return (
-        environment(report, written)
-        .get_template("summary.html")
-        .render(
-            name="detport",
-            models=len({row["model"] for row in report["rows"]}),
-            plot=sections.pareto(report["rows"], written),
-            data=for_script(None),
-        )
-    )
+    models = len({row["model"] for row in report["rows"]})
+    plot = sections.pareto(report["rows"], words.of(report))
+    return filled("summary.html", report, name="detport", models=models, plot=plot)
+
+
+def comparison(found: dict) -> str:
+    """The page of two runs."""
+    return filled("compare.html", found, name="detport")
+
+
+def layers(name: str, head: list[str], rows: list[dict]) -> str:
+    """The page of the nodes where error enters, those first that add most."""
+    finite = [row["own_error"] for row in rows if row["own_error"] < math.inf]
+    values = {"name": name, "shown": NODES, "infinity": math.inf, "largest": max(finite, default=0) or 1}
+    return filled("layers.html", {"head": head, "rows": rows}, **values)
+
+
+def filled(template: str, report: dict, gallery: dict | None = None, **values: object) -> str:
+    """A template with its values, those of the report and those that the script reads."""
+    found = environment(report, words.of(report)).get_template(template)
+    return found.render(gallery=gallery, data=for_script(gallery), **values)
 
 
 def environment(report: dict, written: words.Words) -> jinja2.Environment:

@@ -4,11 +4,12 @@ A section is a function that takes the report and the page's words and gives the
 None where there is nothing to show. One more is one function, one entry of SECTIONS and one template.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from markupsafe import Markup
 
 from detport.analysis.matching import KINDS
+from detport.graph import compare
 from detport.page import charts
 from detport.page.charts import Series
 from detport.page.words import Words
@@ -40,7 +41,8 @@ def accuracy(report: dict, words: Words) -> dict | None:
             )
     if not any(backend["accuracy"] for backend in report["backends"].values()):
         return None
-    return {"curves": found, "tables": [(name, group) for name, group in groups(report)]}
+    notes = dict.fromkeys(note for backend in report["backends"].values() for note in backend["notes"])
+    return {"curves": found, "tables": groups(report), "notes": list(notes)}
 
 
 def points(precision: list[float]) -> list[tuple[float, float]]:
@@ -174,7 +176,10 @@ def speed(report: dict, words: Words) -> dict | None:
         trace = backend["performance"].get("latency_trace")
         if spread and trace:
             charted.append({"backend": name, "histogram": latencies(spread, words), "trace": over_time(trace, words)})
-    return {"charts": charted, "plot": speed_accuracy(report, words)}
+    cards = [
+        name for name, backend in report["backends"].items() if backend["performance"].get("devices_per_card", 1) > 1
+    ]
+    return {"charts": charted, "plot": speed_accuracy(report, words), "cards": cards}
 
 
 def latencies(spread: dict, words: Words) -> Markup:
@@ -229,6 +234,32 @@ def pareto(rows: list[dict], words: Words) -> Markup | None:
     return charts.frame(x, y, words.svg, words.label("chart_speed_accuracy"), drawn)
 
 
+def graph(report: dict, words: Words) -> dict | None:
+    """What patches did to the graphs that backends open, what the lossy ones cost, and what int8 was calibrated on."""
+    patched = [
+        {"backend": name, "canvas": own["canvas"], "graph": i, "patch": k, "name": patch["name"]}
+        | {"effects": list(effects(patch))}
+        for name, backend in report["backends"].items()
+        for i, own in enumerate(backend["patches"])
+        for k, patch in enumerate(own["patches"])
+    ]
+    calibrated = [
+        {"backend": name, "graph": i, "method": own["settings"]["method"], "excluded": len(own["excluded"])}
+        | {"files": [image["file"] for image in own["images"]]}
+        for name, backend in report["backends"].items()
+        for i, own in enumerate(backend["calibration"])
+    ]
+    return {"patched": patched, "calibrated": calibrated} if patched or calibrated else None
+
+
+def effects(patch: dict) -> Iterator[str]:
+    """What a lossy patch does to the outputs, in words."""
+    if patch.get("unmeasured"):
+        yield patch["unmeasured"]
+    for output, change in (patch["effect"] or {}).items():
+        yield compare.described(output, change)
+
+
 def comparison(report: dict, words: Words) -> dict | None:
     """Measured figures beside those of the references."""
     return {} if report["comparison"] else None
@@ -264,5 +295,6 @@ def skipped(report: dict, words: Words) -> dict | None:
 
 Section = Callable[[dict, Words], dict | None]
 SECTIONS: list[Section] = [
-    *(accuracy, classes, sizes, errors, scores, confusion, parity, speed, comparison, skipped, stages, provenance),
+    *(accuracy, classes, sizes, errors, scores, confusion, parity, graph, speed, comparison),
+    *(skipped, stages, provenance),
 ]

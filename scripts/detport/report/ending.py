@@ -1,6 +1,14 @@
-"""The line that the end of a run says of a model."""
+"""What the end of a run says of a model."""
 
 from detport.report import gates
+
+SHOWN = 3  # warnings
+
+
+def lines(report: dict, path: str) -> list[str]:
+    """The first warnings; then, in one line, verdict, figures, how many warnings, and where the rest is."""
+    found = [f"{report['model']}: warning: {line}" for line in report["warnings"][:SHOWN]]
+    return [*found, line(report, path)]
 
 
 def line(report: dict, path: str) -> str:

@@ -73,23 +73,22 @@ def beyond(found: dict | None, allowed: dict) -> Iterator[str]:
             yield f"a {words} has IoU {changes[key]:.3f} with what it was, {allowed[limit]:g} asked for"
 
 
-def gate_lines(rows: list[dict]) -> list[str]:
-    """A line for every rung that fails, and one for the others of a backend."""
+def gate_lines(rows: list[dict], widest: int = 14) -> list[tuple[str, str]]:
+    """Verdict and line: of every rung that fails, of all of a backend that pass, and of those not measured for one
+    reason. `widest` is the length of the longest name of a backend."""
     lines = []
+
+    def line(verdict: str, name: str, told: str) -> tuple[str, str]:
+        return verdict, f"{verdict:<13}{name:<24}{backend:<{widest}} {told}"
+
     for backend in dict.fromkeys(row["backend"] for row in rows):
         own = [row for row in rows if row["backend"] == backend]
-        lines += [line(FAIL, f"parity: {row['rung']}", backend, row["told"]) for row in own if row["verdict"] == FAIL]
+        lines += [line(FAIL, f"parity: {row['rung']}", row["told"]) for row in own if row["verdict"] == FAIL]
         good = [row["rung"] for row in own if row["verdict"] == PASS]
         if good:
-            lines.append(line(PASS, "parity", backend, ", ".join(good)))
-        missing = [row["rung"] for row in own if row["verdict"] == NOT_MEASURED]
-        if missing:
-            lines.append(line(NOT_MEASURED, "parity", backend, f"{', '.join(missing)}; see PARITY below"))
+            lines.append(line(PASS, "parity", ", ".join(good)))
+        lines += [line(NOT_MEASURED, "parity", told) for told in reasons(own)]
     return lines
-
-
-def line(verdict: str, name: str, backend: str, told: str) -> str:
-    return f"  {verdict:<13}{name:<24}{backend:<14} {told}"
 
 
 def table(parity: dict, rows: list[dict]) -> dict:
@@ -110,7 +109,6 @@ def table(parity: dict, rows: list[dict]) -> dict:
         "notes": [
             *first_and_last(steps, masks),
             *level_lines(measured, verdicts),
-            *reasons(rows),
             *nothing_found(parity["score"], steps),
             *unusable_images(parity["skipped"]),
         ],
@@ -190,7 +188,7 @@ def reasons(rows: list[dict]) -> list[str]:
     for row in rows:
         if row["verdict"] == NOT_MEASURED:
             told.setdefault(row["told"], []).append(row["rung"])
-    return [f"{', '.join(names)} {NOT_MEASURED}: {shortened(reason)}" for reason, names in told.items()]
+    return [f"{', '.join(names)}: {shortened(reason)}" for reason, names in told.items()]
 
 
 def shortened(text: str) -> str:

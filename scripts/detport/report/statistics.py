@@ -179,19 +179,3 @@ def recorded_values(gates: list[dict], resampled: Mapping[str, dict]) -> dict[st
         for file in sorted(files)
         if file in resampled
     }
-
-
-def lines(name: str, told: Mapping[str, dict | None]) -> list[str]:
-    """The intervals of a backend's figures, as text."""
-    if not told:
-        return []
-    found = [f"INTERVALS on {name}: what other images of the same kind would give"]
-    for measure, around in told.items():
-        if around is None:
-            found.append(f"  {measure:<12} not defined in most resamples")
-            continue
-        found.append(
-            f"  {measure:<12}{around['value']:.4f}, {100 * around['confidence']:g} % interval {around['low']:.4f} to"
-            f" {around['high']:.4f} ({around['resamples']} resamples of {around['images']} images)"
-        )
-    return found

@@ -1,34 +1,41 @@
-"""The report as text."""
+"""The report as text: what one reads in a terminal or a mail. All of it, and all else, is in the report's JSON."""
 
-import pandas as pd
+import shlex
+import textwrap
+from collections.abc import Iterable
 
-from detport import metrics
 from detport.graph import compare
-from detport.report import ladder, statistics
+from detport.report import gates, ladder
+from detport.report.fitting import Block, fitted
 
 WIDTH = 110
-HEADLINES = ("AP", "AP50", "AP75", "mAP", "mean", "p99")  # of a metric's figures and of latencies, shown side by side
-DIGITS = 9  # that a figure takes
-LISTED = 20  # files in one list; the report's JSON has all
+LINES = 59  # of the text: 60 with the one that says that it is stale
+HEADLINES = 6  # figures of a group that are shown, and names in the head
+SHOWN = 4  # files in one list
+FEW = 5  # lines of warnings, and of what was skipped, which leave the room to figures
+LATENCIES = ("mean", "p50", "p99")
+WORST_FIRST = (gates.FAIL, gates.UNDECIDED, gates.NOT_MEASURED, gates.PASS)
 
 
-def render(report: dict, metric: dict) -> str:
+def render(report: dict) -> str:
     """The whole text of reports/MODEL.txt."""
-    blocks = [head(report), warning_lines(report["warnings"]), gate_lines(report)]
-    blocks.append(side_by_side_lines(report["backends"]))
-    for name, backend in report["backends"].items():
-        blocks.append(accuracy_lines(name, backend, metric))
-        blocks.append(statistics.lines(name, backend["intervals"]))
-        blocks.append(patch_lines(name, backend["patches"]))
-        blocks.append(parity_lines(name, backend["parity"], report["parity"]))
-        blocks.append(calibration_lines(name, backend["calibration"], backend["images"]["scored"]))
-        blocks.append(performance_lines(name, backend["title"], backend["performance"]))
-        blocks.append(skipped_lines(backend["images"]))
-        blocks.append(too_large_lines(backend["too_large"], backend["images"]["indexed"]))
-    blocks.append(comparison_lines(report))
-    blocks.append(published_lines(report))
-    blocks.append(provenance_lines(report["provenance"]))
-    return "\n\n".join("\n".join(block) for block in blocks if block) + "\n"
+    rest, backends = f"reports/{report['model']}.json", report["backends"]
+    blocks = [
+        Block(head(report), []),
+        few("WARNINGS", report["warnings"]),
+        gate_block(report),
+        accuracy_block(backends),
+        speed_block(backends),
+        comparison_block(report),
+        skipped_block(backends),
+        origin_block(report),
+    ]
+    extras = [patch_lines(name, backend["patches"]) for name, backend in backends.items()]
+    extras += [parity_lines(name, backend["parity"], report["parity"]) for name, backend in backends.items()]
+    extras += [
+        calibration_lines(name, each["calibration"], each["images"]["scored"]) for name, each in backends.items()
+    ]
+    return "\n\n".join("\n".join(lines) for lines in fitted(blocks, extras, LINES, rest)) + "\n"
 
 
 def head(report: dict) -> list[str]:
@@ -40,95 +47,231 @@ def head(report: dict) -> list[str]:
         )
     simulated = [name for name, backend in report["backends"].items() if any(backend["simulator"].values())]
     if simulated:
-        lines.append(f"!! FIGURES OF {', '.join(simulated)} COME FROM A SIMULATOR, NOT FROM A DEVICE")
+        more = f" AND {len(simulated) - HEADLINES} MORE" if len(simulated) > HEADLINES else ""
+        named = f"{', '.join(simulated[:HEADLINES])}{more}"
+        lines += wrapped(f"!! FIGURES OF {named} COME FROM A SIMULATOR, NOT FROM A DEVICE", 0, 3)
     return ["=" * WIDTH, *lines, "=" * WIDTH]
 
 
-def warning_lines(warnings: list[str]) -> list[str]:
-    """What may be wrong although all went well."""
-    return ["WARNINGS", *(f"  {line}" for line in warnings)] if warnings else []
+def few(heading: str, lines: list[str]) -> Block:
+    """Sentences below a heading, of which few are shown; nothing without any."""
+    return Block([heading] if lines else [], [wrapped(line) for line in lines], FEW)
 
 
-def gate_lines(report: dict) -> list[str]:
-    lines = ["GATES"]
-    widest = max([14, *(len(gate["backend"]) for gate in report["gates"])])
-    for gate in report["gates"]:
-        measured, required = ("-" if gate[key] is None else f"{gate[key]:.4f}" for key in ("measured", "required"))
-        as_much = gate["against"] is not None and gate["ratio"] is not None and gate["margin"] is None
-        ratio = f", {gate['ratio']:.2f} times as much" if as_much else ""
-        lines.append(
-            f"  {gate['verdict']:<13}{gate['name']:<24}{gate['backend']:<{widest}} {gate['measure']:<10}"
-            f"{measured:>9} >= {required}  from {gate['against'] or gate['reference']}{ratio}"
-        )
-        if gate["note"]:
-            lines.append(f"               {gate['note']}")
+def wrapped(line: str, indent: int = 2, hang: int = 4) -> list[str]:
+    """A sentence in lines of the text's width, indented, the second and later ones by `hang`; no word is cut."""
+    layout = {"initial_indent": " " * indent, "subsequent_indent": " " * hang}
+    return textwrap.wrap(line, WIDTH, break_long_words=False, break_on_hyphens=False, **layout)
+
+
+def gate_block(report: dict) -> Block:
+    """All gates, the worst first, then the rungs of parity, which are gates too, and what was not asked."""
+    widest = max([14, *map(len, report["backends"])])
+    judged = [(gate["verdict"], gate_lines(gate, widest)) for gate in report["gates"]]
+    judged += [(verdict, wrapped(line, hang=15)) for verdict, line in ladder.gate_lines(report["parity"], widest)]
+    judged.sort(key=lambda each: WORST_FIRST.index(each[0]))
+    items = [lines for _, lines in judged]
     for gate in report["gates_not_asked"]:
         against = f" against {gate['against']}" if gate["against"] else ""
-        lines.append(f"  not asked    {gate['name']}: for {', '.join(gate['backends'])}{against}, not in this run")
-    declared = lines if len(lines) > 1 else [*lines, "  none declared"]
-    return declared + ladder.gate_lines(report["parity"])
+        told = f"not asked    {gate['name']}: for {', '.join(gate['backends'])}{against}, not in this run"
+        items.append(wrapped(told))
+    none = [] if report["gates"] or report["gates_not_asked"] else [["  none declared"]]
+    return Block(["GATES"], [*none, *items])
 
 
-def side_by_side_lines(backends: dict[str, dict]) -> list[str]:
-    """The figures of several backends, a column for each; below one another where a line would be too long."""
-    if len(backends) < 2:
+def gate_lines(gate: dict, widest: int) -> list[str]:
+    """A gate with what was measured and what is asked for."""
+    measured, required = ("-" if gate[key] is None else f"{gate[key]:.4f}" for key in ("measured", "required"))
+    as_much = gate["against"] is not None and gate["ratio"] is not None and gate["margin"] is None
+    ratio = f", {gate['ratio']:.2f} times as much" if as_much else ""
+    line = (
+        f"  {gate['verdict']:<13}{gate['name']:<24}{gate['backend']:<{widest}} {gate['measure']:<10}"
+        f"{measured:>9} >= {required}  from {gate['against'] or gate['reference']}{ratio}"
+    )
+    return [line, *(wrapped(gate["note"], 15, 15) if gate["note"] else [])]
+
+
+def table_block(heading: str, columns: list[str], rows: list[list], digits: int, notes: Iterable[str] = ()) -> Block:
+    """A table whose heading is the name of its first column, and sentences below it."""
+    cells = [[f"  {row[0]}", *row[1:]] for row in rows]
+    _, *lines = table_lines({"title": "", "columns": [heading, *columns], "rows": cells, "digits": digits})
+    first, *others = (line[2:] for line in lines)
+    return Block([first], [*([line] for line in others), *map(wrapped, notes)])
+
+
+def accuracy_block(backends: dict[str, dict]) -> Block:
+    """The first figures of every group, with the interval of the very first."""
+    measured = {name: backend for name, backend in backends.items() if backend["accuracy"]}
+    notes = [
+        f"{name}: NOT MEASURED, the dataset has no ground truth; {backend['detections']} detections in"
+        f" {scored(backend['images'])} images"
+        for name, backend in backends.items()
+        if name not in measured
+    ]
+    if not measured:
+        return Block(["ACCURACY"], [wrapped(note) for note in notes])
+    notes += [note for backend in measured.values() for note in backend["notes"]]
+    names = headlines(next(iter(measured.values()))["accuracy"])
+    rows = [
+        accuracy_row(group, names, name, backend)
+        for group in dict.fromkeys(group for backend in measured.values() for group in backend["accuracy"])
+        for name, backend in measured.items()
+        if group in backend["accuracy"]
+    ]
+    around = [each for backend in measured.values() for each in backend["intervals"].values() if each]
+    columns = ["", "images", *names]
+    if around:
+        columns.append(f"{100 * around[0]['confidence']:g} % interval of {names[0]}")
+    else:
+        rows = [row[:-1] for row in rows]
+    return table_block("ACCURACY", columns, rows, 4, dict.fromkeys(notes))
+
+
+def headlines(accuracy: dict[str, dict]) -> list[str]:
+    """Names of the figures that say most: those that a group begins with."""
+    names = [name for name, value in next(iter(accuracy.values())).items() if not isinstance(value, dict)]
+    return names[:HEADLINES]
+
+
+def accuracy_row(group: str, names: list[str], name: str, backend: dict) -> list:
+    around = backend["intervals"].get(f"{group}.{names[0]}")
+    interval = f"{around['low']:.4f} to {around['high']:.4f}" if around else "-"
+    figures = [backend["figures"].get(f"{group}.{each}") for each in names]
+    return [marked(name, backend, "accuracy"), group, scored(backend["images"]), *figures, interval]
+
+
+def marked(name: str, backend: dict, what: str) -> str:
+    """A backend's name, with a mark where its accuracy or performance is no device's."""
+    return f"{name} (SIMULATOR)" if backend["simulator"][what] else name
+
+
+def scored(images: dict) -> str:
+    return f"{images['scored']} of {images['indexed']}"
+
+
+def speed_block(backends: dict[str, dict]) -> Block:
+    """Images per second of every backend, latencies in ms as far as they are known, and what the figures are of."""
+    rows, notes = [], []
+    for name, backend in backends.items():
+        performance = backend["performance"]
+        notes += card_notes(name, performance)
+        latencies = [performance["latency_ms"].get(key) for key in LATENCIES]
+        rows.append([marked(name, backend, "performance"), float(performance["fps"]), *latencies])
+        rows[-1].append(performance["fps_is"])
+    return table_block("SPEED", ["fps", *(f"{key} ms" for key in LATENCIES), ""], rows, 2, notes)
+
+
+def card_notes(name: str, performance: dict) -> list[str]:
+    """Speed of a card with several devices: one device, and what was measured of all at once, apart from arithmetic."""
+    if performance.get("devices_per_card", 1) == 1:
         return []
-    figures = dict.fromkeys(figure for backend in backends.values() for figure in backend["figures"])
-    chosen = [figure for figure in figures if "." not in figure or figure.split(".")[1] in HEADLINES]
-    lines, rest = ["BACKENDS SIDE BY SIDE"], list(backends)
-    first = max(map(len, chosen), default=0)
-    while rest:
-        names, width = [], 2 + first
-        while rest and (not names or width + 2 + max(len(rest[0]), DIGITS) <= WIDTH):
-            width += 2 + max(len(rest[0]), DIGITS)
-            names.append(rest.pop(0))
-        rows = [[figure, *(backends[name]["figures"].get(figure) for name in names)] for figure in chosen]
-        _, *table = table_lines({"title": "", "columns": ["", *names], "rows": rows, "digits": 4})
-        lines += table
+    one, card = performance["fps_per_device"], performance["fps_card_measured"]
+    return [
+        f"{name}: one device {one:.2f} fps ({performance['fps_per_device_is']}); card, measured:"
+        f" {'-' if card is None else f'{card:.2f} fps'} ({performance['fps_card_measured_is']})"
+    ]
+
+
+def comparison_block(report: dict) -> Block:
+    """The first figure of every group and the fps beside those of references, what was measured before what was not;
+    and what published figures alone say."""
+    first = {name for backend in report["backends"].values() for name in gates.headline(backend["accuracy"])} | {"fps"}
+    columns = {"backend": "", "measured": ".4f", "reference": ".4f", "ratio": ".3f", "of": ""}
+    rows = [
+        [row["figure"], *("-" if row[key] is None else f"{row[key]:{form}}" for key, form in columns.items())]
+        for row in sorted(report["comparison"], key=lambda row: row["measured"] is None)
+        if row["figure"] in first
+    ]
+    published = published_lines(report)
+    if not rows:
+        return Block(["COMPARISON"] if published else [], [wrapped(line) for line in published])
+    return table_block("COMPARISON", list(columns), rows, 4, published)
+
+
+def published_lines(report: dict) -> list[str]:
+    """The fps that follow from published speeds, and the gates that published numbers decide by themselves: nothing of
+    it was measured here or has a part in the verdict."""
+    lines = []
+    for reference in report["references"]:
+        if reference["arithmetic"]:
+            fps, devices = reference["figures"]["fps"], reference["speed"]["devices"]
+            note = f" (the factor {devices} is arithmetic: one of {devices} devices was timed)" if devices > 1 else ""
+            lines.append(f"published, {reference['name']}: {fps:.2f} fps = {reference['arithmetic']}{note}")
+        elif "fps" in reference["figures"]:
+            lines.append(f"published, {reference['name']}: {reference['figures']['fps']:g} fps")
+    for gate in report["published"]:
+        less = f" less {gate['minus']:g}" if gate["minus"] else ""
+        lines.append(
+            f"{gate['verdict']} (published)  {gate['name']}: {gate['measure']}"
+            f" {shown(gate['published'])}/{shown(gate['compared_with'])} = {gate['ratio']:.2f},"
+            f" at least {gate['times']:g}{less}; {gate['published_by']} against {gate['compared_with_name']}"
+        )
     return lines
 
 
-def accuracy_lines(name: str, backend: dict, metric: dict) -> list[str]:
-    images, module = backend["images"], metrics.load(metric["kind"])
-    if not backend["accuracy"]:
-        found = f"{backend['detections']} detections in {images['scored']} of {images['indexed']} images"
-        return [f"ACCURACY on {name}: NOT MEASURED, the dataset has no ground truth; {found}"]
+def shown(value: float) -> str:
+    """Two decimals, as the guides print; less where less was published."""
+    return f"{value:.2f}".rstrip("0").rstrip(".")
+
+
+def skipped_block(backends: dict[str, dict]) -> Block:
+    """Images that were not scored or not shown whole, and detections that nothing could be said of."""
+    lines = []
+    for name, backend in backends.items():
+        images = backend["images"]
+        where = f"{name}: " if len(backends) > 1 else ""
+        lines += [f"{where}{image['image_id']} {image['file']!r}: {image['reason']}" for image in images["skipped"]]
+        lines += [f"{where}{line}" for line in too_large_lines(backend["too_large"], images["indexed"])]
+        counts = ", ".join(f"{category} {count}" for category, count in backend["unscored"].items())
+        lines += [f"{where}not scored, because the dataset has no such category: {counts}"] if counts else []
+    return few("SKIPPED", lines) if lines else Block(["SKIPPED: nothing"], [])
+
+
+def too_large_lines(images: list[dict], indexed: int) -> list[str]:
+    """Images that the short side's scale would make larger than the network input."""
+    done = {"fit": "made smaller to fit it", "crop": "cropped to it, so that objects may be lost"}
+    found = {how: [image["file"] for image in images if image["too_large"] == how] for how in done}
     return [
-        f"ACCURACY on {name}: {images['scored']} of {images['indexed']} images scored;"
-        f" {module.evaluators(backend['cross_checked'])}",
-        f"  images that count: {backend['images_counted']}, {module.which_images(metric)}",
-        *(f"  {line}" for table in module.tables(backend["accuracy"], metric) for line in table_lines(table)),
-        *unscored_lines(backend["unscored"]),
-        *(["  !! FROM A SIMULATOR, NOT FROM A DEVICE: this accuracy"] if backend["simulator"]["accuracy"] else []),
+        f"TOO LARGE FOR THE NETWORK INPUT: {len(files)} of {indexed}, {done[how]}: {some(files)}"
+        for how, files in found.items()
+        if files
     ]
 
 
-def unscored_lines(unscored: dict[str, int]) -> list[str]:
-    """Detections of classes that the model names and the dataset does not have."""
-    counts = ", ".join(f"{name} {count}" for name, count in unscored.items())
-    return [f"  not scored, because the dataset has no such category: {counts}"] if unscored else []
+def some(files: list[str]) -> str:
+    """The first of some names."""
+    return ", ".join(map(repr, files[:SHOWN])) + (f", … (+{len(files) - SHOWN})" if len(files) > SHOWN else "")
 
 
-def table_lines(table: dict) -> list[str]:
-    """A metric's table: words to the left, numbers to the right."""
-    cells = [table["columns"], *([cell(value, table.get("digits", 3)) for value in row] for row in table["rows"])]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    words = [any(isinstance(row[i], str) for row in table["rows"]) for i in range(len(widths))]
-    lines = [
-        "  ".join(
-            f"{each:<{width}}" if word else f"{each:>{width}}"
-            for each, width, word in zip(row, widths, words, strict=True)
-        ).rstrip()
-        for row in cells
-    ]
-    return [table["title"], *(f"  {line}" for line in lines), *table.get("notes", [])]
+def origin_block(report: dict) -> Block:
+    """How the same comes out again: the command, what it was given, what it ran on."""
+    provenance, name = report["provenance"], report["model"]
+    lines = [f"{role} sha256 {digest}" for role, digest in provenance["measured_with"].items()]
+    lines.append(f"{provenance['date']}; {', '.join(runners(report['backends']))}")
+    if provenance["brought"]:
+        lines.append(f"BROUGHT from another machine: {'; '.join(provenance['brought'])}")
+    heading = f"REPRODUCE; every figure, class, digest and version: reports/{name}.json, pictures: reports/{name}.html"
+    return Block([heading], [command_lines(provenance["command"]), *map(wrapped, lines)])
 
 
-def cell(value: str | int | float | None, digits: int) -> str:
-    """A word, a count or a figure as it is shown."""
-    if value is None:
-        return "-"
-    return f"{value:.{digits}f}" if isinstance(value, float) else str(value)
+def command_lines(command: str) -> list[str]:
+    """A command line as it can be copied into a shell, also where it takes several lines."""
+    try:
+        words = map(shlex.quote, shlex.split(command))
+    except ValueError:  # no command line, but what somebody has told report.py
+        words = command.split()
+    lines = wrapped(" ".join(word.replace(" ", "\0") for word in words).strip() or "-")
+    return [line.replace("\0", " ") + " \\" * (line is not lines[-1]) for line in lines]
+
+
+def runners(backends: dict[str, dict]) -> list[str]:
+    """What timed the backends: the processor or chip, the tool and its versions."""
+    found = []
+    for backend in backends.values():
+        machine, performance = backend["performance"]["machine"], backend["performance"]
+        found += [str(machine[key]) for key in ("chip", "device", "processor") if key in machine]
+        found += [f"{key} {value}" for key, value in performance["versions"].items()]
+    return list(dict.fromkeys(found))
 
 
 def patch_lines(name: str, graphs: list[dict]) -> list[str]:
@@ -152,7 +295,8 @@ def parity_lines(name: str, parity: dict | None, rows: list[dict]) -> list[str]:
     if parity is None:
         return []
     found = ladder.table(parity, [row for row in rows if row["backend"] == name])
-    return [f"PARITY on {name}, each rung beside the one before", *(f"  {line}" for line in table_lines(found))]
+    notes = [line for note in found.pop("notes") for line in wrapped(note)]
+    return [f"PARITY on {name}, each rung beside the one before", *(f"  {line}" for line in table_lines(found)), *notes]
 
 
 def calibration_lines(name: str, graphs: list[dict], scored: int) -> list[str]:
@@ -161,153 +305,31 @@ def calibration_lines(name: str, graphs: list[dict], scored: int) -> list[str]:
     for graph in graphs:
         settings, files = graph["settings"], [image["file"] for image in graph["images"]]
         how = f"{settings['percentile']:g} {settings['method']}" * (settings["method"] == "percentile")
-        more = f", … (+{len(files) - LISTED})" if len(files) > LISTED else ""
         lines += [
             f"  {how or settings['method']} of {len(files)} of {graph['of']} images by seed {settings['seed']}"
             f" (canvas {graph['canvas']}); {len(graph['excluded'])} nodes kept in float32 by pattern",
-            f"  the images, which are scored too: {', '.join(map(repr, files[:LISTED]))}{more}",
+            f"  the images, which are scored too: {some(files)}",
         ]
     return [f"CALIBRATION of {name}; {scored} images are scored", *lines] if lines else []
 
 
-def performance_lines(name: str, title: str, performance: dict) -> list[str]:
-    machine = performance["machine"]
-    place = f"chip {machine['chip']}" if "chip" in machine else machine.get("device")
-    chip = f"{place}; host " if place else ""
-    load = f", load before {machine['load_before']}" if "load_before" in machine else ""
+def table_lines(table: dict) -> list[str]:
+    """A metric's table: words to the left, numbers to the right."""
+    cells = [table["columns"], *([cell(value, table.get("digits", 3)) for value in row] for row in table["rows"])]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    words = [any(isinstance(row[i], str) for row in table["rows"]) for i in range(len(widths))]
     lines = [
-        f"PERFORMANCE on {name} ({title}): {performance['fps']:.2f} fps ({performance['fps_is']})",
-        f"  latency in ms: {percentiles(performance['latency_ms'])}",
-        *card_lines(performance),
-        f"  {runs_line(performance)}",
-        *other_canvas_lines(performance),
-        f"  timed: {performance['timed']}; input: {performance['input']}",
-        f"  on {chip}{machine['processor']}, {machine['cores']} cores{load}; {versions_line(performance['versions'])}",
+        "  ".join(
+            f"{each:<{width}}" if word else f"{each:>{width}}"
+            for each, width, word in zip(row, widths, words, strict=True)
+        ).rstrip()
+        for row in cells
     ]
-    lines += [f"  line of {performance['tool']}: {line}" for line in performance.get("lines", [])]
-    if performance.get("simulator"):
-        lines.append("  !! FROM A SIMULATOR, NOT FROM A DEVICE: this speed")
-    return lines
+    return [table["title"], *(f"  {line}" for line in lines)]
 
 
-def card_lines(performance: dict) -> list[str]:
-    """Speed of a card with several devices: one device, arithmetic and measurement apart."""
-    if performance.get("devices_per_card", 1) == 1:
-        return []
-    measured = "-" if performance["fps_card_measured"] is None else f"{performance['fps_card_measured']:.2f} fps"
-    return [
-        f"  one device: {performance['fps_per_device']:.2f} fps ({performance['fps_per_device_is']})",
-        f"  card, measured: {measured} ({performance['fps_card_measured_is']})",
-    ]
-
-
-def runs_line(performance: dict) -> str:
-    """How much was run, as far as it is known."""
-    parts = [f"{performance['runs']} runs" if performance["runs"] else "number of runs not stated"]
-    if "seconds" in performance:
-        parts[0] += f" in {performance['seconds']:.1f} s after {performance['warmup_runs']} warm-up runs"
-    parts.append(f"batch {performance['batch']}")
-    if "threads" in performance:
-        parts.append(f"{performance['threads']} threads")
-    return ", ".join(parts)
-
-
-def versions_line(versions: dict) -> str:
-    return ", ".join(f"{key} {value}" for key, value in versions.items()) or "versions not stated"
-
-
-def percentiles(latency: dict) -> str:
-    """Those that are known: a tool's log may state the mean alone."""
-    return ", ".join(f"{name} {latency[name]:.2f}" for name in ("mean", "p50", "p90", "p99") if name in latency)
-
-
-def other_canvas_lines(performance: dict) -> list[str]:
-    """What the figures are of where a model has several canvases, and those of the others."""
-    lines = [
-        f"  canvas {other['canvas']}: {other['fps']:.2f} fps, latency in ms: {percentiles(other['latency_ms'])}"
-        for other in performance["other_canvases"]
-    ]
-    return [f"  all this on canvas {performance['canvas']}", *lines] if lines else []
-
-
-def skipped_lines(images: dict) -> list[str]:
-    if not images["skipped"]:
-        return ["SKIPPED IMAGES: none"]
-    lines = [f"SKIPPED IMAGES: {len(images['skipped'])} of {images['indexed']}"]
-    return lines + [f"  {image['image_id']} {image['file']!r}: {image['reason']}" for image in images["skipped"]]
-
-
-def too_large_lines(images: list[dict], indexed: int) -> list[str]:
-    """Images that the short side's scale would make larger than the network input."""
-    if not images:
-        return ["IMAGES TOO LARGE FOR THE NETWORK INPUT: none"]
-    done = {"fit": "made smaller to fit it", "crop": "cropped to it, so that objects may be lost"}
-    found = {how: [image["file"] for image in images if image["too_large"] == how] for how in done}
-    lines = [f"IMAGES TOO LARGE FOR THE NETWORK INPUT: {len(images)} of {indexed}"]
-    for how, files in found.items():
-        if files:
-            more = f", … (+{len(files) - LISTED})" if len(files) > LISTED else ""
-            lines.append(f"  {done[how]}: {', '.join(map(repr, files[:LISTED]))}{more}")
-    return lines
-
-
-def comparison_lines(report: dict) -> list[str]:
-    """Measured figures beside those of the references, with the ratio measured / reference."""
-    if not report["comparison"]:
-        return []
-    columns = {"figure": "", "backend": "", "measured": ".4f", "reference": ".4f", "ratio": ".3f", "of": ""}
-    rows = [
-        ["-" if row[key] is None else f"{row[key]:{form}}" for key, form in columns.items()]
-        for row in report["comparison"]
-    ]
-    table = pd.DataFrame(rows, columns=list(columns)).to_string(index=False, justify="left")
-    sources = [f"  {reference['name']}: {reference['source']}" for reference in report["references"]]
-    return ["COMPARISON", *(f"  {line}" for line in table.splitlines()), *sources]
-
-
-def published_lines(report: dict) -> list[str]:
-    """The fps that follow from published speeds, and the gates that published numbers decide by themselves."""
-    lines = []
-    for reference in report["references"]:
-        if reference["arithmetic"]:
-            devices = reference["speed"]["devices"]
-            note = f"  (the factor {devices} is arithmetic: one of {devices} devices was timed)" if devices > 1 else ""
-            lines.append(
-                f"  {reference['name']}: {reference['figures']['fps']:.2f} fps = {reference['arithmetic']}{note}"
-            )
-        elif "fps" in reference["figures"]:
-            lines.append(f"  {reference['name']}: {reference['figures']['fps']:g} fps, as published")
-    for gate in report["published"]:
-        less = f" less {gate['minus']:g}" if gate["minus"] else ""
-        lines.append(
-            f"  {gate['verdict']} (published)  {gate['name']}: {gate['measure']}"
-            f" {shown(gate['published'])}/{shown(gate['compared_with'])} = {gate['ratio']:.2f},"
-            f" at least {gate['times']:g}{less}; {gate['published_by']} against {gate['compared_with_name']}"
-        )
-    return (
-        ["PUBLISHED FIGURES, computed; nothing of this was measured here or has a part in the verdict", *lines]
-        if lines
-        else []
-    )
-
-
-def shown(value: float) -> str:
-    """Two decimals, as the guides print; less where less was published."""
-    return f"{value:.2f}".rstrip("0").rstrip(".")
-
-
-def provenance_lines(provenance: dict) -> list[str]:
-    lines = ["PROVENANCE"]
-    lines += [f"  {digest}  {name}" for name, digest in provenance["sha256"].items()]
-    lines += [
-        f"  BROUGHT from another machine: {name}, {told['files']} files, {told['sha256']}"
-        for name, told in provenance["brought"].items()
-    ]
-    for step in provenance["stages"]:
-        versions = ", ".join(f"{package} {version}" for package, version in step["versions"].items())
-        threads = f", threads {step['threads']}" if step["threads"] else ""
-        device = f"{step['device']}, by " if "device" in step else ""
-        lines.append(f"  {step['stage']}: {device}{step['processor']}{threads}; {versions}")
-    lines.append(f"  command: {provenance['command']}")
-    lines.append(f"  date: {provenance['date']}")
-    return lines
+def cell(value: str | int | float | None, digits: int) -> str:
+    """A word, a count or a figure as it is shown."""
+    if value is None:
+        return "-"
+    return f"{value:.{digits}f}" if isinstance(value, float) else str(value)

@@ -1,0 +1,1 @@
+"""What a person or a log sees of a run while it goes on."""
