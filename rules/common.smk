@@ -21,8 +21,11 @@ from detport import yamlfile as detport_yaml
 from detport.report import gates as detport_gates
 
 
-def load_configuration() -> tuple[dict, dict, dict]:
-    """The checked configuration, and the models and backends that it names."""
+def load_configuration() -> tuple[dict, dict, dict, dict]:
+    """The checked configuration, the models and backends that it names, and what is wrong with other models of it.
+
+    One yaml with a mistake in a zoo of many stops no other model, but the run ends with the exit status of a mistake.
+    """
     settings = detport_config.check({key: given(key) for key in config}, "config", "--config")
     for backend, entries in settings["brought"].items():
         require_name(f"brought.{backend}", backend, known_backends())
@@ -34,18 +37,31 @@ def load_configuration() -> tuple[dict, dict, dict]:
         if name not in known_backends():
             expected = detport_yaml.expectation(name, sorted(known_backends()))
             raise UsageError(f"backends: no file config/backends/{name}.yaml; {expected}")
-    models = {name: detport_config.load(Path(model_file(name)), "model") for name in settings["models"]}
     backends = {name: detport_config.load_backend(backend_file(name)) for name in settings["backends"]}
-    for name, model in models.items():
-        detport_config.check_backend_names(Path(model_file(name)), known_backends())
-        detport_config.check_patches(Path(model_file(name)), backends.values())
-        if model["dataset"] not in settings["datasets"]:
-            known = ", ".join(settings["datasets"])
-            raise UsageError(f"{model_file(name)}: dataset: no dataset {model['dataset']!r} in config; it has {known}")
-        problem = detport_gates.check_references(model, model_file(name))
-        if problem:
-            raise UsageError(problem)
-    return settings, models, backends
+    models, broken = {}, {}
+    for name in settings["models"]:
+        try:
+            models[name] = checked_model(name, settings["datasets"], backends)
+        except UsageError as error:
+            broken[name] = error
+    for name, error in broken.items():
+        if not models or detport_engine.mentions(name):
+            raise error
+    return settings, models, backends, broken
+
+
+def checked_model(name: str, known_datasets: dict, backends: dict) -> dict:
+    """A model's yaml, if nothing in it is wrong."""
+    path = Path(model_file(name))
+    model = detport_config.load(path, "model")
+    detport_config.check_backend_names(path, known_backends())
+    detport_config.check_patches(path, backends.values())
+    if model["dataset"] not in known_datasets:
+        known = ", ".join(known_datasets)
+        raise UsageError(f"{path}: dataset: no dataset {model['dataset']!r} in config; it has {known}")
+    if problem := detport_gates.check_references(model, str(path)):
+        raise UsageError(problem)
+    return model
 
 
 def require_name(key: str, name: str, known: set[str]) -> None:
@@ -96,7 +112,7 @@ def image_count(dataset: dict) -> int:
 ON_NODES = detport_engine.default_resource(workflow, "scratch") == "tmpdir"
 
 try:
-    SETTINGS, MODELS, BACKENDS = load_configuration()
+    SETTINGS, MODELS, BACKENDS, BROKEN = load_configuration()
     DATASETS = SETTINGS["datasets"]
     DATASET_FILES = {name: configurations_of(name) for name in DATASETS}
     IMAGES = {name: image_count(dataset) for name, dataset in DATASETS.items()}
@@ -115,6 +131,11 @@ try:
     )
 except UsageError as error:
     give_up(error)
+
+if BROKEN and not detport_engine.is_job(workflow):
+    for name, error in BROKEN.items():
+        print(f"detport: error: {error}; {name} is left out of this run", file=sys.stderr)
+    detport_engine.end_with(2, f"detport: error: left out: {'; '.join(map(str, BROKEN.values()))}")
 
 for name in () if detport_engine.is_job(workflow) else DATASET_FILES:
     advice = detport_shards.advice(IMAGES[name], DATASETS[name]["shards"])

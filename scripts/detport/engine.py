@@ -4,7 +4,9 @@ Tried with Snakemake OLDEST to NEWEST (in 9.14 a limit that is set here does not
 fails where a version behaves otherwise.
 """
 
+import atexit
 import logging
+import os
 import signal
 import sys
 import threading
@@ -99,6 +101,23 @@ def uses_conda(workflow: Any) -> bool:
 def only_lists() -> bool:
     """Whether this process is asked for a list of files and jobs, and for nothing that needs the files of a person."""
     return "--summary" in sys.argv
+
+
+def mentions(name: str) -> bool:
+    """Whether a word of the command line is a path about this name; while rules are read no targets are known."""
+    return any(name in (*Path(word).parts, Path(word).stem) for word in sys.argv[1:])
+
+
+def end_with(status: int, message: str) -> None:
+    """Have this process say something at its very end and exit with this status, whatever Snakemake thinks of the run;
+    it calls nobody where there is nothing to do, or nothing but a plan."""
+
+    def end() -> None:
+        print(message, file=sys.stderr, flush=True)
+        sys.stdout.flush()
+        os._exit(status)
+
+    atexit.register(end)
 
 
 def targets(workflow: Any) -> list[str]:

@@ -219,6 +219,11 @@ def test_what_the_command_line_asks_for(chain):
         assert chain.said()[0]["targets"] == targets
 
 
+def test_what_the_command_line_is_about(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["snakemake", "--cores", "2", "reports/one.txt", "results/two/checked.json"])
+    assert [engine.mentions(name) for name in ("one", "two", "on", "reports/one")] == [True, True, False, False]
+
+
 @pytest.mark.parametrize(("arguments", "only"), [(["--summary"], True), (["-n"], False)])
 def test_whether_the_command_only_lists(tmp_path, arguments, only):
     workflow = Workflow(tmp_path, CHAIN + "\nsay(lists=engine.only_lists())\n")

@@ -32,7 +32,7 @@ def test_the_others_run_and_the_status_tells(zoo):
         assert not (zoo / "results" / "wrong").exists()
         first, *_, last = [line for line in result.stderr.splitlines() if "wrong.yaml" in line]
         assert "heigth" in first and "wrong is left out of this run" in first
-        assert "left out, the rest is done: config/models/wrong.yaml" in last, again
+        assert "left out: config/models/wrong.yaml" in last, again
 
 
 def test_whoever_asks_for_it_is_told_at_once(zoo):
@@ -46,6 +46,7 @@ def test_a_change_of_one_yaml_is_a_change_of_one_model(zoo):
     snakemake(zoo, "--cores", "2", "--", *MADE)
     path = zoo / "config" / "models" / "two.yaml"
     path.write_text(path.read_text().replace("[disc, square,", "[square, disc,"))
-    plan = snakemake(zoo, "-n", "--", *MADE).stdout
-    assert "results/two/checked.json" in plan
-    assert "results/one/checked.json" not in plan
+    done = snakemake(zoo, "-n", "--", *MADE)
+    plan = done.stdout + done.stderr
+    assert "output: results/two/checked.json" in plan
+    assert "output: results/one/checked.json" not in plan
