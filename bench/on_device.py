@@ -41,7 +41,7 @@ def demo(folder: Path, on_device: bool) -> Path:
 
 def detections(folder: Path, model: str, backend: str) -> list[dict]:
     """Detections of all shards."""
-    files = sorted((folder / "results" / model / backend / "detections").iterdir())
+    files = sorted((folder / "results" / model / backend / "detections").glob("*.json.gz"))
     return [row for file in files for row in json.loads(gzip.decompress(file.read_bytes()))["detections"]]
 
 

@@ -72,7 +72,7 @@ def claim() -> list[str]:
         for backend in BACKENDS
         for shard in shard_names(model, backend)
     }
-    for path in detport_disk.leftovers(Path(), MODELS, kept):
+    for path in detport_disk.leftovers(Path(), MODELS, kept, alone=executor == "slurm"):
         detport_files.remove(path)
         said.append(f"removed {path}, which an earlier run left")
     return said

@@ -145,9 +145,7 @@ def assemble(model: dict, titles: dict[str, str], record: dict, args: argparse.N
         "model": model["name"],
         "title": model["title"],
         "dataset": model["dataset"],
-        "warnings": [
-            line for name in backends for line in warnings.lines(model["name"], name, backends[name], model["metric"])
-        ],
+        "warnings": [line for name in backends for line in warnings.lines(model, name, backends[name])],
         "headline": schemas.plugin("metrics", model["metric"]["kind"]).get("headline"),
         "backends": backends,
         **judgement,

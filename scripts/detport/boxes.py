@@ -93,7 +93,7 @@ def nms(
             kept.append(place)
             rivals = slice(place + 1, ends[place])
             if rivals.start < rivals.stop:
-                alive[rivals] &= shares(*geometry, place, rivals, plus) <= threshold
+                alive[rivals] &= shares(*geometry, place, rivals) <= threshold
     return best[order[kept]]
 
 
@@ -114,7 +114,7 @@ def soft_nms(
         new.append(left[place])
         left[place] = 0
         rivals = slice(starts[place], ends[place])
-        left[rivals] *= np.exp(-(shares(*geometry, place, rivals, 0) ** 2) / np.float32(sigma))
+        left[rivals] *= np.exp(-(shares(*geometry, place, rivals) ** 2) / np.float32(sigma))
     return order[kept], np.array(new, np.float32)
 
 
@@ -127,15 +127,19 @@ def by_class(classes: np.ndarray) -> tuple[np.ndarray, list[int], list[int]]:
 
 
 def grouped(boxes: np.ndarray, order: np.ndarray, plus: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Boxes in an order as rows x1, y1 and x2, y2, and their areas."""
+    """Boxes in an order as rows x1, y1 and x2, y2, where they end, and their areas.
+
+    `plus` goes to x2 and y2, not to widths: as in a graph whose operator for NMS knows no `plus`, bit for bit.
+    """
     low, high = np.ascontiguousarray(boxes[order].T).reshape(2, 2, -1)
-    width, height = high - low + plus
+    high = high + plus
+    width, height = high - low
     return low, high, width * height
 
 
-def shares(low: np.ndarray, high: np.ndarray, areas: np.ndarray, one: int, others: slice, plus: float) -> np.ndarray:
+def shares(low: np.ndarray, high: np.ndarray, areas: np.ndarray, one: int, others: slice) -> np.ndarray:
     """IoU of one box with others; 0 where they share nothing."""
     sides = np.minimum(high[:, others], high[:, one : one + 1]) - np.maximum(low[:, others], low[:, one : one + 1])
-    width, height = np.maximum(sides + plus, 0)
+    width, height = np.maximum(sides, 0)
     shared = width * height
     return shared / np.maximum(areas[others] + areas[one] - shared, SMALLEST)

@@ -68,7 +68,9 @@ STAGES = {
     "resample": Stage(("metric", "statistics")),
     "doctor": Stage(("input", "preprocess", "outputs", "decode", "metric")),
     "layers": Stage(("input", "preprocess")),
-    "report": Stage(("title", "dataset", "metric", "allowed_skips", "references", "gates", "statistics", "parity")),
+    "report": Stage(
+        ("title", "dataset", "decode", "metric", "allowed_skips", "references", "gates", "statistics", "parity")
+    ),
     "page": Stage(("metric", "decode")),
 }
 
@@ -235,6 +237,8 @@ def check_plugins(model: dict, source: str, places: Places) -> None:
     for section, (room, kind) in chosen.items():
         schemas.require_kind(kind, room, source, places, (section, PLUGINS[section][0]))
         validate(model[section], schemas.plugin(room, kind), source, places, (section,))
+    if "outputs" not in model:
+        model["outputs"] = schemas.contract_outputs(model, source)
     for key, declared in model["patches"].items():
         check_declared(declared, source, places, ("patches", key))
     if model["patches"].get(EXPORT):

@@ -10,6 +10,7 @@ import importlib
 import json
 import math
 from pathlib import Path
+from types import ModuleType
 
 import jsonschema
 import referencing.jsonschema
@@ -74,9 +75,27 @@ def own_problem(room: str, kind: str, model: dict) -> tuple[tuple, str] | None:
     """
     if shared := plugin(room, kind).get("check"):
         return importlib.import_module(f"detport.{shared}").problem(model)
-    if not (LIBRARY / room / f"{kind}_check.py").exists():
-        return None
-    return importlib.import_module(f"{module(room, kind)}_check").problem(model)
+    check = own_check(room, kind)
+    return check and check.problem(model)
+
+
+def own_check(room: str, kind: str) -> ModuleType | None:
+    """KIND_check.py of a plugin, where there is one."""
+    there = (LIBRARY / room / f"{kind}_check.py").exists()
+    return importlib.import_module(f"{module(room, kind)}_check") if there else None
+
+
+def contract_outputs(model: dict, source: str) -> list[dict]:
+    """The outputs that a model's yaml leaves out because those of its network follow from a contract, which
+    contract_outputs(network) of ARCHITECTURE_check.py tells."""
+    schema = schema_of("model")["properties"]["outputs"]
+    check = own_check("networks", model["network"]["architecture"]) if "network" in model else None
+    tell = getattr(check, "contract_outputs", None)
+    if tell is None:
+        raise UsageError(f"{source}: file: missing key 'outputs' ({schema['description']})")
+    found = tell(model["network"])
+    fill_defaults(found, schema)
+    return found
 
 
 def finite(_: object, value: object) -> bool:

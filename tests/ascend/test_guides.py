@@ -60,6 +60,19 @@ def test_atc_is_told_what_the_guide_tells_it(name):
     assert list(ours)[: len(guide)] == list(guide), "in the guide's order, too"
 
 
+def test_retinamask_with_the_guides_contract_is_compiled_by_the_guides_line(tmp_path):
+    """The test above is of the published yaml, whose contract is compact; outputs make no difference to the line."""
+    published = (config.ROOT / "config" / "models" / "retinamask.yaml").read_text()
+    (tmp_path / "compact.yaml").write_text(published)
+    (tmp_path / "retinamask_cast.yaml").write_text("base: compact\nnetwork: {contract: guide}\n")
+    backend = config.load_backend(config.ROOT / "config" / "backends" / "ascend310p.yaml")
+    model = config.load_model(tmp_path / "retinamask_cast.yaml", "compile", backend)
+    assert model["outputs"][-1]["shape"] == [1000, 1, 28, 28]
+    assert preflight.same_bytes(model, atc.merged(model, backend)) == []
+    ours = options(atc.command(model, CHIPS["retinamask"], atc.merged(model, backend)))
+    assert list(without_paths(ours).items()) == list(without_paths(options(ATC["retinamask"])).items())
+
+
 RAW_SIDES = (192, 96, 48, 24, 12)
 RAW = [(f"class_p{level}", 810, side) for level, side in enumerate(RAW_SIDES, 3)]
 RAW += [(f"box_p{level}", 36, side) for level, side in enumerate(RAW_SIDES, 3)]

@@ -6,10 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from pycocotools import mask as coco_mask
 from torch import Tensor, nn
 
 from cases import difference, generated_state, image_file, random_input, read_case
 from detport import config, decoders, placing, tensors
+from detport.decoders import after_nms
 from detport.networks import retinamask
 from detport.networks.roi_align import RoIAlign, roi_align
 from graphs import RUNNERS, export, run_onnx
@@ -17,6 +19,7 @@ from graphs import RUNNERS, export, run_onnx
 MODEL_YAML = config.ROOT / "config" / "models" / "retinamask.yaml"
 LIMIT = 1e-4  # largest difference, relative to the tensor's scale
 LEVELS = ("p3", "p4", "p5", "p6", "p7")
+OUTPUTS = ("bboxs", "labels", "scores", "masks")
 
 
 @pytest.fixture(scope="module")
@@ -54,13 +57,16 @@ class Everything(nn.Module):
         logits, codes = self.network.rpn.head(features)
         boxes, labels, scores, index = self.network.select(logits, codes)
         masks = self.network.masks(features, boxes, labels)
-        return (*features, *logits, *codes, boxes, labels, scores, index, masks)
+        kept = self.network.survivors(boxes, labels, scores)
+        kept = (*kept, self.network.masks(features, *kept[:2]))
+        return (*features, *logits, *codes, boxes, labels, scores, index, masks, *kept)
 
     names = (
         *LEVELS,
         *(f"cls_logits_{level}" for level in LEVELS),
         *(f"bbox_pred_{level}" for level in LEVELS),
         *("bboxs", "labels", "scores", "topk_index", "masks"),
+        *(f"kept_{name}" for name in OUTPUTS),
     )
 
 
@@ -127,10 +133,12 @@ def test_everything_in_every_runner(case, network):
     image = random_input(case[0]["input"])
     graph = export(Everything(network), [image], Everything.names, opset=11)
     for run in RUNNERS:
-        check_everything(case[1], run(graph, [image]))
+        check_everything(case[1], run(graph, [image]), image.shape)
 
 
-def check_everything(golden, found):
+def check_everything(golden, found, shape):
+    compact = {name: found.pop(f"kept_{name}") for name in OUTPUTS}
+    assert_same_detections({name: found[name] for name in OUTPUTS}, compact, shape)
     rows = in_golden_order(found.pop("topk_index"), golden)
     np.testing.assert_array_equal(found.pop("labels")[rows], golden["labels"])
     masks = found.pop("masks")[rows]
@@ -139,6 +147,20 @@ def check_everything(golden, found):
     found["masks_mean"] = masks.reshape(len(masks), -1).mean(1)
     differences = {name: difference(golden, name, tensor) for name, tensor in found.items()}
     assert max(differences.values()) < LIMIT, differences
+
+
+def assert_same_detections(guide: dict, compact: dict, shape: tuple) -> None:
+    """Those of the compact contract beside those of the guide's: all equal, masks but for float32's noise."""
+    image = {"image_id": 1, "file": "1.jpg", "width": shape[3], "height": shape[2], "scale": 1.0}
+    settings = config.load_model(MODEL_YAML, "decode")["decode"]
+    assert {len(value) for value in compact.values()} == {settings["max_detections"]}
+    known = decoders.categories(settings["categories"])
+    rows, expected = (after_nms.decode(each, image, settings, known) for each in (compact, guide))
+    assert rows
+    for a, b in zip(rows, expected, strict=True):
+        masks = [each.pop("segmentation") for each in (a, b)]
+        assert a == b
+        assert coco_mask.iou(masks[:1], masks[1:], [0])[0, 0] > 0.999 or not any(coco_mask.area(masks))
 
 
 def test_unit_box_decoding(case):
@@ -189,7 +211,17 @@ def test_preprocess_is_bit_identical(folder, case_images):
         assert placement["resized"] == expected["resized_wh"], stem
 
 
-def test_decode(folder):
+def kept_by(network: retinamask.RetinaMask, outputs: dict) -> dict:
+    """The outputs of the compact contract, where those of the guide's are given."""
+    boxes, labels, scores = network.survivors(*(torch.from_numpy(outputs[name]) for name in OUTPUTS[:3]))
+    row = {score: i for i, score in enumerate(outputs["scores"].tolist())}
+    assert len(row) == len(outputs["scores"]), "a score tells a row"
+    masks = np.stack([outputs["masks"][row.get(score, 0)] for score in scores.tolist()])
+    return dict(zip(OUTPUTS, (boxes.numpy(), labels.numpy(), scores.numpy(), masks), strict=True))
+
+
+@pytest.mark.parametrize("contract", ["guide", "compact"])
+def test_decode(folder, network, contract):
     spec, golden = read_case(folder, "postprocess")
     model = config.load_model(MODEL_YAML, "preprocess")
     settings = config.load_model(MODEL_YAML, "decode")["decode"]
@@ -207,8 +239,9 @@ def test_decode(folder):
         }
         outputs = {name: golden[f"{image_id}_{name}"] for name in ("bboxs", "labels", "scores")}
         outputs["masks"] = ((golden[f"{image_id}_masks_u8"].astype(np.float32) + 0.5) / 256)[:, None]
-        decode = decoders.load(settings["kind"]).decode
-        rows += decode(outputs, image, settings, decoders.categories(settings["categories"]))
+        if contract == "compact":
+            outputs = kept_by(network, outputs)
+        rows += after_nms.decode(outputs, image, settings, decoders.categories(settings["categories"]))
 
     def column(key: str) -> np.ndarray:
         return np.array([row[key] for row in rows])

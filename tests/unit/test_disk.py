@@ -11,8 +11,10 @@ from hypothesis import strategies
 
 from detport import config, disk, files
 from detport.errors import UsageError
+from detport.networks.retinamask_check import contract_outputs
 
 MODEL = config.load(config.ROOT / "config" / "models" / "retinamask.yaml", "model")
+MODEL["outputs"] = contract_outputs(MODEL["network"] | {"contract": "guide"})  # large ones
 ONNXRUNTIME = config.load_backend(config.ROOT / "config" / "backends" / "onnxruntime.yaml")
 TENSOR = 3 * 4 * 1344 * 1344
 OUTPUTS = 4 * (1000 * 4 + 1000 + 1000 + 1000 * 28 * 28)
@@ -107,4 +109,6 @@ def test_what_earlier_runs_left_is_found(tmp_path):
     ]
     for path in [*gone, *stay]:
         path.mkdir(parents=True)
-    assert sorted(disk.leftovers(tmp_path, {"m"}, {"results/m/b/outputs/0000"})) == sorted(gone)
+    kept = {"results/m/b/outputs/0000"}
+    assert sorted(disk.leftovers(tmp_path, {"m"}, kept)) == sorted(gone)
+    assert set(disk.leftovers(tmp_path, {"m"}, kept, alone=True)) - set(gone) == {stay[4], stay[-1]}, "of any host"

@@ -143,7 +143,7 @@ def test_two_outputs_swapped(retinamask):
     found = retinamask.verdicts("simplified", swap)
     assert found["exported"]["verdict"] == PASS
     assert found["simplified"]["verdict"] == FAIL
-    assert "scores is int32 [300], was float32 [300]" in found["simplified"]["told"]
+    assert "scores is int32 [100], was float32 [100]" in found["simplified"]["told"]
 
 
 def test_an_overflow_of_float16(yolo):

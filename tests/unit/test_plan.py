@@ -103,7 +103,9 @@ def test_detections_are_counted_where_there_are_any(tmp_path):
 
 
 def run(folder: Path, **changes: object) -> subprocess.CompletedProcess:
-    """The plan of the published RetinaMask from a table of four jobs."""
+    """The plan of the published RetinaMask with the guide's large outputs from a table of four jobs."""
+    (folder / "compact.yaml").write_text((config.ROOT / "config/models/retinamask.yaml").read_text())
+    (folder / "retinamask.yaml").write_text("base: compact\nnetwork: {contract: guide}\n")
     dataset = {"kind": "coco", "images": "images", "annotations": "truth.json", "count": 5000, "shards": 250}
     settings = {"models": ["retinamask"], "datasets": {"coco_val2017": dataset}}
     (folder / "config.yaml").write_text(json.dumps(settings))
@@ -116,7 +118,7 @@ def run(folder: Path, **changes: object) -> subprocess.CompletedProcess:
     )
     flags = {
         "--summary": table,
-        "--model": config.ROOT / "config/models/retinamask.yaml",
+        "--model": folder / "retinamask.yaml",
         "--dataset-config": folder / "config.yaml",
         "--backend": config.ROOT / "config/backends/onnxruntime.yaml",
         "--cores": 4,

@@ -23,11 +23,12 @@ TRUTH = {
 }
 
 
-def said(accuracy: float | None = 0.4, caps: list[str] | None = None, **found) -> list[str]:
+def said(accuracy: float | None = 0.4, caps: list[str] | None = None, kept: int | None = None, **found) -> list[str]:
     """Warnings of a backend."""
     figures = {} if accuracy is None else {"bbox.AP": accuracy}
     backend = {"doubts": NO_DOUBTS | found, "detections": 100, "figures": figures, "accuracy": {"bbox": {}}}
-    return warnings.lines("mine", "onnxruntime", backend | {"patches": [{"caps": caps or []}], "calibration": []}, COCO)
+    model = {"name": "mine", "metric": COCO, "decode": {"max_detections": kept}}
+    return warnings.lines(model, "onnxruntime", backend | {"patches": [{"caps": caps or []}], "calibration": []})
 
 
 def test_nothing_to_warn_of():
@@ -53,7 +54,8 @@ def test_no_ground_truth_and_no_objects():
         "patches": [],
         "calibration": [],
     }
-    assert warnings.lines("m", "b", backend, COCO) == ["b: the dataset has no ground truth: no accuracy"]
+    model = {"name": "m", "metric": COCO, "decode": {}}
+    assert warnings.lines(model, "b", backend) == ["b: the dataset has no ground truth: no accuracy"]
 
 
 def test_each_doubt_is_a_line():
@@ -64,9 +66,14 @@ def test_each_doubt_is_a_line():
     turned = [{"image_id": i, "file": f"{i}.jpg"} for i in range(7)]
     assert said(turned=turned)[0].endswith("0.jpg, 1.jpg, 2.jpg, 3.jpg, 4.jpg, … (+2)")
     assert "the outputs look like kind: dense" in said(readings=["the outputs look like kind: dense"])[0]
-    assert said(caps=["Slice keeps at most 100 boxes of an image"])[0].startswith(
-        "onnxruntime: inside the graph, Slice keeps at most 100 boxes of an image"
-    )
+
+
+@pytest.mark.parametrize(("kept", "warned"), [(None, True), (300, True), (101, True), (100, False), (10, False)])
+def test_a_limit_of_the_graph_counts_where_the_decoder_has_none_as_low(kept, warned):
+    line = "Slice keeps at most 100 boxes of an image"
+    found = said(caps=[line, "NMS keeps scores above 0.25 only"], kept=kept)
+    assert [line in each for each in found] == [True, False][not warned :]
+    assert found[0].startswith(f"onnxruntime: inside the graph, {line if warned else 'NMS'}")
 
 
 def test_what_accuracy_json_says_of_detections():

@@ -1,4 +1,4 @@
-"""EfficientDet's two contracts through the stages: the small one loses nothing that the guide's ten maps hold."""
+"""The contracts of EfficientDet and RetinaMask through the stages: the small one loses nothing that the other holds."""
 
 import json
 from pathlib import Path
@@ -16,7 +16,7 @@ import preprocess
 from detport import config, detections, efficientdet
 
 DEMO = config.ROOT / "demo"
-MODEL = DEMO / "config" / "models" / "efficientdet.yaml"
+MODELS = DEMO / "config" / "models"
 BACKENDS = config.ROOT / "config" / "backends"
 IMAGES = 6
 PIXEL = 5e-3  # of the network input, and SCORE: noise of float32 between two graphs
@@ -37,20 +37,32 @@ def declared(network: dict, contract: str, size: dict) -> list[dict]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Both models with their graphs, detections of some images of the demo by both."""
-    folder = tmp_path_factory.mktemp("contracts")
-    model = config.load(MODEL, "model")
-    (folder / "compact.yaml").write_text(MODEL.read_text())
-    raw = {"base": "compact", "network": {"contract": "raw"}}
-    raw["outputs"] = declared(model["network"], "raw", model["input"])
-    (folder / "raw.yaml").write_text(yaml.safe_dump(raw))
+    """EfficientDet with either contract."""
+    model = config.load(MODELS / "efficientdet.yaml", "model")
+    outputs = declared(model["network"], "raw", model["input"])
+    return detected(tmp_path_factory.mktemp("efficientdet"), "efficientdet", "raw", {"outputs": outputs})
+
+
+@pytest.fixture(scope="module")
+def retinamask(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """RetinaMask with either contract, which is one key."""
+    return detected(tmp_path_factory.mktemp("retinamask"), "retinamask", "guide", {})
+
+
+def detected(folder: Path, model: str, contract: str, more: dict) -> Path:
+    """Both yamls of a model with their graphs, and detections of some images of the demo by both."""
+    published = MODELS / f"{model}.yaml"
+    (folder / "compact.yaml").write_text(published.read_text())
+    (folder / f"{contract}.yaml").write_text(
+        yaml.safe_dump({"base": "compact", "network": {"contract": contract}} | more)
+    )
     weights, index, shard = folder / "weights.safetensors", folder / "index.tsv", folder / "shard"
     truth = json.loads((DEMO / "data" / "annotations" / "instances.json").read_text())["images"]
     lines = [f"{x['id']}\t{x['file_name']}\t{x['width']}\t{x['height']}\t1" for x in truth[:IMAGES]]
     index.write_text("\n".join(["image_id\tfile\twidth\theight\tbytes", *lines, ""]))
-    stage(convert_checkpoint, model=MODEL, weights=DEMO / "weights" / "efficientdet.pth", output=weights)
-    stage(preprocess, model=MODEL, index=index, images=DEMO / "data" / "images", shard="0/1", output=shard)
-    for name in ("compact", "raw"):
+    stage(convert_checkpoint, model=published, weights=DEMO / "weights" / f"{model}.pth", output=weights)
+    stage(preprocess, model=published, index=index, images=DEMO / "data" / "images", shard="0/1", output=shard)
+    for name in ("compact", contract):
         yaml_file, graph, outputs = folder / f"{name}.yaml", folder / f"{name}.onnx", folder / name
         stage(export, model=yaml_file, weights=weights, output=graph)
         backend = BACKENDS / "onnxruntime.yaml"
@@ -69,6 +81,14 @@ def test_both_contracts_give_the_same_detections(folder):
     boxes, scores = ([np.array([row[key] for row in each]) for each in (rows, expected)] for key in ("bbox", "score"))
     assert np.abs(boxes[0] - boxes[1]).max() < PIXEL
     assert np.abs(scores[0] - scores[1]).max() < SCORE
+
+
+def test_nms_before_the_masks_changes_no_detection(retinamask):
+    """Not even by rounding."""
+    compact, guide = (detections.read(retinamask / f"{name}.json.gz") for name in ("compact", "guide"))
+    assert compact == guide and len(guide["detections"]) > IMAGES
+    sizes = [sum(path.stat().st_size for path in (retinamask / name).glob("*.bin")) for name in ("compact", "guide")]
+    assert sizes == [IMAGES * count * 4 * (4 + 1 + 1 + 28 * 28) for count in (100, 300)]
 
 
 def test_the_small_contract_is_small(folder):

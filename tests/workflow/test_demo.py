@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 import yaml
 
+from detport import config
 from runs import IMAGES, ROOT, SHARDS, planned, reduced_demo, snakemake
 
 MODEL = "config/models/retinamask.yaml"
-ACCURACY = "results/retinamask/onnxruntime/accuracy.json"
-PARITY = "results/retinamask/onnxruntime/parity.json"
+OWN = "results/retinamask/onnxruntime"
+ACCURACY = f"{OWN}/accuracy.json"
+PARITY = f"{OWN}/parity.json"
 FRESH = {
     "check": 1,
     "index_dataset": 1,
@@ -129,11 +131,12 @@ def test_a_second_call_has_nothing_to_do(finished):
     [
         ("title:", "# a comment\ntitle:", [], {}),
         (
-            "nms_iou: 0.4",
-            "nms_iou: 0.5",
+            "threshold: 0.5",
+            "threshold: 0.6",
             [
-                f"{SHARDS} files in results/retinamask/onnxruntime/detections: decode: decode.nms_iou 0.4 -> 0.5",
-                f"{PARITY}: parity: decode.nms_iou 0.4 -> 0.5",
+                f"{SHARDS} files in {OWN}/detections: decode: decode.masks.threshold 0.5 -> 0.6",
+                f"{PARITY}: parity: decode.masks.threshold 0.5 -> 0.6",
+                "2 files in reports: report: decode.masks.threshold 0.5 -> 0.6",
             ],
             {"decode": SHARDS, "evaluate": 1, "parity": 1, "report": 1},
         ),
@@ -183,7 +186,7 @@ def test_accept_follows_the_verdict(copy_of_finished):
 
 def test_a_typo_in_the_yaml_is_named(tmp_path):
     folder = reduced_demo(tmp_path / "demo", "retinamask")
-    edit(folder / MODEL, "nms_iou", "nms_iuo")
+    edit(folder / MODEL, "nms_iou: 0.4\n  iou", "nms_iuo: 0.4\n  iou")
     result = snakemake(folder, "-n")
     assert result.returncode == 2
     assert "config/models/retinamask.yaml:" in result.stderr
@@ -296,7 +299,7 @@ def test_a_ready_onnx_needs_no_network(copy_of_finished):
     folder = copy_of_finished()
     model = yaml.safe_load((folder / MODEL).read_text())
     del model["checkpoint"], model["network"], model["gates"]
-    model["onnx"] = "weights/model.onnx"
+    model |= {"onnx": "weights/model.onnx", "outputs": config.load(folder / MODEL, "model")["outputs"]}
     shutil.copy(
         folder / "results" / "retinamask" / "onnx" / "standard" / "exported.onnx", folder / "weights" / "model.onnx"
     )

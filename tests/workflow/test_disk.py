@@ -171,9 +171,9 @@ def test_the_published_retinamask_stays_below_4_gb_by_default():
     largest = {of: cut.largest for of, cut in cuts.items()}
     budget = disk.budget({"m": model}, images, largest, backends, settings)
     assert settings["disk_limit_gb"] <= 4
-    assert not budget.kept
+    assert budget.kept == {"m": 5000 * disk.output_bytes(model)}, "a new threshold needs no inference"
     assert budget.scratch_mb <= 4000
-    assert budget.scratch_mb // budget.job_mb["m", "b"] >= 8, "fewer would starve a machine of a few cores"
+    assert budget.scratch_mb // budget.job_mb["m", "b"] >= 6, "fewer would starve a machine of a few cores"
 
 
 def jobs(plan: str) -> dict[str, tuple[int, int]]:

@@ -181,7 +181,7 @@ def test_a_scratch_folder_of_a_killed_job_is_no_obstacle(folder, repository):
     configure(folder, keep_outputs_gb=0)
     leave_behind(folder, str(SCRATCH / "shard"), str(SCRATCH / "outputs"))
     model = folder / "config" / "models" / "retinamask.yaml"
-    model.write_text(model.read_text().replace("nms_iou: 0.4", "nms_iou: 0.5"))
+    model.write_text(model.read_text().replace("threshold: 0.5", "threshold: 0.6"))
     result = run(folder, repository, "--cores", "1", TARGET)
     assert result.returncode == 0, result.stderr
     assert (result.stdout + result.stderr).count("rule detect:") == 4

@@ -23,7 +23,7 @@ OWN = "results/retinamask/onnxruntime"
 CHANGES = {
     "convert_checkpoint": ("weights/retinamask.pth", None),
     "preprocess": (MODEL, ("mean: [102", "mean: [103")),
-    "evaluate": (MODEL, ("nms_iou: 0.4", "nms_iou: 0.5")),
+    "evaluate": (MODEL, ("threshold: 0.5", "threshold: 0.6")),
     "benchmark": (MODEL, ("min_runs: 30", "min_runs: 31")),
     "report": (MODEL, ("minus: 0.002", "minus: 0.5")),
 }
@@ -85,7 +85,7 @@ def test_going_back_after_a_failure_is_a_run_too(folder, repository):
     change(folder, "evaluate")
     assert run(folder, repository, STAND_IN_FAILS="evaluate").returncode == 1
     model = folder / MODEL
-    model.write_text(model.read_text().replace("nms_iou: 0.5", "nms_iou: 0.4"))
+    model.write_text(model.read_text().replace("threshold: 0.6", "threshold: 0.5"))
     assert planned(folder, TARGET, repository=repository) == {"decode": 2, "evaluate": 1, "parity": 1, "report": 1}
 
 

@@ -1,7 +1,8 @@
 """Architectures, one module each; a model's yaml names it and gives the sizes, whose schema is beside it.
 
 A module has build(options, canvas, flavour), the untrained network. ARCHITECTURE_check.py, where there is one, has
-problem(model): key and text of what the schema cannot say of a model's yaml, or None; it needs no torch.
+problem(model): key and text of what the schema cannot say of a model's yaml, or None; and, if the yaml need not say its
+outputs, contract_outputs(network). It needs no torch.
 """
 
 from __future__ import annotations

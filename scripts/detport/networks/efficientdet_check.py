@@ -1,21 +1,15 @@
 """The outputs that a model's yaml declares are those of EfficientDet's network on every canvas."""
 
 from detport.efficientdet import outputs
+from detport.networks import contracts
 
 
 def problem(model: dict) -> tuple[tuple, str] | None:
-    """Key and text of what is wrong; names that a contract leaves open may be any."""
+    """Key and text of what is wrong."""
     network, declared = model["network"], model["outputs"]
     for canvas in (model["input"], *model["input"]["canvases"]):
-        expected = outputs(network, canvas["height"], canvas["width"])
-        if [{key: output[key] for key in expected[0]} for output in declared] != expected:
-            return ("outputs",), (
-                f"network.contract {network['contract']} at {canvas['height']}x{canvas['width']} has"
-                f" {signature(expected)}; declared are {signature(declared)}; correct outputs or network.contract"
-            )
+        height, width = canvas["height"], canvas["width"]
+        expected = outputs(network, height, width)
+        if found := contracts.unlike(declared, expected, network["contract"], f" at {height}x{width}"):
+            return found
     return None
-
-
-def signature(outputs: list[dict]) -> str:
-    """Name, type and shape of outputs."""
-    return ", ".join(f"{o.get('name', '(any name)')} {o['dtype']} {o['shape']}" for o in outputs)

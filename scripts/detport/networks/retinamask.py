@@ -1,7 +1,7 @@
 """RetinaMask (Fu, Shvets, Berg 2019): RetinaNet on P3..P7 with a mask head on its best boxes.
 
-Image B, G, R minus the channel means. Everything up to the masks of the best `top_k` boxes is inside the
-network; NMS and mask pasting are the decoder's.
+Image B, G, R minus the channel means. The network ends in boxes with masks: the best `top_k` before any NMS, as the
+guide's, or those that NMS keeps. Pasting masks is the decoder's.
 """
 
 import math
@@ -10,8 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from detport.networks.ascend_ops import BatchMultiClassNMS
 from detport.networks.blocks import (
     FrozenNorm,
+    NonMaxSuppression,
     conv_relu_tower,
     grid_anchors,
     per_anchor,
@@ -32,17 +34,24 @@ CODE_CLIP = math.log(1000 / 16)  # largest dw, dh after the weights
 MASK_LEVELS = 3  # masks are pooled from P3, P4, P5
 POOLED = 14  # side of a pooled roi; masks are twice as large
 SAMPLES = 2  # RoIAlign samples per bin and axis
+ONE_MORE = (0.0, 0.0, 1.0, 1.0)  # from x2, y2 as the last pixels inside to where the box ends
 
 
 def build(options: dict, canvas: tuple[int, int], flavour: str = "standard") -> nn.Module:
-    """The network for one canvas (H, W). Both flavours are one graph: all its operators are standard."""
-    return RetinaMask(canvas=canvas, **options)
+    """The network for one canvas (H, W).
+
+    Option `contract`: `compact` suppresses boxes before their masks are made; in the flavour "ascend" by Ascend's own
+    operator. `guide` makes the masks of all `top_k` boxes and is one graph for both flavours.
+    """
+    return RetinaMask(canvas=canvas, flavour=flavour, **options)
 
 
 class RetinaMask(nn.Module):
     def __init__(
         self,
         canvas: tuple[int, int],
+        flavour: str,
+        contract: str,
         classes: int,
         depths: list[int],
         width: int,
@@ -51,6 +60,8 @@ class RetinaMask(nn.Module):
         mask_convs: int,
         top_k: int,
         clip: int,
+        nms_iou: float,
+        max_detections: int,
     ) -> None:
         super().__init__()
         self.backbone = Backbone(depths, width, channels)
@@ -63,12 +74,21 @@ class RetinaMask(nn.Module):
         self.top_k = top_k
         self.clip = clip  # boxes are clamped to 0..clip in both axes: a constant of the published model
         self.canvas = canvas
+        self.compact = contract == "compact"
+        self.suppress = suppress_ascend if flavour == "ascend" else suppress_standard
+        self.nms_iou = nms_iou
+        self.max_detections = max_detections
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """bboxs [K, 4], labels [K] (int32, 1..classes), scores [K] (descending), masks [K, 1, 28, 28]."""
+        """bboxs [K, 4], labels [K] (int32, 1..classes), scores [K] (descending), masks [K, 1, 28, 28].
+
+        K is `top_k`, or in the compact contract `max_detections`: what NMS keeps, then rows whose score is 0.
+        """
         features = self.backbone(image)
         logits, codes = self.rpn.head(features)
         boxes, labels, scores, _ = self.select(logits, codes)
+        if self.compact:
+            boxes, labels, scores = self.survivors(boxes, labels, scores)
         return boxes, labels, scores, self.masks(features, boxes, labels)
 
     def anchors(self) -> Tensor:
@@ -89,6 +109,14 @@ class RetinaMask(nn.Module):
         labels = index % self.classes + 1
         anchor = torch.div(index, self.classes, rounding_mode="floor")
         return boxes[anchor].clamp(0, self.clip), labels, scores, index
+
+    def survivors(self, boxes: Tensor, labels: Tensor, scores: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """What NMS in each class keeps of boxes, labels and scores, best first, and zeros up to `max_detections`."""
+        # Widths of the decoder's NMS have +1, those of the operators do not.
+        one_more = boxes + boxes.new_tensor(ONE_MORE)
+        own = labels == torch.arange(1, self.classes + 1, dtype=labels.dtype, device=labels.device)[:, None]
+        table = scores * own.to(scores.dtype)
+        return self.suppress(boxes, labels, scores, one_more, table, self.max_detections, self.nms_iou)
 
     def masks(self, features: list[Tensor], boxes: Tensor, labels: Tensor) -> Tensor:
         """Mask probabilities [K, 1, 28, 28], of each box's own class (channel 0 is background)."""
@@ -247,3 +275,27 @@ def roi_level(boxes: Tensor) -> Tensor:
     side = torch.sqrt((boxes[:, 2] - boxes[:, 0] + 1) * (boxes[:, 3] - boxes[:, 1] + 1))
     level = torch.floor(4 + torch.log2(side / 224 + 1e-6))
     return level.clamp(3, 3 + MASK_LEVELS - 1) - 3
+
+
+def suppress_standard(
+    boxes: Tensor, labels: Tensor, scores: Tensor, one_more: Tensor, table: Tensor, limit: int, iou: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """By the standard operator on boxes that are `one_more` wide, with the scores of each class in `table` [C, N]."""
+    chosen = NonMaxSuppression.apply(one_more[None], table[None], limit, iou, 0.0)[:, 2]
+    # It chooses class by class. Rows came best first, so their numbers in order are the order of the scores, ties
+    # included; missing ones point to an appended row of zeros.
+    missing = torch.full((limit,), len(boxes), dtype=chosen.dtype, device=chosen.device)
+    rows = torch.cat([chosen, missing]).topk(limit, largest=False, sorted=True).values.reshape(limit)
+    boxes, labels, scores = (torch.cat([x, x.new_zeros(1, *x.shape[1:])])[rows] for x in (boxes, labels, scores))
+    return boxes, labels, scores
+
+
+def suppress_ascend(
+    boxes: Tensor, labels: Tensor, scores: Tensor, one_more: Tensor, table: Tensor, limit: int, iou: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """By Ascend's operator, which gives no rows but boxes and scores in half precision, padded with zeros."""
+    count = len(boxes)
+    candidates = one_more.reshape(1, count, 1, 4).half(), table.t().reshape(1, count, len(table)).half()
+    kept, scores, classes, _ = BatchMultiClassNMS.apply(*candidates, 0.0, iou, limit, limit)
+    boxes = kept.float().reshape(limit, 4) - boxes.new_tensor(ONE_MORE)
+    return boxes.clamp(min=0), classes.reshape(limit).int() + 1, scores.float().reshape(limit)

@@ -1,5 +1,7 @@
 """Warnings on the first screen of a report."""
 
+import re
+
 from detport import schemas
 
 NEAR_NOTHING = 0.02  # AP of a model whose yaml is wrong somewhere
@@ -7,8 +9,9 @@ MANY = 0.01  # part of all detections
 LISTED = 5
 
 
-def lines(model: str, backend: str, found: dict, metric: dict) -> list[str]:
+def lines(model: dict, backend: str, found: dict) -> list[str]:
     """What may be wrong with the figures of a backend, one line each."""
+    metric = model["metric"]
     doubts = found["doubts"]
     count, said = found["detections"], []
     figure = found["figures"].get(schemas.plugin("metrics", metric["kind"]).get("headline"))
@@ -19,7 +22,7 @@ def lines(model: str, backend: str, found: dict, metric: dict) -> list[str]:
     elif figure is not None and figure < NEAR_NOTHING:
         said.append(
             f"AP {figure:.3f} is next to nothing, the yaml is most likely wrong somewhere; the doctor tries the usual"
-            f" mistakes: snakemake --cores 2 results/{model}/doctor.txt"
+            f" mistakes: snakemake --cores 2 results/{model['name']}/doctor.txt"
         )
     if doubts["silent"]:
         said.append(f"classes without a single detection, though there are objects: {listed(doubts['silent'])}")
@@ -34,7 +37,8 @@ def lines(model: str, backend: str, found: dict, metric: dict) -> list[str]:
         )
     said += [f"{line}; compare the yaml's decode" for line in doubts["readings"]]
     caps = dict.fromkeys(line for graph in found["patches"] for line in graph["caps"])
-    said += [f"inside the graph, {line}; figures published with other limits are not to be had" for line in caps]
+    limits = [line for line in caps if not as_low(model["decode"], line)]
+    said += [f"inside the graph, {line}; figures published with other limits are not to be had" for line in limits]
     for graph in found["calibration"]:
         if len(graph["images"]) >= found["images"]["scored"]:
             said.append(
@@ -43,6 +47,12 @@ def lines(model: str, backend: str, found: dict, metric: dict) -> list[str]:
             )
             break
     return [f"{backend}: {line}" for line in said]
+
+
+def as_low(decode: dict, line: str) -> bool:
+    """Whether the decoder itself keeps no more boxes of an image than a limit of the graph, told by a line, leaves."""
+    kept, limit = decode.get("max_detections"), re.search(r"at most (\d+) boxes of an image$", line)
+    return bool(kept and limit) and kept <= int(limit[1])
 
 
 def listed(names: list[str]) -> str:
