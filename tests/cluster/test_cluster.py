@@ -131,6 +131,21 @@ def test_a_node_without_the_environment_is_told(cluster, undetected, tmp_path):
     assert re.search(rf"FAILED on node\d: .*{own}/bin/python: not found; log: ", said)
 
 
+def test_a_job_knows_the_devices_that_it_was_given(cluster):
+    """Two jobs on a node with two devices, at the same time: each has one of its own; a third asks for none."""
+    say = "import time; from detport import slurm; print(slurm.devices(['npu']), flush=True); time.sleep(3)"
+    environment = cluster.environment | {"PYTHONPATH": str(ROOT / "scripts")}
+    command = ["srun", "--nodelist", "node1", "--ntasks", "1"]
+    first, second = (
+        subprocess.Popen(
+            [*command, "--gres", "npu:1", sys.executable, "-c", say], env=environment, stdout=-1, text=True
+        )
+        for _ in range(2)
+    )
+    assert sorted([first.communicate(timeout=60)[0], second.communicate(timeout=60)[0]]) == ["[0]\n", "[1]\n"]
+    assert subprocess.check_output([*command, sys.executable, "-c", say], env=environment, text=True) == "None\n"
+
+
 def test_a_full_disk_of_a_node_is_told(cluster, undetected):
     disks = [cluster.disk(node) for node in NODES]
     for disk in disks:
