@@ -58,6 +58,7 @@ def claim() -> list[str]:
     if executor is None:
         detport_stopped.watch(os.environ[detport_processes.VARIABLE])
     elif executor == "slurm":
+        detport_slurm.do_without_accounting(Path())
         detport_slurm.watch(Path())
     if executor is not None and not ON_NODES:
         said.append(

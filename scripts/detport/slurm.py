@@ -34,6 +34,11 @@ ENDS = {
     "BOOT_FAIL": "its node did not start; run the same command again",
     "DEADLINE": "its deadline has passed",
 }
+ACCOUNTING = {
+    "sacct": 1,
+    "sacctmgr": 1,
+    "sshare": 0,
+}  # the exit status by which the executor goes on without an account
 NAMED = re.compile(r"^ +log: (.*) \(check log file", re.MULTILINE)  # as Snakemake names logs of a job that failed
 COMPLAINT = re.compile(r"error:|not found|No such file|No space left", re.IGNORECASE)
 NOISE = re.compile("srun: |WorkflowError|CalledProcessError|RuleException|Command '|Shell command|show-failed")
@@ -164,6 +169,18 @@ def cause(job: Job, log: Path) -> str:
 def read(path: Path) -> str:
     """The text of a log, empty if there is none."""
     return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+
+
+def do_without_accounting(folder: Path) -> None:
+    """Where Slurm's accounting is not installed, have commands that say so: the executor asks them for the account of the
+    user without looking whether they are there, and then waits for ever."""
+    place = folder.resolve() / ".snakemake" / "detport.bin"
+    for name in (name for name in ACCOUNTING if shutil.which(name) is None):
+        place.mkdir(parents=True, exist_ok=True)
+        (place / name).write_text(f"#!/bin/sh\nexit {ACCOUNTING[name]}\n", encoding="utf-8")
+        (place / name).chmod(0o755)
+    if place.exists() and str(place) not in os.environ["PATH"].split(os.pathsep):
+        os.environ["PATH"] += f"{os.pathsep}{place}"  # behind all others
 
 
 def unknown_partitions(wanted: Iterable[str]) -> str | None:

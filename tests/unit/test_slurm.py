@@ -1,6 +1,8 @@
 """What Slurm says, as Slurm 22.05 says it; tests/cluster asks a real one."""
 
 import os
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -101,3 +103,17 @@ def test_a_line_for_a_job_that_failed(tmp_path, monkeypatch, state, log, expecte
     assert line.startswith(f"Slurm job 7 (detect) {expected}")
     assert line.endswith(f"; log: {tmp_path}/logs/7.log")
     assert slurm.failures(tmp_path, "2027", tmp_path / "logs") == [], "of an earlier run"
+
+
+def test_where_there_is_no_accounting_commands_say_so(tmp_path, monkeypatch):
+    """What is there stays what it is."""
+    own = tmp_path / "bin"
+    own.mkdir()
+    (own / "sshare").write_text("#!/bin/sh\necho real\n")
+    (own / "sshare").chmod(0o755)
+    monkeypatch.setenv("PATH", str(own))
+    for _ in range(2):
+        slurm.do_without_accounting(tmp_path)
+        assert os.environ["PATH"].count("detport.bin") == 1
+    assert shutil.which("sshare") == str(own / "sshare")
+    assert [subprocess.run([name], check=False).returncode for name in ("sacct", "sacctmgr")] == [1, 1]
