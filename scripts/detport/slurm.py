@@ -172,8 +172,8 @@ def read(path: Path) -> str:
 
 
 def do_without_accounting(folder: Path) -> None:
-    """Where Slurm's accounting is not installed, have commands that say so: the executor asks them for the account of the
-    user without looking whether they are there, and then waits for ever."""
+    """Where Slurm's accounting is not installed, have commands that say so: the executor asks them for the user's
+    account without looking whether they are there, and then waits for ever."""
     place = folder.resolve() / ".snakemake" / "detport.bin"
     for name in (name for name in ACCOUNTING if shutil.which(name) is None):
         place.mkdir(parents=True, exist_ok=True)
