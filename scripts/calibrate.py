@@ -27,8 +27,8 @@ from detport import (
     tensors,
 )
 from detport.compilers import local
-from detport.errors import Failure, UsageError
-from detport.files import sha256, write_json
+from detport.errors import UsageError
+from detport.files import write_json
 from detport.precisions import int8
 
 
@@ -76,12 +76,10 @@ def feeds(rows: list[dict], folder: Path, model: dict, settings: dict, used: lis
             return
         path = folder / row["file"]
         try:
-            tensor, placement = tensors.preprocess(path, model, (row["width"], row["height"]))
+            tensor, placement = tensors.preprocess(path, model, (row["width"], row["height"]), row.get("sha256"))
         except images.BadImage as error:
             cli.log.warning("bad image %r: %s", row["file"], error)
             continue
-        if row.get("sha256") and row["sha256"] != sha256(path):
-            raise Failure(f"{path}: has changed since it was indexed; run the same command again")
         used.append({"image_id": row["image_id"], "file": row["file"]})
         image = {"width": row["width"], "height": row["height"]} | placement
         yield inputs.feeds(model["input"], inputs.batched(tensor, model["input"], image), image)

@@ -74,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     images = shards.read_index(args.index)
     inputs = {"index": args.index, "checked": args.checked, "detections": args.detections}
     with progress.step("reading detections"):
-        parts = [detections.read(path) for path in args.detections]
+        parts = detections.read_all(args.detections)
     scored = scored_images([row["image_id"] for row in images], parts)
     rows = [each for part in parts for each in part["detections"]]
     sources = {"annotations": made.source(*kind.scored(dataset))}

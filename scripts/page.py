@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     record = made.begin(lineage.page_recipe(model, dataset, args.images), inputs, sources, args.expect)
     report = results.read(args.report, "report")
     files = detections.by_backend(list(report["backends"]), args.detections)
-    parts = {name: [detections.read(path) for path in own] for name, own in files.items()}
+    parts = {name: detections.read_all(own) for name, own in files.items()}
     index = shards.read_index(args.index)
     page = render.page(report, gallery_of(report, model, dataset, index, parts, args.images))
     with atomic(args.output) as partial:

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from detport import cli, config, images, lineage, made, progress, shards, tensors
+from detport import cli, config, images, inputs, lineage, made, progress, shards, tensors
 from detport.errors import Failure
 from detport.files import atomic, sha256, write_json
 
@@ -35,29 +35,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     recipe = lineage.stage_recipe("preprocess", model, shard=args.shard, on_bad_image=args.on_bad_image)
     record = made.begin(recipe, {"index": args.index}, expect=args.expect)
     with atomic(args.output, directory=True, durable=not args.scratch) as folder:
-        done, bad, turned = [], [], []
+        done, bad = [], []
         for row in progress.each(rows):
-            identity = {"image_id": row["image_id"], "file": row["file"]}
             try:
-                tensor, placement = tensors.preprocess(args.images / row["file"], model, (row["width"], row["height"]))
+                image = prepare(args.images / row["file"], row, model, folder)
             except images.BadImage as error:
-                bad.append(identity | {"reason": str(error)})
+                bad.append({"image_id": row["image_id"], "file": row["file"], "reason": str(error)})
                 cli.log.warning("bad image %r: %s", row["file"], error)
-                continue
-            if row.get("sha256") and row["sha256"] != sha256(args.images / row["file"]):
-                raise Failure(
-                    f"{args.images / row['file']}: has changed since it was indexed; run the same command again"
-                )
-            if bad and args.on_bad_image == "fail":
-                continue  # only to list all of them
-            if "too_large" in placement:
-                cli.log.warning("%r: too large for the network input, %s", row["file"], placement["too_large"])
-            if model["preprocess"]["decoder"] == "opencv" and images.is_turned(args.images / row["file"]):
-                placement["turned"] = True
-                turned.append(row["file"])
-            name = f"{shards.bin_stem(row['file'])}.bin"
-            (folder / name).write_bytes(tensor.tobytes())  # tofile hides why a write fails
-            done.append(identity | placement | {"bin": name, "bytes": tensor.nbytes})
+            else:
+                done.append(image)
         if bad and args.on_bad_image == "fail":
             reasons = "; ".join(f"{image['file']!r}: {image['reason']}" for image in bad)
             raise Failure(f"{len(bad)} of {len(rows)} images of shard {args.shard} cannot be used: {reasons}")
@@ -68,6 +54,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         )
         digests = {image["bin"]: None for image in done}  # a change of size is seen, and they do not live long
         made.put_folder(record, folder, digests | {"shard.json": sha256(folder / "shard.json")})
+    turned = [image["file"] for image in done if image.get("turned")]
     if turned:
         cli.log.warning(
             "%d images are turned as their EXIF says (decoder: opencv), the first is %r; boxes are right only if the"
@@ -78,6 +65,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     cli.log.info("shard %s: %d images, %d skipped", args.shard, len(done), len(bad))
     for canvas, count in Counter(image["canvas"] for image in done).items():
         cli.log.info("%d images on canvas %s", count, canvas)
+
+
+def prepare(path: Path, row: dict, model: dict, folder: Path) -> dict:
+    """Write the .bin of an image of the index into a folder; its entry in shard.json."""
+    tensor, placement = tensors.preprocess(path, model, (row["width"], row["height"]), row.get("sha256"))
+    if "too_large" in placement:
+        cli.log.warning("%r: too large for the network input, %s", row["file"], placement["too_large"])
+    name = f"{shards.bin_stem(row['file'])}.bin"
+    tensors.write(folder / name, tensor, placement, inputs.fed_form(model["input"])[1])
+    return {"image_id": row["image_id"], "file": row["file"]} | placement | {"bin": name, "bytes": tensor.nbytes}
 
 
 if __name__ == "__main__":

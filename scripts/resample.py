@@ -61,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def own(paths: list[Path], index: list) -> tuple[list, list[dict]]:
     """The scored images, in the index's order, and their detections; every image must be there exactly once."""
-    parts = [detections.read(path) for path in paths]
+    parts = detections.read_all(paths)
     scored = [image for part in parts for image in part["images"]]
     detections.require_all(index, scored, [image["image_id"] for part in parts for image in part["skipped"]])
     there = set(scored)

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable
+from operator import itemgetter
 from pathlib import Path
 
 from detport import yamlfile
@@ -91,6 +92,8 @@ def unpaired(classes: Iterable, categories: list[dict], source: str) -> list[str
 def with_ids(rows: list[dict], categories: list[dict]) -> tuple[list[dict], dict[str, int]]:
     """The detections with ids in place of names; and how many there are of classes that no category is, which cannot be
     scored and are left out."""
+    if str not in {*map(type, map(itemgetter("category_id"), rows))}:
+        return rows, {}
     known, ids = by_name(categories), {category["id"] for category in categories}
     found, unscored = [], Counter()
     for row in rows:

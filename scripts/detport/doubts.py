@@ -1,5 +1,6 @@
 """What may be wrong although every stage went well: data for the warnings of a report."""
 
+from operator import itemgetter
 from types import ModuleType
 
 SMALLEST = 1.0  # pixels of the original image
@@ -23,6 +24,6 @@ def of_detections(
         "turned": [image for part in parts for image in part["turned"]],
         "silent": sorted(silent),
         "objects": sum(objects.values()),
-        "tiny": sum(min(row["bbox"][2:]) < SMALLEST for row in rows),
+        "tiny": sum(w < SMALLEST or h < SMALLEST for _, _, w, h in map(itemgetter("bbox"), rows)),
         "readings": list(dict.fromkeys(line for part in parts for line in part["readings"])),
     }

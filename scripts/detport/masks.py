@@ -22,7 +22,7 @@ def paste(mask: np.ndarray, box: np.ndarray, width: int, height: int, threshold:
     """
     side = mask.shape[0]
     scale = (side + 2 * BORDER) / side
-    padded = np.pad(mask.astype(np.float32), BORDER)
+    padded = cv2.copyMakeBorder(mask, *[BORDER] * 4, cv2.BORDER_CONSTANT, value=0)
     half_w, half_h = (box[2] - box[0]) / 2 * scale, (box[3] - box[1]) / 2 * scale
     centre_x, centre_y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
     corners = [centre_x - half_w, centre_y - half_h, centre_x + half_w, centre_y + half_h]
@@ -32,7 +32,7 @@ def paste(mask: np.ndarray, box: np.ndarray, width: int, height: int, threshold:
     x1, y1, x2, y2 = (round(float(corner)) for corner in corners)
     pasted = cv2.resize(padded, (enlarged_w, enlarged_h), interpolation=cv2.INTER_LINEAR) > threshold
     left, top, right, bottom = max(x1, 0), max(y1, 0), min(x2, width), min(y2, height)
-    image = np.zeros((height, width), np.uint8)
+    image = np.zeros((height, width), np.uint8, order="F")  # column by column, as it is encoded
     if right > left and bottom > top:
         image[top:bottom, left:right] = pasted[top - y1 : bottom - y1, left - x1 : right - x1]
     return image

@@ -185,7 +185,7 @@ def holds(data: bytes | np.ndarray, dtype: str) -> bool:
 
 def are_integers(words: np.ndarray) -> bool:
     """Whether 32-bit words are integers rather than floats."""
-    return bool((np.abs(words.astype(np.int64)) < LARGEST_INTEGER).all())
+    return words.size == 0 or bool(words.min() > -LARGEST_INTEGER and words.max() < LARGEST_INTEGER)
 
 
 def from_bytes(data: bytes, dtype: str, count: int) -> np.ndarray:

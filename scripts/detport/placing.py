@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from detport import canvases
-from detport.images import BadImage
+from detport import canvases, images
+from detport.images import BadImage, Pixels
 
 ROUNDINGS = {"down": int, "nearest": lambda side: int(side + 0.5), "even": round, "up": math.ceil}
 BY_OPENCV = {
@@ -40,7 +40,7 @@ class Target(NamedTuple):
 class Placed(NamedTuple):
     """Pixels, where they go on a tensor, and the tensor's sides."""
 
-    pixels: np.ndarray
+    pixels: Pixels
     left: int
     top: int
     width: int
@@ -104,12 +104,14 @@ def target(width: int, height: int, settings: dict, canvas_w: int, canvas_h: int
     return Target(new_w, new_h, (scale, scale), too_large)
 
 
-def resize(pixels: np.ndarray, aim: Target, settings: dict) -> np.ndarray:
-    """The pixels in another size. Pillow filters over the larger area when it shrinks, OpenCV only with `area`."""
-    height, width = pixels.shape[:2]
+def resize(pixels: Pixels, aim: Target, settings: dict) -> Pixels:
+    """The pixels in another size, by the library that the settings name. Pillow filters over the larger area when it
+    shrinks, OpenCV only with `area`."""
     kind = settings["interpolation"]
     if settings["library"] == "pillow":
-        return np.asarray(Image.fromarray(pixels).resize((aim.width, aim.height), BY_PILLOW[kind]))
+        image = Image.fromarray(pixels) if isinstance(pixels, np.ndarray) else pixels
+        return image.resize((aim.width, aim.height), BY_PILLOW[kind])
+    (width, height), pixels = images.sides(pixels), np.asarray(pixels)
     if kind == "area" and (aim.width > width or aim.height > height):
         kind = "linear"
     x, y = aim.factors
@@ -117,6 +119,14 @@ def resize(pixels: np.ndarray, aim: Target, settings: dict) -> np.ndarray:
         # The samples lie 1 / factor apart, not side / rounded side. A side of a very flat image has no such factor.
         return cv2.resize(pixels, None, fx=x, fy=y, interpolation=BY_OPENCV[kind])
     return cv2.resize(pixels, (aim.width, aim.height), interpolation=BY_OPENCV[kind])
+
+
+def cut(pixels: Pixels, left: int, top: int, width: int, height: int) -> Pixels:
+    """What of them is on a tensor of these sides, where `left` and `top` are negative if they begin before it."""
+    own_w, own_h = images.sides(pixels)
+    if left >= 0 and top >= 0 and own_w <= width and own_h <= height:
+        return pixels
+    return np.asarray(pixels)[max(-top, 0) :, max(-left, 0) :][:height, :width]
 
 
 def warp(
@@ -144,12 +154,12 @@ def tensor_side(side: int, canvas: int, size: dict) -> int:
     return min(math.ceil((side + size["margin"]) / multiple) * multiple, canvas) if multiple else canvas
 
 
-def place(pixels: np.ndarray, model: dict, border: list) -> tuple[Placed, dict]:
+def place(pixels: Pixels, model: dict, border: list) -> tuple[Placed, dict]:
     """The resized image, cut to its tensor, and the placement for shard.json; `border` is what a warp blends with.
 
     `resized` and `pad` are those before an image that is too large is cropped, whose padding is negative.
     """
-    height, width = pixels.shape[:2]
+    width, height = images.sides(pixels)
     size, settings, place = model["input"], model["preprocess"]["resize"], model["preprocess"]["place"]
     name, canvas = best_canvas(size, width, height)
     aim = target(width, height, settings, canvas["width"], canvas["height"])
@@ -162,12 +172,11 @@ def place(pixels: np.ndarray, model: dict, border: list) -> tuple[Placed, dict]:
             factor * (-side / 2) + 0.5 * whole if centred else 0
             for factor, side, whole in zip(aim.factors, (width, height), (tensor_w, tensor_h), strict=True)
         )
-        placed = Placed(
-            warp(pixels, aim, (left, top), settings, (tensor_w, tensor_h), border), 0, 0, tensor_w, tensor_h
-        )
+        pixels = warp(np.asarray(pixels), aim, (left, top), settings, (tensor_w, tensor_h), border)
+        placed = Placed(pixels, 0, 0, tensor_w, tensor_h)
     else:
         left, top = before(tensor_w - aim.width, place), before(tensor_h - aim.height, place)
-        pixels = resize(pixels, aim, settings)[max(-top, 0) :, max(-left, 0) :][:tensor_h, :tensor_w]
+        pixels = cut(resize(pixels, aim, settings), left, top, tensor_w, tensor_h)
         placed = Placed(pixels, max(left, 0), max(top, 0), tensor_w, tensor_h)
     x, y = (aim.width / width, aim.height / height) if settings["scale"] == "sides" else aim.factors
     placement = {

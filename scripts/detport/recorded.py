@@ -21,7 +21,7 @@ def read(path: Path, index: list) -> tuple[list, list[dict]]:
         content = {}
     rows = content if isinstance(content, list) else content.get("detections")
     ours = isinstance(content, list) or all(isinstance(content.get(key), list) for key in ("images", "skipped"))
-    if not ours or not isinstance(rows, list) or not all(map(detections.is_result, rows)):
+    if not ours or not isinstance(rows, list) or not detections.are_results(rows):
         raise UsageError(f"{path}: neither detections as decode.py writes them nor a list of COCO results")
     wanted = set(index)
     if isinstance(content, list):

@@ -150,7 +150,10 @@ def read_image(decoder: str) -> Callable[[Path], None]:
         height, width = pixels.shape[:2]
         np.testing.assert_array_equal(images.decode(path, decoder, (width, height)), pixels)
         images.check(path, width, height)
-        assert images.is_turned(path) or images.decode(path, "pillow", (width, height)).shape == pixels.shape
+        assert (
+            images.picture(path, "opencv").turned
+            or images.decode(path, "pillow", (width, height)).shape == pixels.shape
+        )
 
     return read
 

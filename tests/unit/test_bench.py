@@ -1,36 +1,83 @@
-"""The benchmarks call the library as it is: what is timed runs once here, on small maps."""
+"""The benchmarks call the library as it is: what is timed runs once here. What is measured is in the page."""
 
 import argparse
+import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
 
+import claims
 import intervals
-import postprocess
 import psroi_share
+import rows_decode
+import side_by_side
 from detport import canvases, config, networks
 from detport.graph.export import export
 
 SMALL = {"images": 80, "sets": 40, "resamples": 300, "classes": 2, "worse": 0.1, "noise": 0.4, "say": False}
 LEVELS = (16, 8, 4, 2, 1)  # map sides at 128
-IMAGE = postprocess.IMAGE | {"resized": [128, 96], "scale": 0.2, "pad": [0, 32]}
+PLACED = {"resized": [128, 96], "scale": 0.2, "pad": [0, 32]}
+ROW = side_by_side.Row("is", "it", lambda folder: None, required=3)
 
 
-def test_postprocessing_of_one_image(tmp_path):
-    model = config.load_model(postprocess.MODEL_YAML, "decode")
-    postprocess.write_compact(tmp_path, postprocess.random_maps(LEVELS, classes=90), model)
-    rows = postprocess.ours(tmp_path, model, IMAGE)
+def test_the_page_has_the_figures_that_were_measured():
+    text = claims.PAGE.read_text(encoding="utf-8")
+    assert claims.page(text) == text, "make bench writes them"
+    known = json.loads(claims.MEASURED.read_text(encoding="utf-8"))["claims"]
+    assert list(known) == [name for name in map(claims.label, claims.rows()) if name in known]
+
+
+def test_ratios_of_pairs_are_above_one_where_ours_is_better():
+    measured = side_by_side.of_pairs([(1, 4), (2, 4), (2, 6)], "ms")
+    assert measured == ([4, 2, 3], 2, 4, "ms")
+    kept = claims.entry(ROW, measured)
+    assert (kept["ratio"], kept["low"], kept["high"]) == (3, 2.5, 3.5)
+    assert claims.holds(kept) and not claims.holds(claims.entry(ROW._replace(most=1), measured))
+
+
+def test_turns_count_the_processor_time_of_programs():
+    command = [sys.executable, "-c", "sum(range(1_000_000))"]
+    measured = side_by_side.turns(lambda: subprocess.run(command, check=True), lambda: None, rounds=1)
+    assert measured.ours > 5 > measured.other
+
+
+def test_a_peak_is_that_of_the_program_alone():
+    rest = np.ones(40_000_000, np.int8)  # which a child of this process would begin with
+    assert side_by_side.peak([sys.executable, "-c", "pass"]) < 40 < len(rest)
+
+
+@pytest.mark.parametrize(("ratio", "losses"), [(0.79, 1), (0.81, 0)])
+def test_a_loss_of_more_than_a_fifth_is_told(ratio, losses, capsys):
+    row = ROW._replace(measure=lambda folder: side_by_side.Measured([ratio], 1, ratio))
+    known = {claims.label(row): claims.entry(row, side_by_side.Measured([1.0], 1, 1))}
+    found = list(claims.lost([row], known))
+    assert len(found) == losses and all("is / it" in text for text in found)
+    assert capsys.readouterr().out.count("is / it") == 1 + losses  # it is measured twice before it is told
+
+
+@pytest.mark.parametrize("make", [rows_decode.retinamask, rows_decode.gfocalv2, rows_decode.rfcn])
+def test_decoding_of_a_model(make, tmp_path):
+    model = rows_decode.published(make.__name__)
+    rows = rows_decode.decoding(tmp_path, *make(np.random.default_rng(0)), model)()
+    assert len(rows) > 80 and all(np.isfinite(row["bbox"]).all() and 0 < row["score"] < 1 for row in rows)
+
+
+def test_decoding_of_efficientdet(tmp_path):
+    model = config.load_model(rows_decode.MODELS / "efficientdet_d7.yaml", "decode")
+    maps = rows_decode.random_maps(LEVELS, 90, np.random.default_rng(0))
+    rows = rows_decode.decoding(tmp_path, rows_decode.compact(maps, model), PLACED, model)()
     assert len(rows) == model["decode"]["max_detections"]
     assert all(np.isfinite(row["bbox"]).all() and 0 < row["score"] < 1 for row in rows)
 
 
 @pytest.mark.parametrize("objectness", [True, False])
-def test_dense_outputs_of_yolo(objectness):
-    table = postprocess.dense_outputs((500, 85 if objectness else 84), objectness)
-    rows = postprocess.dense(table, objectness)()
+def test_decoding_of_yolo(objectness, tmp_path):
+    rows = rows_decode.decoding(tmp_path, *rows_decode.yolo((500, 85 if objectness else 84), objectness))()
     assert len(rows) == 300 and rows == sorted(rows, key=lambda row: -row["score"])
 
 

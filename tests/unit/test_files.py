@@ -158,3 +158,16 @@ def test_sha256(tmp_path):
     path = Path(tmp_path / "x")
     path.write_bytes(b"abc")
     assert files.sha256(path) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+@pytest.mark.parametrize(("code", "fatal"), [(errno.EOPNOTSUPP, False), (errno.EINVAL, False), (errno.ENOSPC, True)])
+def test_room_is_taken_in_advance_where_the_file_system_can(tmp_path, monkeypatch, code, fatal):
+    def refused(*_):
+        raise OSError(code, "refused")
+
+    with (tmp_path / "a").open("wb") as file:
+        files.reserve(file, 0, 8192)
+        assert (tmp_path / "a").stat().st_blocks * 512 >= 8192
+        monkeypatch.setattr(os, "posix_fallocate", refused)
+        with pytest.raises(OSError, match="refused") if fatal else contextlib.nullcontext():
+            files.reserve(file, 0, 8192)

@@ -1,5 +1,6 @@
 """Decoding, placement and refusal of images."""
 
+import hashlib
 import io
 import shutil
 from pathlib import Path
@@ -8,10 +9,12 @@ import numpy as np
 import pytest
 import yaml
 from PIL import Image
+from PIL.JpegImagePlugin import JpegImageFile
 
 import preprocess
 import words
 from detport import config, images, placing, shards, tensors
+from detport.errors import Failure
 
 MODEL = words.model((96, 64), {"library": "pillow", "rule": "fit"})
 
@@ -131,7 +134,7 @@ def lying(tmp_path) -> Path:
 def test_exif_orientation(lying):
     assert images.decode(lying, "pillow").shape[:2] == (30, 40)
     assert images.decode(lying, "opencv").shape[:2] == (40, 30)
-    assert images.is_turned(lying)
+    assert images.picture(lying, "opencv").turned
     images.check(lying, 40, 30)
     images.check(lying, 30, 40)
     with pytest.raises(images.BadImage, match="annotations say 41x30"):
@@ -205,3 +208,39 @@ def test_bomb_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
     with pytest.raises(images.BadImage, match="far too many pixels"):
         images.decode(jpg(tmp_path / "a.jpg"), "pillow")
+
+
+def test_zeros_below_an_image_take_no_room(tmp_path):
+    """In each layout the file holds what the tensor does, whether or not there are zeros that need not be written."""
+    bars = {"fit": (200, 50), "left": (50, 200)}  # bars below, and at the side alone
+    for layout in ("NCHW", "NHWC"):
+        for name, size in bars.items():
+            jpg(tmp_path / "a.jpg", *size)
+            model = words.model((512, 512), {"library": "pillow", "rule": "fit"}, layout=layout)
+            tensor, placement = tensors.preprocess(tmp_path / "a.jpg", model)
+            tensors.write(tmp_path / "a.bin", tensor, placement, layout)
+            assert (tmp_path / "a.bin").read_bytes() == tensor.tobytes()
+            used = (tmp_path / "a.bin").stat().st_blocks * 512
+            assert used < tensor.nbytes / 2 if name == "fit" else used >= tensor.nbytes
+
+
+def test_a_colour_below_an_image_is_written(tmp_path):
+    model = words.model((96, 96), {"library": "pillow", "rule": "fit"}, {"fill": 114})
+    tensor, placement = tensors.preprocess(jpg(tmp_path / "a.jpg"), model)
+    tensors.write(tmp_path / "a.bin", tensor, placement, "NCHW")
+    assert placement["pad"] == [0, 24] and (tmp_path / "a.bin").read_bytes() == tensor.tobytes()
+
+
+@pytest.mark.parametrize("decoder", ["pillow", "opencv"])
+def test_a_digest_stands_for_a_file_that_both_decoders_have_read(tmp_path, decoder, monkeypatch):
+    """With it Pillow does not decode a second time for OpenCV; a file with another one is not taken at all."""
+    path, loads = jpg(tmp_path / "a.jpg"), []
+    monkeypatch.setattr(JpegImageFile, "load", lambda image, load=JpegImageFile.load: (loads.append(1), load(image))[1])
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    with_it = np.asarray(images.picture(path, decoder, (40, 30), digest).pixels)
+    assert bool(loads) == (decoder == "pillow")
+    np.testing.assert_array_equal(with_it, images.decode(path, decoder, (40, 30)))
+    assert loads
+    path.write_bytes(path.read_bytes() + b"more")
+    with pytest.raises(Failure, match=r"a\.jpg: has changed since it was indexed; run the same command again"):
+        images.picture(path, decoder, (40, 30), digest)

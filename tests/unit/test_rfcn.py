@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from detport import config, networks
-from detport.decoders.rfcn import decode
+from detport.boxes import nms
+from detport.decoders.rfcn import best, decode
 from detport.errors import Failure, UsageError
 from detport.graph import contract, patches
 from detport.graph.export import export as to_onnx
@@ -277,3 +278,21 @@ def test_declared_patches_fit_the_ascend_graph(tmp_path, path: str) -> None:
         for patch in declared:
             patches.apply(patched, patch)
         contract.check(patched, model, path)
+
+
+@given(st.integers(0, 10_000), st.integers(1, 30))
+@settings(max_examples=40, deadline=None)
+def test_the_best_are_those_of_nms_of_every_class(seed, limit):
+    """Compared with suppressing every class to its end; few different scores, so that many equal the last one."""
+    rng = np.random.default_rng(seed)
+    boxes = rng.uniform(0, 60, (60, 2)).repeat(2, axis=1)[:, [0, 2, 1, 3]].astype(np.float32)
+    boxes[:, 2:] += rng.uniform(0, 30, (60, 2)).astype(np.float32)
+    scores, labels = rng.integers(1, 12, 60).astype(np.float32), np.sort(rng.integers(0, 4, 60))
+    every = []
+    for label in range(4):
+        own = np.flatnonzero(labels == label)
+        every += own[nms(boxes[own], scores[own], np.zeros(len(own)), 0.3, len(own), plus=1)].tolist()
+    last = np.sort(scores[every])[::-1][:limit][-1]
+    expected = [row for row in every if scores[row] >= last]
+    found = best(boxes, scores, labels, 0.3, limit)
+    assert found[np.argsort(labels[found], kind="stable")].tolist() == expected

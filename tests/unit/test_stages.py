@@ -135,3 +135,30 @@ def test_a_number_of_threads_is_positive(threads, expected):
     result = run("index_dataset.py", "--dataset-config", "c", "--dataset", "d", "--output", "o", "--threads", threads)
     assert result.returncode == 2
     assert f"argument --threads: {expected}" in result.stderr
+
+
+GOOD = {"image_id": 1, "category_id": "cat", "bbox": [0, 0.5, 1, 2], "score": 0.5}
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {},
+        {"bbox": [0, 0, 1]},
+        {"bbox": "0011"},
+        {"bbox": [0, 0, 1, "1"]},
+        {"score": None},
+        {"score": "0.5"},
+        {"score": True},
+        {"bbox": [0, 0, float("inf"), 1]},
+        {"image_id": 1.0},
+        {"category_id": None},
+        7,
+        "image_id",
+        [1],
+    ],
+)
+def test_every_row_of_detections_is_a_result(bad):
+    row = GOOD | bad if bad and isinstance(bad, dict) else bad
+    assert detections.are_results([GOOD, GOOD | {"image_id": "a"}]) and detections.are_results([])
+    assert not detections.are_results([GOOD, row])

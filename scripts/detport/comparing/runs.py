@@ -49,7 +49,7 @@ def of_model(folder: Path, report: dict, known: dict[str, dict] | None) -> Run:
     """A model's run in a working directory, with as much of it as is there."""
     own = folder / "results" / report["model"]
     parts = {
-        backend: [detections.read(path) for path in sorted((own / backend / "detections").glob("*.json.gz"))]
+        backend: detections.read_all(sorted((own / backend / "detections").glob("*.json.gz")))
         for backend in report["backends"]
     }
     if not all(parts.values()):

@@ -27,22 +27,17 @@ def decode(outputs: dict[str, np.ndarray], image: dict, options: dict, categorie
     boxes = class_boxes(rois[:, 1:], deltas, options["box_stds"])
     boxes = to_original(clip(boxes, *image["resized"]), image)
     decoders.require_finite(boxes.reshape(len(rois), -1), np.arange(len(rois)), "bbox_pred", image)
-    labels, found_boxes, found_scores = [], [], []
-    for label in (label for label, category in enumerate(classes) if category is not None):
-        rows = np.flatnonzero(scores[:, label] > np.float32(options["score_above"]))
-        own, own_scores = boxes[rows, label], scores[rows, label]
-        # R-FCN removes boxes at exactly the threshold too, `nms` only above it.
-        rows = rows[nms(own, own_scores, np.zeros(len(rows)), below(options["nms_iou"]), len(rows), plus=1)]
-        labels.append(np.full(len(rows), label))
-        found_boxes.append(boxes[rows, label])
-        found_scores.append(scores[rows, label])
-    labels, boxes, scores = (np.concatenate(each) for each in (labels, found_boxes, found_scores))
-    chosen = best(scores, options["max_detections"])
+    named = np.array([category is not None for category in classes])
+    labels, rows = np.nonzero(((scores > np.float32(options["score_above"])) & named).T)
+    boxes, scores = boxes[rows, labels], scores[rows, labels]
+    # R-FCN removes boxes at exactly the threshold too, `nms` only above it.
+    chosen = best(boxes, scores, labels, below(options["nms_iou"]), options["max_detections"])
+    chosen = chosen[np.argsort(labels[chosen], kind="stable")]
     corners = boxes[chosen].astype(np.float64)  # exact differences: x + w gives x2 back
     corners[:, 2:] -= corners[:, :2]
     return [
         {"image_id": image["image_id"], "category_id": classes[label], "bbox": box, "score": score}
-        for label, box, score in zip(labels[chosen], corners.tolist(), scores[chosen].tolist(), strict=True)
+        for label, box, score in zip(labels[chosen].tolist(), corners.tolist(), scores[chosen].tolist(), strict=True)
     ]
 
 
@@ -61,8 +56,11 @@ def clip(boxes: np.ndarray, width: int, height: int) -> np.ndarray:
     return np.clip(boxes, np.float32(0), np.float32([width - 1, height - 1, width - 1, height - 1]))
 
 
-def best(scores: np.ndarray, limit: int) -> np.ndarray:
-    """True for the `limit` best scores and for all that equal the last of them."""
-    if len(scores) <= limit:
-        return np.ones(len(scores), bool)
-    return scores >= np.partition(scores, -limit)[-limit]
+def best(boxes: np.ndarray, scores: np.ndarray, labels: np.ndarray, threshold: float, limit: int) -> np.ndarray:
+    """What NMS of every class leaves, best first: the `limit` best over all classes, and all that equal the last of
+    them. The others, by far the most, need not be compared with each other."""
+    kept = nms(boxes, scores, labels, threshold, limit, plus=1)
+    if len(kept) < limit:
+        return kept
+    near = np.flatnonzero(scores >= scores[kept[-1]])
+    return near[nms(boxes[near], scores[near], labels[near], threshold, len(near), plus=1)]

@@ -6,6 +6,8 @@ Both fill the same arrays of precision and recall; the twelve numbers are read f
 import contextlib
 import io
 from collections import Counter
+from itertools import chain
+from operator import itemgetter
 from pathlib import Path
 from types import ModuleType
 
@@ -47,7 +49,7 @@ def check(truth: dict, image_ids: list, categories: list, settings: dict) -> lis
 def evaluate(truth: dict, image_ids: list, rows: list[dict], settings: dict, cross_check: bool) -> dict:
     """For each IoU type the twelve numbers and the AP of every class, over exactly these images."""
     known = {category["id"] for category in truth["categories"]}
-    strange = sorted({row["category_id"] for row in rows} - known, key=annotation_checks.order)
+    strange = sorted({*map(itemgetter("category_id"), rows)} - known, key=annotation_checks.order)
     if strange:
         raise UsageError(
             f"{truth['source']}: detections have category {strange[0]}, which it does not list; correct"
@@ -83,14 +85,8 @@ def score(library: ModuleType, truth: dict, image_ids: list, rows: list[dict], s
     """The figures of one evaluator."""
     figures = {}
     names = list(distinct_names(in_order(truth["categories"])).values())
-    truth, image_ids, rows = numbered(truth, image_ids, rows)
     for iou_type in settings["iou_types"]:
-        results = rows
-        if iou_type == "segm" and settings["mask_area"] == "mask":
-            # Both libraries take the box's area wherever a result has a box.
-            results = [{key: value for key, value in row.items() if key != "bbox"} for row in rows]
-        with contextlib.redirect_stdout(io.StringIO()):  # the libraries print their progress
-            precision, recall, categories = arrays(library, truth, image_ids, results, iou_type, settings)
+        precision, recall, categories = arrays(library, truth, image_ids, rows, iou_type, settings)
         figures[iou_type] = twelve_numbers(precision, recall, settings["max_detections"])
         figures[iou_type]["per_class"] = {
             names[category - 1]: mean(precision[:, :, k, 0, headline(settings["max_detections"])])
@@ -120,11 +116,9 @@ def resampled(
 
 def curves(truth: dict, image_ids: list, rows: list[dict], settings: dict) -> dict:
     """For each IoU type the mean precision over all classes at recalls 0, 0.01 … 1, at each IoU."""
-    truth, image_ids, rows = numbered(truth, image_ids, rows)
     found = {}
     for iou_type in settings["iou_types"]:
-        with contextlib.redirect_stdout(io.StringIO()):
-            precision, _, _ = arrays(hotcoco, truth, image_ids, rows, iou_type, settings)
+        precision, _, _ = arrays(hotcoco, truth, image_ids, rows, iou_type, settings)
         over = precision[:, :, :, 0, headline(settings["max_detections"])]
         found[iou_type] = {"iou": IOUS, "precision": [[mean(point) for point in curve] for curve in over]}
     return found
@@ -135,11 +129,17 @@ def in_order(entries: list[dict]) -> list[dict]:
     return sorted(entries, key=lambda entry: annotation_checks.order(entry["id"]))
 
 
+def numbers(truth: dict) -> tuple[dict, dict]:
+    """1, 2, 3 … by the ids of images and of categories, in their order: both libraries need numbers, and some datasets
+    have names."""
+    return tuple(
+        {entry["id"]: i for i, entry in enumerate(in_order(truth[key]), start=1)} for key in ("images", "categories")
+    )
+
+
 def numbered(truth: dict, image_ids: list, rows: list[dict]) -> tuple[dict, list[int], list[dict]]:
-    """The same with 1, 2, 3 … for the ids of images and categories in their order: both libraries need numbers, and
-    some datasets have names."""
-    images = {image["id"]: i for i, image in enumerate(in_order(truth["images"]), start=1)}
-    kinds = {category["id"]: i for i, category in enumerate(in_order(truth["categories"]), start=1)}
+    """The same with numbers for the ids of images and categories."""
+    images, kinds = numbers(truth)
 
     def renamed(entry: dict) -> dict:
         return entry | {"image_id": images[entry["image_id"]], "category_id": kinds[entry["category_id"]]}
@@ -150,6 +150,18 @@ def numbered(truth: dict, image_ids: list, rows: list[dict]) -> tuple[dict, list
         "annotations": [renamed(annotation) for annotation in truth["annotations"]],
     }
     return content, [images[image] for image in image_ids], [renamed(row) for row in rows]
+
+
+def table(truth: dict, rows: list[dict]) -> np.ndarray:
+    """Detections as hotcoco takes them: image, x, y, w, h, score, category; an object for each would take longer than
+    their evaluation."""
+    found, count = np.empty((len(rows), 7)), len(rows)
+    for column, key, known in zip((0, 6), ("image_id", "category_id"), numbers(truth), strict=True):
+        found[:, column] = np.fromiter(map(known.__getitem__, map(itemgetter(key), rows)), float, count)
+    boxes = chain.from_iterable(map(itemgetter("bbox"), rows))
+    found[:, 1:5] = np.fromiter(boxes, float, 4 * count).reshape(-1, 4)
+    found[:, 5] = np.fromiter(map(itemgetter("score"), rows), float, count)
+    return found
 
 
 def distinct_names(categories: list[dict]) -> dict[int, str]:
@@ -165,18 +177,30 @@ def distinct_names(categories: list[dict]) -> dict[int, str]:
 
 
 def arrays(
-    library: ModuleType, truth: dict, image_ids: list[int], rows: list[dict], iou_type: str, settings: dict
+    library: ModuleType, truth: dict, image_ids: list, rows: list[dict], iou_type: str, settings: dict
 ) -> tuple[np.ndarray, np.ndarray, list[int]]:
-    """precision [T, R, K, A, M], recall [T, K, A, M] and the K category ids."""
+    """precision [T, R, K, A, M], recall [T, K, A, M] and the K category ids, which are `numbers`."""
+    by_mask = iou_type == "segm" and settings["mask_area"] == "mask"
+    masks = [row.get("segmentation") for row in rows] if iou_type == "segm" else None
+    as_table = library is hotcoco and rows and not by_mask and not (masks and None in masks)
+    content, image_ids, results = numbered(truth, image_ids, [] if as_table else rows)
+    if by_mask:
+        # Both libraries take the box's area wherever a result has a box.
+        results = [{key: value for key, value in row.items() if key != "bbox"} for row in results]
     ground_truth = library.COCO()
-    ground_truth.dataset = truth
-    ground_truth.createIndex()
-    # Without any detection pycocotools cannot load the list; one box of score 0 outside every image is the same.
-    evaluator = library.COCOeval(ground_truth, ground_truth.loadRes(rows or [absent(truth)]), iou_type)
-    evaluator.params.imgIds = sorted(image_ids)
-    evaluator.params.maxDets = list(settings["max_detections"])
-    evaluator.evaluate()
-    evaluator.accumulate()
+    ground_truth.dataset = content
+    with contextlib.redirect_stdout(io.StringIO()):  # the libraries print their progress
+        ground_truth.createIndex()
+        if as_table:
+            found = ground_truth.loadRes(table(truth, rows), segmentation=masks)
+        else:
+            # Without detections pycocotools cannot load the list; one of score 0 outside every image is the same.
+            found = ground_truth.loadRes(results or [absent(content)])
+        evaluator = library.COCOeval(ground_truth, found, iou_type)
+        evaluator.params.imgIds = sorted(image_ids)
+        evaluator.params.maxDets = list(settings["max_detections"])
+        evaluator.evaluate()
+        evaluator.accumulate()
     precision, recall = (np.asarray(evaluator.eval[key], float) for key in ("precision", "recall"))
     return precision, recall, [int(category) for category in evaluator.params.catIds]
 
