@@ -21,7 +21,7 @@ import yaml
 
 from detport.config import ROOT
 
-CASES = ["1x5000", "4x5000", "10x5000", "100x5000x4", "1000x5000x4", "1x1000000"]
+CASES = ["1x5000", "4x5000", "10x5000", "1x1000000", "100x5000", "1000x5000"]
 DISK_GB = 200  # of a node, which RetinaMask's shards of a thousand images fit on
 
 
