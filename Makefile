@@ -8,7 +8,7 @@ PIP_FLAGS ?=
 # Programs are run as modules: the scripts in there cannot start from a path with a dollar.
 BIN = .venv/bin
 
-.PHONY: demo test test-cluster check bench bench-full bench-check coverage docs screenshots fuzz torture simulated lock clean full-size backends
+.PHONY: demo test test-cluster check bench bench-full bench-check coverage docs screenshots fuzz torture simulated lock clean full-size backends sessions timeline
 
 demo: .venv/run-export.done
 	$(BIN)/python -m snakemake --cores all --directory demo reports/retinamask.html
@@ -61,6 +61,14 @@ simulated: .venv/test.done  # the whole demo on simulated Ascend chips with ever
 MODEL ?= retinamask
 full-size: .venv/run-export.done  # one image at the published size through every stage: half a minute to 2 minutes on 2 cores
 	PYTHONPATH=scripts $(BIN)/python bench/full_size.py $(MODEL)
+
+COMPILED ?= demo/results/retinamask/onnxruntime/model.onnx
+sessions: .venv/run-export.done  # ONNX Runtime's settings side by side on a compiled model
+	PYTHONPATH=scripts $(BIN)/python bench/sessions.py $(COMPILED)
+
+DIRECTORY ?= demo
+timeline: .venv/run-export.done  # the last run in a working directory, as a page
+	$(BIN)/python scripts/timeline.py --directory $(DIRECTORY) --output $(DIRECTORY)/reports/timeline.html
 
 BACKENDS ?= onnxruntime openvino openvino_bf16
 backends: .venv/run-export.done  # the model on several backends side by side at the published size: 2 to 10 minutes

@@ -98,10 +98,11 @@ rule plan:
         limit=SETTINGS["disk_limit_gb"],
         keep=KEEP_GB,
         per_node="--per-node" * ON_NODES,
+        memory="" if MEMORY_MB is None else f"--memory-mb {MEMORY_MB}",
     shell:
         'asked=$(mktemp -d); trap \'rm -r "$asked"\' EXIT; printf %s {params.settings:q} > "$asked/config.json";'
         ' python -m snakemake --snakefile {params.snakefile:q} --configfile "$asked/config.json"'
         ' --summary -- all > "$asked/jobs.tsv" 2> {log:q} || {{ cat {log:q}; exit 1; }};'
         ' python {params.scripts:q}/plan.py --summary "$asked/jobs.tsv" --outputs {params.outputs}'
         " --model {params.models:q} --dataset-config {params.datasets:q} --backend {params.backends:q} {params.sample}"
-        " --parity-images {params.parity} --cores {params.cores} --disk-limit-gb {params.limit} --keep-outputs-gb {params.keep} {params.per_node} 2>&1 | tee {log:q}"
+        " --parity-images {params.parity} --cores {params.cores} --disk-limit-gb {params.limit} --keep-outputs-gb {params.keep} {params.per_node} {params.memory} 2>&1 | tee {log:q}"

@@ -15,7 +15,7 @@ rule benchmark:
         RUNNER_ENV
     threads: CORES
     resources:
-        mem_mb=memory(),
+        mem_mb=mem_mb("benchmark"),
         runtime=minutes,
     params:
         scripts=SCRIPTS,

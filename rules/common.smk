@@ -1,6 +1,7 @@
 # The checked configuration, and what rules are told of it. Only code.
 
 import functools
+import itertools
 import json
 import os
 import re
@@ -15,6 +16,7 @@ from detport import demands as detport_demands
 from detport import disk as detport_disk
 from detport import lineage as detport_lineage
 from detport import made as detport_made
+from detport import memory as detport_memory
 from detport import schemas as detport_schemas
 from detport import shards as detport_shards
 from detport import yamlfile as detport_yaml
@@ -144,6 +146,12 @@ for name in () if detport_engine.is_job(workflow) else DATASET_FILES:
 
 if not ON_NODES:  # there scratch.sh shares out the disk of each node
     detport_engine.limit(workflow, "scratch_mb", BUDGET.scratch_mb)
+MEMORY_MB = None  # elsewhere a scheduler knows what its machines have
+if not ON_NODES and detport_engine.runs_here(workflow):
+    MEMORY_MB = detport_engine.limit(workflow, "mem_mb", detport_memory.machine_mb())
+    for name, backend in () if detport_engine.is_job(workflow) else itertools.product(MODELS, BACKENDS):
+        if advice := detport_memory.advice(name, MODELS[name], backend, BACKENDS[backend], MEMORY_MB):
+            print(f"detport: warning: {advice}", file=sys.stderr)
 SCRIPTS = os.path.relpath(ROOT / "scripts")
 # Packages of conda's environments are those of the lock; else jobs run with this Python. A prefix replaces Snakemake's
 # own, which is bash's strict mode.
@@ -210,11 +218,6 @@ def scratch_mb(wildcards) -> int:
     return BUDGET.job_mb[wildcards.model, wildcards.backend]
 
 
-def memory(checks: bool = False):
-    """Resource: memory of a job that runs a model, or also its network beside it."""
-    return lambda wildcards, attempt: detport_demands.mem_mb(MODELS[wildcards.model], attempt, checks)
-
-
 def minutes(wildcards, attempt) -> int:
     """Resource: time of a job that runs a model over a shard, or over a few images."""
     of = wildcards.model, wildcards.backend
@@ -231,6 +234,26 @@ def few_mb(stage: str):
         return min(max(1, int(size / detport_disk.MB)), BUDGET.scratch_mb)
 
     return megabytes
+
+
+def mem_mb(stage: str):
+    """Resource: what a job takes that holds a model. More than a local run has is all that it has, so that such a job
+    runs alone; where one is started again, it gets more."""
+
+    def megabytes(wildcards, attempt) -> int:
+        model, backend = MODELS[wildcards.model], BACKENDS.get(wildcards.get("backend"))
+        found = detport_memory.job_mb(stage, model, backend, beside(stage, model)) + ON_NODES * detport_demands.ENGINE_MB
+        return int(found * detport_memory.AGAIN ** (attempt - 1))
+
+    return megabytes
+
+
+def beside(stage: str, model: dict) -> float:
+    """Megabytes that a stage keeps beside the model it runs: outputs of three forms of it, tensors that wait for a node."""
+    if stage == "layers":
+        return SETTINGS["layers"]["memory_gb"] * 1000
+    images = SETTINGS["parity"]["images"] if stage in ("parity", "mixed") else 0
+    return 3 * images * detport_disk.output_bytes(model) / detport_disk.MB
 
 
 @functools.cache

@@ -74,8 +74,8 @@ rule parity:
         "../envs/export.yaml"
     threads: 2
     resources:
+        mem_mb=mem_mb("parity"),
         scratch_mb=few_mb("parity"),
-        mem_mb=memory(checks=True),
         runtime=minutes,
     params:
         scripts=SCRIPTS,
@@ -186,6 +186,8 @@ rule doctor:
     conda:
         "../envs/run.yaml"
     threads: CORES
+    resources:
+        mem_mb=mem_mb("doctor"),
     params:
         scripts=SCRIPTS,
         model=model_yaml,
@@ -213,6 +215,8 @@ rule layers:
     conda:
         "../envs/run.yaml"
     threads: CORES
+    resources:
+        mem_mb=mem_mb("layers"),
     params:
         scripts=SCRIPTS,
         model=model_yaml,
@@ -265,6 +269,8 @@ rule mixed:
     conda:
         RUNNER_ENV
     threads: CORES
+    resources:
+        mem_mb=mem_mb("mixed"),
     params:
         scripts=SCRIPTS,
         model=model_yaml,

@@ -20,8 +20,8 @@ rule detect:
     conda:
         RUNNER_ENV
     resources:
+        mem_mb=mem_mb("infer"),
         scratch_mb=scratch_mb,
-        mem_mb=memory(),
         runtime=minutes,
     params:
         scripts=SCRIPTS,
@@ -60,8 +60,8 @@ rule infer:
     conda:
         RUNNER_ENV
     resources:
+        mem_mb=mem_mb("infer"),
         scratch_mb=scratch_mb,
-        mem_mb=memory(),
         runtime=minutes,
     params:
         scripts=SCRIPTS,

@@ -13,6 +13,8 @@ rule convert_checkpoint:
         "benchmarks/convert_checkpoint/{model}.tsv"
     conda:
         "../envs/export.yaml"
+    resources:
+        mem_mb=mem_mb("convert_checkpoint"),
     params:
         scripts=SCRIPTS,
         model=model_yaml,
@@ -34,7 +36,7 @@ rule export:
     conda:
         "../envs/export.yaml"
     resources:
-        mem_mb=memory(checks=True),
+        mem_mb=mem_mb("export"),
     params:
         scripts=SCRIPTS,
         model=model_yaml,
@@ -59,7 +61,7 @@ rule simplify:
         "../envs/export.yaml"
     threads: 2
     resources:
-        mem_mb=memory(checks=True),
+        mem_mb=mem_mb("simplify"),
     params:
         scripts=SCRIPTS,
         model=model_yaml,
@@ -83,6 +85,8 @@ rule patch:
         "benchmarks/patch/{model}/{backend}{canvas}.tsv"
     conda:
         "../envs/export.yaml"
+    resources:
+        mem_mb=mem_mb("patch"),
     params:
         scripts=SCRIPTS,
         model=model_yaml,
@@ -109,6 +113,8 @@ rule calibrate:
     conda:
         "../envs/run.yaml"
     threads: 2
+    resources:
+        mem_mb=mem_mb("calibrate"),
     params:
         scripts=SCRIPTS,
         model=model_yaml,
@@ -135,6 +141,8 @@ rule compile:
         "benchmarks/compile/{model}/{backend}{canvas}.{kind}.tsv"
     conda:
         "../envs/run.yaml"
+    resources:
+        mem_mb=mem_mb("compile"),
     params:
         scripts=SCRIPTS,
         model=model_yaml,

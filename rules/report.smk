@@ -79,6 +79,7 @@ rule preview:
         RUNNER_ENV
     threads: 2
     resources:
+        mem_mb=mem_mb("preview"),
         scratch_mb=few_mb("preview"),
     params:
         scripts=SCRIPTS,

@@ -16,9 +16,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from detport import cli, config, cutting, datasets, disk, outputs, parity, shards
+from detport import cli, config, cutting, datasets, disk, memory, outputs, parity, shards
 from detport.console import estimate
-from detport.disk import GB
+from detport.disk import GB, MB
 from detport.errors import UsageError
 
 # Bytes that one detection takes in a detections file, with and without a mask, where no earlier run tells.
@@ -56,6 +56,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--disk-limit-gb", type=gigabytes, required=True, help="most that shards and outputs may take")
     parser.add_argument("--keep-outputs-gb", type=gigabytes, required=True, help="outputs up to this size are kept")
     parser.add_argument("--per-node", action="store_true", help="the limit is of each node's own disk: on a cluster")
+    parser.add_argument("--memory-mb", type=cli.positive, help="most memory that jobs may take together")
     parser.add_argument("--results", type=Path, default=Path("results"), help="of earlier runs, for sizes")
     parser.add_argument("--benchmarks", type=Path, default=Path("benchmarks"), help="of earlier runs, for times")
     args = parser.parse_args(argv)
@@ -73,6 +74,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     rows = [row(name, model, images, backends, budget, jobs, args.results) for name, model in models.items()]
     print(f"{', '.join(models)} on {', '.join(backends)}. GB are 1e9 bytes.\n")
     blocks = [model_lines(rows), shard_lines(cuts), disk_lines(rows, budget, args)]
+    blocks.append(memory_lines(models, backends, args.cores, args.memory_mb))
     blocks.append(parity_lines(args.parity_images, models, backends))
     print("\n\n".join("\n".join(block) for block in [*blocks, job_lines(jobs, args.benchmarks)] if block))
 
@@ -193,6 +195,19 @@ def disk_lines(rows: list[dict], budget: disk.Budget, args: argparse.Namespace) 
         f" {gb(at_work)} of jobs at work on {args.cores} cores and {gb(kept)} of outputs that are kept.",
         RESULTS,
     ]
+
+
+def memory_lines(models: dict[str, dict], backends: dict[str, dict], cores: int, limit: int | None) -> list[str]:
+    """What a job of each stage takes that holds a model, and how many run side by side."""
+    lines = [f"{'model':<18}{'backend':<22}{'a shard':>10}{'at once':>9}  other stages"]
+    for name, model in models.items():
+        graphs = [f"{stage} {gb(memory.job_mb(stage, model) * MB)}" for stage in ("export", "simplify")]
+        for key, backend in backends.items():
+            needed = memory.job_mb("infer", model, backend)
+            fit = cores if limit is None else max(1, min(cores, limit // needed))
+            lines.append(f"{name:<18}{key:<22}{gb(needed * MB):>10}{fit:>9}  {', '.join(graphs)}")
+    total = "as the scheduler grants" if limit is None else f"{gb(limit * MB)} for all jobs at once"
+    return [f"Memory, estimated: {total}; at once is jobs on {cores} cores.", *lines]
 
 
 def parity_lines(images: int, models: dict[str, dict], backends: dict[str, dict]) -> list[str]:

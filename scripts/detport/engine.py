@@ -93,6 +93,11 @@ def forget_half_made(workflow: Any, paths: Iterable[str]) -> list[str]:
     return found
 
 
+def runs_here(workflow: Any) -> bool:
+    """Whether jobs run on this machine; a run that sends them elsewhere has an executor that does."""
+    return workflow.local_exec
+
+
 def uses_conda(workflow: Any) -> bool:
     """Whether conda makes the environments of the jobs."""
     return any(str(method) == "conda" for method in workflow.deployment_settings.deployment_method)
@@ -142,9 +147,10 @@ def several_outputs(workflow: Any) -> list[str]:
     return [f"{rule.name}={len(rule.output)}" for rule in workflow.rules if len(rule.output) > 1]
 
 
-def limit(workflow: Any, resource: str, amount: int) -> None:
-    """Set how much of a resource all jobs of this machine may take together, unless the command line does."""
-    workflow.resource_settings.resources.setdefault(resource, amount)
+def limit(workflow: Any, resource: str, amount: int) -> int:
+    """Set how much of a resource all jobs of this machine may take together, unless the command line does; what is in
+    force. A job that asks for more is given all of it, so that it runs alone."""
+    return workflow.resource_settings.resources.setdefault(resource, amount).value
 
 
 def started_in(workflow: Any) -> str:

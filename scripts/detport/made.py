@@ -23,6 +23,7 @@ from detport.processes import processor
 BROUGHT = ("outputs", "log")  # roles of sources that stand for a stage that another machine has run
 FOLDER = "made.json"  # the record of a folder, in it
 BEGUN = time.time()
+DEVICES: dict[str, list[list[float]]] = {}  # when this process has had a device to itself, and for how many seconds
 Entry = list  # of a file: size, time of its last change in ns, sha256 (None where it was not computed)
 
 
@@ -79,6 +80,8 @@ def begin(
         "sources": passed_on(folders, "sources") | dict(sources or {}),
         "seconds": passed_on(folders, "seconds"),
         "memory": passed_on(folders, "memory"),
+        "began": passed_on(folders, "began"),
+        "devices": passed_on(folders, "devices"),
         "trail": distinct([*trail, step]),
         "brought": brought([each for found in records.values() for each in found], sources or {}),
     }
@@ -136,7 +139,14 @@ def finished(record: dict) -> dict:
     return {
         "seconds": record["seconds"] | {record["stage"]: round(time.time() - BEGUN, 3)},
         "memory": record["memory"] | {record["stage"]: peak},
+        "began": record["began"] | {record["stage"]: round(BEGUN, 3)},
+        "devices": record["devices"] | DEVICES,
     }
+
+
+def note_device(device: int, began: float) -> None:
+    """For the record: this process gives a device back that it has had since then."""
+    DEVICES.setdefault(str(device), []).append([round(began, 3), round(time.time() - began, 3)])
 
 
 def found_in(path: Path, files: Sequence[Path]) -> dict:

@@ -1,13 +1,16 @@
 """A shard through each runner: the same outputs from all, and a failure whenever one is missing."""
 
 import json
+import os
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 from tiny import SIDE
 
-from detport import outputs
+from detport import made, outputs
+from detport.ascend import npu
 from detport.backends import ascend as backend_ascend
 from detport.compilers import ascend as compiler
 from detport.errors import Failure, UsageError
@@ -161,6 +164,26 @@ def test_inputs_that_others_may_write_are_copied(infer, inputs):
         path.chmod(0o666)
     assert len(infer({"era": "2024-09"})) == COUNT
     assert inputs[0][1].stat().st_mode & 0o777 == 0o666
+
+
+def test_a_device_is_free_again_as_soon_as_the_tool_has_ended(
+    tools, graph, model, backend, inputs, tmp_path, monkeypatch
+):
+    """While outputs are written the next job has it; the record tells when this one had."""
+    monkeypatch.setattr(made, "DEVICES", {})
+    compiler.compile_model(graph, model, backend(), tmp_path / "model.om")
+    free = []
+
+    def write(*_: object) -> None:
+        lock = npu.open_lock(0)
+        free.append(npu.locked(lock, wait=False))
+        os.close(lock)
+
+    begin = time.time()
+    backend_ascend.infer(tmp_path / "model.om", model, backend(), inputs, write, tmp_path, 1)
+    assert free and all(free)
+    (((began, seconds),),) = made.DEVICES.values()
+    assert begin - 0.01 <= began <= began + seconds <= time.time() + 0.01
 
 
 def test_a_shard_that_is_cut_is_named(infer, inputs):

@@ -90,7 +90,7 @@ def used_keys() -> set[str]:
             found |= set(re.findall(r'\b(?:t|label)\("(\w+)"(?! ~)', path.read_text()))
             found |= {f"{start}*" for start in re.findall(r'\bt\("(\w+_)" ~', path.read_text())}
     found |= set(re.findall(r'text\("(\w+)"(?! \+)', (templates.FOLDER / "script.js").read_text())) | {"js_*"}
-    for name in ("sections.py", "charts.py"):
+    for name in ("sections.py", "charts.py", "lanes.py"):
         tree = ast.parse((templates.FOLDER.parent / name).read_text())
         strings = {
             node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)

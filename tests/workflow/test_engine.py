@@ -273,6 +273,26 @@ def test_a_limit_holds_unless_the_command_line_gives_another(tmp_path):
     assert "mkdir: cannot create directory" in workflow.run("--cores", "4", "all", "--resources", "room=8", status=1)
 
 
+LARGE = """
+say(limit=engine.limit(workflow, "mem_mb", 100), here=engine.runs_here(workflow))
+rule all:
+    input: expand("{k}", k=range(3))
+rule one:
+    output: "{k}"
+    resources: mem_mb=lambda wildcards, attempt: 60 * attempt if wildcards.k == "0" else 5000
+    shell: "mkdir busy && echo {resources.mem_mb} > {output} && sleep 0.5 && rmdir busy"
+"""
+
+
+def test_a_job_that_needs_more_than_there_is_runs_alone(tmp_path):
+    workflow = Workflow(tmp_path, LARGE)
+    workflow.run("--cores", "4")
+    assert workflow.said()[0] == {"limit": 100, "here": True}
+    assert [(tmp_path / name).read_text().strip() for name in "012"] == ["60", "100", "100"]
+    workflow.run("--cores", "1", "--resources", "mem=16GB")
+    assert workflow.said()[0]["limit"] == 16000, "what the command line says, in whatever unit"
+
+
 ASKING = """
 def asked(wildcards):
     if os.environ.get("ALONE"):

@@ -11,11 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from detport import cli, slurm
+from detport import cli, made, slurm
 from detport.errors import Failure, UsageError
 
 VARIABLE, FOLDER = "DETPORT_DEVICES", "/tmp/detport-devices"
-PAUSE = 0.2  # seconds between two looks for a free device
+PAUSE = 0.01  # seconds between two looks for a free device, which is idle until somebody looks
 SMALL = re.compile(r"[0-9]{1,6}")  # a number of a device or a card
 PREFIX = "Ascend"
 
@@ -143,10 +143,12 @@ def lease_one(devices: list[int]) -> Iterator[Lease]:
         for device in devices:
             lock = open_lock(device)
             if locked(lock, wait=False):
+                began = time.time()
                 try:
                     yield Lease(device, lock)
                 finally:
                     os.close(lock)
+                    made.note_device(device, began)
                 return
             os.close(lock)
         if attempt == 0:

@@ -18,10 +18,11 @@ def infer(
     """Run all images on one device, by one call of the tool; whether that was a simulated one."""
     del threads  # the device computes
     tool = backend["runner"]["tool"]
-    with npu.lease_one(npu.allotted(backend)) as lease, scratch(place / "run") as folder:
+    with scratch(place / "run") as folder:
         stems = runners.stage(folder, compiled, model["name"], inputs, model["input"])
-        arguments = runners.inference_command(backend, model["name"], model["input"], lease.device)
-        said = runners.run(arguments, folder, lease, backend["stall_minutes"])
+        with npu.lease_one(npu.allotted(backend)) as lease:  # for no longer than the tool runs: others wait for it
+            arguments = runners.inference_command(backend, model["name"], model["input"], lease.device)
+            said = runners.run(arguments, folder, lease, backend["stall_minutes"])
         made = runners.output_folder(folder, tool, lease.device)
         simulated = logs.simulated(said) or outputs.simulated(made)
         pattern = runners.output_pattern(backend)

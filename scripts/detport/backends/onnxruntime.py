@@ -1,11 +1,13 @@
 """ONNX Runtime, on the CPU unless the yaml names other providers: the embedded default."""
 
+import functools
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state
 
+from detport import schemas
 from detport.backends import local
 from detport.errors import Failure, UsageError
 from detport.graph import contract, foreign
@@ -58,22 +60,33 @@ def open_model(compiled: Path, model: dict, backend: dict, threads: int) -> loca
 
 def open_session(path: Path, backend: dict, threads: int) -> onnxruntime.InferenceSession:
     """A session with the backend's settings, on its providers and no others."""
-    asked = require_providers(backend)
+    providers = require_providers(backend)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3  # errors only
-    options.graph_optimization_level = LEVELS[backend["session"]["graph_optimization"]]
+    asked = defaults() | backend["session"]
+    options.graph_optimization_level = LEVELS[asked["graph_optimization"]]
+    options.enable_cpu_mem_arena = asked["arena"]
+    options.enable_mem_pattern = asked["memory_pattern"]
+    options.add_session_config_entry("session.intra_op.allow_spinning", str(int(asked["spinning"])))
     try:
-        session = onnxruntime.InferenceSession(str(path), options, providers=asked)
+        session = onnxruntime.InferenceSession(str(path), options, providers=providers)
     except REFUSALS as error:
         graph = contract.read(path, external=False)
         if problem := foreign.without_kernel(graph, kernels()):
             raise Failure(f"{path}: {problem}") from error
         raise Failure(f"{path}: ONNX Runtime does not load it: {str(error).splitlines()[0]}") from error
     session.disable_fallback()  # after an error on a device it would go on on the CPU
-    refuse_fallback(path, [name for name, _ in asked], session.get_providers())
+    refuse_fallback(path, [name for name, _ in providers], session.get_providers())
     return session
+
+
+@functools.cache
+def defaults() -> dict:
+    """Settings of a session that nobody has asked for another way."""
+    keys = schemas.plugin("backends", "onnxruntime")["properties"]["session"]["properties"]
+    return {key: part["default"] for key, part in keys.items()}
 
 
 def require_providers(backend: dict) -> list[tuple[str, dict]]:

@@ -1,5 +1,7 @@
 """Architectures, one module each; a model's yaml names it and gives the sizes, whose schema is beside it.
 
+The yaml may also say under `memory` what the tensors of an image take, see memory.py.
+
 A module has build(options, canvas, flavour), the untrained network. ARCHITECTURE_check.py, where there is one, has
 problem(model): key and text of what the schema cannot say of a model's yaml, or None; and, if the yaml need not say its
 outputs, contract_outputs(network). It needs no torch.
