@@ -242,7 +242,9 @@ def mem_mb(stage: str):
 
     def megabytes(wildcards, attempt) -> int:
         model, backend = MODELS[wildcards.model], BACKENDS.get(wildcards.get("backend"))
-        found = detport_memory.job_mb(stage, model, backend, beside(stage, model)) + ON_NODES * detport_demands.ENGINE_MB
+        found = (
+            detport_memory.job_mb(stage, model, backend, beside(stage, model)) + ON_NODES * detport_demands.ENGINE_MB
+        )
         return int(found * detport_memory.AGAIN ** (attempt - 1))
 
     return megabytes
