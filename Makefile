@@ -8,7 +8,7 @@ PIP_FLAGS ?=
 # Programs are run as modules: the scripts in there cannot start from a path with a dollar.
 BIN = .venv/bin
 
-.PHONY: demo test check bench bench-full bench-check coverage docs screenshots fuzz torture simulated lock clean full-size backends sessions timeline
+.PHONY: demo test test-cluster check bench bench-full bench-check coverage docs screenshots fuzz torture simulated lock clean full-size backends sessions timeline
 
 demo: .venv/run-export.done
 	$(BIN)/python -m snakemake --cores all --directory demo reports/retinamask.html
@@ -17,6 +17,11 @@ demo: .venv/run-export.done
 
 test: .venv/test.done
 	$(BIN)/python -m pytest tests -n 2 --dist loadfile
+
+# A Slurm of two nodes on this machine: needs root and Debian's slurm-wlm and munge. Its executor is kept apart, because
+# with it Snakemake asks Slurm on every start.
+test-cluster: .venv/slurm.done
+	PYTHONPATH=$(CURDIR)/.venv/slurm DETPORT_CLUSTER_TESTS=1 $(BIN)/python -m pytest tests/cluster
 
 check: .venv/test.done
 	$(BIN)/python -m ruff check .
@@ -90,4 +95,8 @@ clean:
 
 .venv/test.done: .venv/run-export.done envs/test.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS) -r envs/test.txt
+	touch $@
+
+.venv/slurm.done: .venv/test.done envs/slurm.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS) --no-deps --upgrade --target .venv/slurm -r envs/slurm.txt
 	touch $@

@@ -45,6 +45,13 @@ onsuccess:
 
 onerror:
     CONSOLE.end()
+    tell_failures()
+
+
+# What only prints is no job for a cluster.
+localrules:
+    accept,
+    plan,
 
 
 rule all:
@@ -79,7 +86,7 @@ rule plan:
         "envs/run.yaml"
     params:
         scripts=SCRIPTS,
-        settings=json.dumps(SETTINGS),
+        settings=json.dumps(SETTINGS | {"keep_outputs_gb": KEEP_GB}),
         snakefile=workflow.snakefile,
         outputs=detport_engine.several_outputs(workflow),
         models=[model_file(name) for name in MODELS],
@@ -89,7 +96,8 @@ rule plan:
         cores=CORES,
         parity=SETTINGS["parity"]["images"],
         limit=SETTINGS["disk_limit_gb"],
-        keep=SETTINGS["keep_outputs_gb"],
+        keep=KEEP_GB,
+        per_node="--per-node" * ON_NODES,
         memory="" if MEMORY_MB is None else f"--memory-mb {MEMORY_MB}",
     shell:
         'asked=$(mktemp -d); trap \'rm -r "$asked"\' EXIT; printf %s {params.settings:q} > "$asked/config.json";'
@@ -97,4 +105,4 @@ rule plan:
         ' --summary -- all > "$asked/jobs.tsv" 2> {log:q} || {{ cat {log:q}; exit 1; }};'
         ' python {params.scripts:q}/plan.py --summary "$asked/jobs.tsv" --outputs {params.outputs}'
         " --model {params.models:q} --dataset-config {params.datasets:q} --backend {params.backends:q} {params.sample}"
-        " --parity-images {params.parity} --cores {params.cores} --disk-limit-gb {params.limit} --keep-outputs-gb {params.keep} {params.memory} 2>&1 | tee {log:q}"
+        " --parity-images {params.parity} --cores {params.cores} --disk-limit-gb {params.limit} --keep-outputs-gb {params.keep} {params.per_node} {params.memory} 2>&1 | tee {log:q}"

@@ -1,9 +1,9 @@
-"""Write the lock: exact versions for run, export and test, and conda definitions that name the same ones.
+"""Write the lock: exact versions for run, export, test and slurm, and conda definitions that name the same ones.
 
     python envs/lock.py        # or: make lock
 
 Each part is resolved in a fresh virtual environment on top of the part before it, so a version is pinned once:
-run.txt, then what export adds, then what test adds. No file names a registry.
+run.txt, then what export adds, then what test adds, then what slurm adds. No file names a registry.
 """
 
 import subprocess
@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 
 ENVS = Path(__file__).parent
-PARTS = ("run", "export", "test")
+PARTS = ("run", "export", "test", "slurm")
 PYTHON = ">=3.11,<3.14"
 
 

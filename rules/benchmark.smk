@@ -16,6 +16,7 @@ rule benchmark:
     threads: CORES
     resources:
         mem_mb=mem_mb("benchmark"),
+        runtime=minutes,
     params:
         scripts=SCRIPTS,
         model=model_yaml,

@@ -12,6 +12,7 @@ from detport import compared as detport_compared
 from detport import compilers as detport_compilers
 from detport import cutting as detport_cutting
 from detport import datasets as detport_datasets
+from detport import demands as detport_demands
 from detport import disk as detport_disk
 from detport import lineage as detport_lineage
 from detport import made as detport_made
@@ -22,8 +23,11 @@ from detport import yamlfile as detport_yaml
 from detport.report import gates as detport_gates
 
 
-def load_configuration() -> tuple[dict, dict, dict]:
-    """The checked configuration, and the models and backends that it names."""
+def load_configuration() -> tuple[dict, dict, dict, dict]:
+    """The checked configuration, the models and backends that it names, and what is wrong with other models of it.
+
+    One yaml with a mistake in a zoo of many stops no other model, but the run ends with the exit status of a mistake.
+    """
     settings = detport_config.check({key: given(key) for key in config}, "config", "--config")
     for backend, entries in settings["brought"].items():
         require_name(f"brought.{backend}", backend, known_backends())
@@ -35,18 +39,31 @@ def load_configuration() -> tuple[dict, dict, dict]:
         if name not in known_backends():
             expected = detport_yaml.expectation(name, sorted(known_backends()))
             raise UsageError(f"backends: no file config/backends/{name}.yaml; {expected}")
-    models = {name: detport_config.load(Path(model_file(name)), "model") for name in settings["models"]}
     backends = {name: detport_config.load_backend(backend_file(name)) for name in settings["backends"]}
-    for name, model in models.items():
-        detport_config.check_backend_names(Path(model_file(name)), known_backends())
-        detport_config.check_patches(Path(model_file(name)), backends.values())
-        if model["dataset"] not in settings["datasets"]:
-            known = ", ".join(settings["datasets"])
-            raise UsageError(f"{model_file(name)}: dataset: no dataset {model['dataset']!r} in config; it has {known}")
-        problem = detport_gates.check_references(model, model_file(name))
-        if problem:
-            raise UsageError(problem)
-    return settings, models, backends
+    models, broken = {}, {}
+    for name in settings["models"]:
+        try:
+            models[name] = checked_model(name, settings["datasets"], backends)
+        except UsageError as error:
+            broken[name] = error
+    for name, error in broken.items():
+        if not models or detport_engine.mentions(name):
+            raise error
+    return settings, models, backends, broken
+
+
+def checked_model(name: str, known_datasets: dict, backends: dict) -> dict:
+    """A model's yaml, if nothing in it is wrong."""
+    path = Path(model_file(name))
+    model = detport_config.load(path, "model")
+    detport_config.check_backend_names(path, known_backends())
+    detport_config.check_patches(path, backends.values())
+    if model["dataset"] not in known_datasets:
+        known = ", ".join(known_datasets)
+        raise UsageError(f"{path}: dataset: no dataset {model['dataset']!r} in config; it has {known}")
+    if problem := detport_gates.check_references(model, str(path)):
+        raise UsageError(problem)
+    return model
 
 
 def require_name(key: str, name: str, known: set[str]) -> None:
@@ -92,8 +109,12 @@ def image_count(dataset: dict) -> int:
         return 0  # what is wrong is told when a rule needs them
 
 
+# On a cluster a shard's tensors lie on the disk of the node that works on it: its profile says `scratch: tmpdir`. Only
+# detections, reports and logs go through the shared file system then, so no outputs are kept.
+ON_NODES = detport_engine.default_resource(workflow, "scratch") == "tmpdir"
+
 try:
-    SETTINGS, MODELS, BACKENDS = load_configuration()
+    SETTINGS, MODELS, BACKENDS, BROKEN = load_configuration()
     DATASETS = SETTINGS["datasets"]
     DATASET_FILES = {name: configurations_of(name) for name in DATASETS}
     IMAGES = {name: image_count(dataset) for name, dataset in DATASETS.items()}
@@ -102,33 +123,52 @@ try:
             dataset, IMAGES[name], detport_config.sample_size(dataset, SETTINGS["sample"])
         )
     CUTS = detport_cutting.of_all(MODELS, IMAGES, DATASETS, BACKENDS, SETTINGS["disk_limit_gb"])
-    BUDGET = detport_disk.budget(MODELS, IMAGES, {of: cut.largest for of, cut in CUTS.items()}, BACKENDS, SETTINGS)
+    KEEP_GB = 0 if ON_NODES else SETTINGS["keep_outputs_gb"]
+    BUDGET = detport_disk.budget(
+        MODELS,
+        IMAGES,
+        {of: cut.largest for of, cut in CUTS.items()},
+        BACKENDS,
+        SETTINGS | {"keep_outputs_gb": KEEP_GB},
+    )
 except UsageError as error:
     give_up(error)
+
+if BROKEN and not detport_engine.is_job(workflow):
+    for name, error in BROKEN.items():
+        print(f"detport: error: {error}; {name} is left out of this run", file=sys.stderr)
+    detport_engine.end_with(2, f"detport: error: left out: {'; '.join(map(str, BROKEN.values()))}")
 
 for name in () if detport_engine.is_job(workflow) else DATASET_FILES:
     advice = detport_shards.advice(IMAGES[name], DATASETS[name]["shards"])
     if advice:
         print(f"detport: warning: datasets.{name}.shards: {advice}", file=sys.stderr)
 
-detport_engine.limit(workflow, "scratch_mb", BUDGET.scratch_mb)
+if not ON_NODES:  # there scratch.sh shares out the disk of each node
+    detport_engine.limit(workflow, "scratch_mb", BUDGET.scratch_mb)
 MEMORY_MB = None  # elsewhere a scheduler knows what its machines have
-if detport_engine.runs_here(workflow):
+if not ON_NODES and detport_engine.runs_here(workflow):
     MEMORY_MB = detport_engine.limit(workflow, "mem_mb", detport_memory.machine_mb())
     for name, backend in () if detport_engine.is_job(workflow) else itertools.product(MODELS, BACKENDS):
         if advice := detport_memory.advice(name, MODELS[name], backend, BACKENDS[backend], MEMORY_MB):
             print(f"detport: warning: {advice}", file=sys.stderr)
-CORES = detport_engine.cores(workflow) or 1  # for stages that run alone on the machine
 SCRIPTS = os.path.relpath(ROOT / "scripts")
 # Packages of conda's environments are those of the lock; else jobs run with this Python. A prefix replaces Snakemake's
 # own, which is bash's strict mode.
 PINNED = detport_engine.uses_conda(workflow)
 OWN_PYTHON = "" if PINNED else f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; "
-shell.prefix(f"set -euo pipefail; {ON_KILL}{OWN_PYTHON}")
-# The command line is for the report's provenance only. A job of a cluster reads this file again and keeps the command
-# that it was given.
+NODE_DISK = 'export DETPORT_SCRATCH=$TMPDIR/detport-$(id -u); mkdir -p -m 700 "$DETPORT_SCRATCH"; ' * ON_NODES
+shell.prefix(f"set -euo pipefail; {ON_KILL}{OWN_PYTHON}{NODE_DISK}")
+# The command line is for the report's provenance only. A job of a cluster reads this file again and keeps what it was
+# given: it may use all cores of its node as far as Snakemake knows.
 if not detport_engine.is_job(workflow):
-    os.environ.update(DETPORT_COMMAND=shlex.join(["snakemake", *sys.argv[1:]]))
+    os.environ.update(
+        DETPORT_COMMAND=shlex.join(["snakemake", *sys.argv[1:]]),
+        DETPORT_CORES=str(detport_engine.cores(workflow) or 1),
+    )
+CORES = int(
+    os.environ.get("DETPORT_CORES") or detport_engine.cores(workflow) or 1
+)  # for stages that run alone on the machine
 
 
 def alternatives(names) -> str:
@@ -164,13 +204,25 @@ def part(wildcards) -> str:
 
 
 def scratch(wildcards) -> str:
-    """Parameter: the folder that a shard's tensors are in while a job works on them."""
-    return f"results/{wildcards.model}/{wildcards.backend}/scratch/{wildcards.shard}"
+    """Parameter: how a job's shell makes $scratch, the folder of a shard's tensors, and removes it at its end."""
+    if ON_NODES:
+        needed = BUDGET.job_mb[wildcards.model, wildcards.backend]
+        return f". {shlex.quote(SCRIPTS)}/scratch.sh {needed} {BUDGET.scratch_mb}"
+    return (
+        f"scratch=results/{wildcards.model}/{wildcards.backend}/scratch/{wildcards.shard}; trap 'rm -rf $scratch' EXIT"
+    )
 
 
 def scratch_mb(wildcards) -> int:
     """Resource: what they take."""
     return BUDGET.job_mb[wildcards.model, wildcards.backend]
+
+
+def minutes(wildcards, attempt) -> int:
+    """Resource: time of a job that runs a model over a shard, or over a few images."""
+    of = wildcards.model, wildcards.backend
+    images = CUTS[of].largest if wildcards.get("shard") else SETTINGS["parity"]["images"]
+    return detport_demands.minutes(BACKENDS[wildcards.backend], images, attempt)
 
 
 def few_mb(stage: str):
@@ -190,9 +242,10 @@ def mem_mb(stage: str):
 
     def megabytes(wildcards, attempt) -> int:
         model, backend = MODELS[wildcards.model], BACKENDS.get(wildcards.get("backend"))
-        return int(
-            detport_memory.job_mb(stage, model, backend, beside(stage, model)) * detport_memory.AGAIN ** (attempt - 1)
+        found = (
+            detport_memory.job_mb(stage, model, backend, beside(stage, model)) + ON_NODES * detport_demands.ENGINE_MB
         )
+        return int(found * detport_memory.AGAIN ** (attempt - 1))
 
     return megabytes
 

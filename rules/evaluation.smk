@@ -76,6 +76,7 @@ rule parity:
     resources:
         mem_mb=mem_mb("parity"),
         scratch_mb=few_mb("parity"),
+        runtime=minutes,
     params:
         scripts=SCRIPTS,
         model=model_yaml,

@@ -22,6 +22,7 @@ rule detect:
     resources:
         mem_mb=mem_mb("infer"),
         scratch_mb=scratch_mb,
+        runtime=minutes,
     params:
         scripts=SCRIPTS,
         model=model_yaml,
@@ -33,15 +34,15 @@ rule detect:
         scratch=scratch,
         expect=expect,
     shell:
-        "trap 'rm -rf {params.scratch}' EXIT;"
+        "{params.scratch};"
         " python {params.scripts:q}/preprocess.py --model {params.model:q} --index {input.index:q}"
         " --images {params.images:q} --shard {params.part} --on-bad-image {params.on_bad_image}"
-        " --output {params.scratch}/shard --scratch 2> {log.preprocess:q};"
+        ' --output "$scratch/shard" --scratch 2> {log.preprocess:q};'
         " python {params.scripts:q}/infer.py --model {params.model:q} --backend {params.backend:q}"
-        " {params.flag} {input.source:q} --shard {params.scratch}/shard --threads {threads}"
-        " --output {params.scratch}/outputs --scratch 2> {log.infer:q};"
-        " python {params.scripts:q}/decode.py --model {params.model:q} --shard {params.scratch}/shard"
-        " --outputs {params.scratch}/outputs --expect {params.expect} --output {output:q} 2> {log.decode:q}"
+        ' {params.flag} {input.source:q} --shard "$scratch/shard" --threads {threads}'
+        ' --output "$scratch/outputs" --scratch 2> {log.infer:q};'
+        ' python {params.scripts:q}/decode.py --model {params.model:q} --shard "$scratch/shard"'
+        ' --outputs "$scratch/outputs" --expect {params.expect} --output {output:q} 2> {log.decode:q}'
 
 
 rule infer:
@@ -61,6 +62,7 @@ rule infer:
     resources:
         mem_mb=mem_mb("infer"),
         scratch_mb=scratch_mb,
+        runtime=minutes,
     params:
         scripts=SCRIPTS,
         model=model_yaml,
@@ -73,12 +75,12 @@ rule infer:
         folder=lambda wildcards, output: Path(output[0]).parent,
         expect=expect,
     shell:
-        "trap 'rm -rf {params.scratch}' EXIT;"
+        "{params.scratch};"
         " python {params.scripts:q}/preprocess.py --model {params.model:q} --index {input.index:q}"
         " --images {params.images:q} --shard {params.part} --on-bad-image {params.on_bad_image}"
-        " --output {params.scratch}/shard --scratch 2> {log.preprocess:q};"
+        ' --output "$scratch/shard" --scratch 2> {log.preprocess:q};'
         " python {params.scripts:q}/infer.py --model {params.model:q} --backend {params.backend:q}"
-        " {params.flag} {input.source:q} --shard {params.scratch}/shard --threads {threads}"
+        ' {params.flag} {input.source:q} --shard "$scratch/shard" --threads {threads}'
         " --expect {params.expect} --output {params.folder:q} 2> {log.infer:q}"
 
 

@@ -1,14 +1,19 @@
 # The beginning and the end of a run: one at a time in a folder, and nothing there that it is going to replace. Only code.
 
+import time
+
 from detport import files as detport_files
 from detport import processes as detport_processes
 from detport import results as detport_results
 from detport import runs as detport_runs
+from detport import slurm as detport_slurm
 from detport import stale as detport_stale
 from detport import stopped as detport_stopped
 from detport.console import jobs as detport_jobs
 from detport.console import live as detport_live
 from detport.report import ending as detport_ending
+
+BEGUN = time.strftime("%Y-%m-%dT%H:%M:%S")
 
 
 @functools.cache
@@ -24,6 +29,8 @@ def begin() -> None:
         refuse_without_checkpoint()
         said = claim() if detport_engine.is_real_run(workflow) else []
         found = stale_files()
+        if detport_engine.is_real_run(workflow):
+            said += count_whole(found)
     except UsageError as error:
         give_up(error)
     except Failure as error:
@@ -46,17 +53,27 @@ def refuse_without_checkpoint() -> None:
 
 def claim() -> list[str]:
     """Be the only run here, and clear away what earlier ones left; what was done, one line each."""
-    said = detport_runs.claim(Path())
-    detport_stopped.watch(os.environ[detport_processes.VARIABLE])
+    executor = detport_engine.sends_jobs_to(workflow)
+    said = detport_runs.claim(Path(), executor)
+    if executor is None:
+        detport_stopped.watch(os.environ[detport_processes.VARIABLE])
+    elif executor == "slurm":
+        detport_slurm.do_without_accounting(Path())
+        detport_slurm.watch(Path())
+    if executor is not None and not ON_NODES:
+        said.append(
+            f"warning: executor {executor} without `default-resources: scratch: tmpdir` in its profile: the tensors of"
+            " all shards go through the shared file system"
+        )
     if warning := detport_engine.untried():
         said.append(warning)
     kept = {
         f"results/{model}/{backend}/outputs/{shard}"
-        for model in BUDGET.kept
+        for model in (MODELS if ON_NODES else BUDGET.kept)
         for backend in BACKENDS
         for shard in shard_names(model, backend)
     }
-    for path in detport_disk.leftovers(Path(), MODELS, kept):
+    for path in detport_disk.leftovers(Path(), MODELS, kept, alone=executor == "slurm"):
         detport_files.remove(path)
         said.append(f"removed {path}, which an earlier run left")
     return said
@@ -97,8 +114,28 @@ def reports_are_stale() -> None:
         detport_stale.invalidate(f"reports/{name}.txt" for name in targeted())
 
 
+def count_whole(stale: dict[str, str]) -> list[str]:
+    """Have files count that jobs finished after their run was killed: their records say that they are whole."""
+    there = [file for model in targeted() for product in products(model) for file in files_of(product)]
+    found = detport_engine.forget_half_made(workflow, [path for path in there if path not in stale])
+    return [f"{len(found)} files that jobs of an earlier run have finished count: {found[0]}, …"] if found else []
+
+
+def files_of(product) -> list[str]:
+    """The file that Snakemake knows a product by, if it is there."""
+    path = f"{product.path}/made.json" if detport_disk.is_shard(product.path) else product.path
+    return [path] if Path(path).exists() else []
+
+
 def clear_away() -> None:
     """At the start of a real run: what it is going to make again is gone."""
+    if detport_engine.sends_jobs_to(workflow) == "slurm":
+        try:
+            complaint = detport_slurm.unknown_partitions(detport_engine.resource_values(workflow, "slurm_partition"))
+        except Failure as error:
+            give_up(error, 1)
+        if complaint:
+            give_up(complaint)
     if detport_engine.is_real_run(workflow):
         jobs = detport_jobs.with_images(detport_engine.jobs(workflow), images_of)
         detport_stale.invalidate(detport_engine.outputs(workflow, pending=True))
@@ -128,6 +165,18 @@ def check_again() -> None:
         detport_stale.invalidate(found)
         give_up("files were changed while the run was at work; run the same command again", 1)
     tell_end([name for name in MODELS if f"reports/{name}.json" in mine])
+
+
+def tell_failures() -> None:
+    """At the end of a run that failed: a line for every job on the cluster that did."""
+    if detport_engine.sends_jobs_to(workflow) != "slurm":
+        return
+    try:
+        lines = detport_slurm.failures(Path(), BEGUN, Path(".snakemake/slurm_logs").resolve())
+    except Failure as error:
+        lines = [str(error)]
+    for line in lines:
+        print(f"detport: error: {line}", file=sys.stderr)
 
 
 def tell_end(models: list[str]) -> None:

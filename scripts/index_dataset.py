@@ -8,11 +8,11 @@ Example: python scripts/index_dataset.py --dataset-config config/config.yaml --d
              --output results/datasets/coco_val2017/index.tsv
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from detport import cli, config, datasets, images, lineage, made, progress, sampling, shards
+from detport import cli, config, datasets, images, lineage, made, progress, sampling, seen, shards
 from detport.errors import Failure, UsageError
 
 
@@ -50,33 +50,54 @@ def main(argv: Sequence[str] | None = None) -> None:
     if sample := config.sample_size(dataset, args.sample):
         rows = sampling.choose(rows, kind.truth(dataset, rows), sample)
     truth["signature"] = made.digest_of(rows)
-    with ThreadPoolExecutor(args.threads) as pool:
+    recipe = lineage.index_recipe(dataset, args.on_bad_image, args.sample)
+    looked, files = args.output.with_name(f".{args.output.name}.seen"), {}
+    with seen.journal(looked, made.digest_of(recipe)) as (known, note), ThreadPoolExecutor(args.threads) as pool:
         count = progress.counter(len(rows))
         reasons = []
-        for reason in pool.map(lambda row: complaint(folder, row, kind.TURNED), rows):
-            reasons.append(reason)
+        for row, found in zip(
+            rows, pool.map(lambda row: look(folder, row, kind.TURNED, known, note), rows), strict=True
+        ):
+            row |= found["size"]
+            files[row["file"]] = found["entry"]
+            reasons.append(found["reason"])
             count()
-    bad = [f"{row['file']!r}: {reason}" for row, reason in zip(rows, reasons, strict=True) if reason]
-    for line in bad:
-        cli.log.warning("bad image %s", line)
-    if bad and args.on_bad_image == "fail":
-        raise Failure(
-            f"{len(bad)} of {len(rows)} images in {folder} cannot be used: {'; '.join(bad)}."
-            " Replace them, or set on_bad_image: skip to go on without them"
-        )
-    with progress.step("digests of the images"):
-        files = {row["file"]: made.entry(folder / row["file"]) for row in rows}
+        refuse_bad(rows, reasons, folder, args.on_bad_image)
     for row, reason in zip(rows, reasons, strict=True):
         size, _, digest = files[row["file"]]
         # A digest says that both decoders have read the file whole: preprocess asks one of them alone then.
         row |= {"bytes": size or 0, "sha256": "" if reason else digest}
     sources = {"truth": truth, "images": made.of_entries(files)}
-    record = made.begin(
-        lineage.index_recipe(dataset, args.on_bad_image, args.sample), {}, sources, args.expect, args.threads
-    )
+    record = made.begin(recipe, {}, sources, args.expect, args.threads)
     shards.write_index(args.output, rows)
     made.put(record, args.output)
-    cli.log.info("%d images, %d of them bad", len(rows), len(bad))
+    cli.log.info("%d images, %d of them bad", len(rows), sum(map(bool, reasons)))
+
+
+def refuse_bad(rows: list[dict], reasons: list[str | None], folder: Path, on_bad_image: str) -> None:
+    """Name every bad image, and stop for them unless they are to be skipped."""
+    bad = [f"{row['file']!r}: {reason}" for row, reason in zip(rows, reasons, strict=True) if reason]
+    for line in bad:
+        cli.log.warning("bad image %s", line)
+    if bad and on_bad_image == "fail":
+        raise Failure(
+            f"{len(bad)} of {len(rows)} images in {folder} cannot be used: {'; '.join(bad)}."
+            " Replace them, or set on_bad_image: skip to go on without them"
+        )
+
+
+def look(folder: Path, row: dict, turned: bool, known: dict[str, dict], note: Callable[[str, dict], None]) -> dict:
+    """Size, stamp and digest of an image, and what is wrong with it: as an index that was cut short has noted it, if
+    the file is as it was."""
+    path, stated = folder / row["file"], [row.get("width"), row.get("height")]
+    found = known.get(row["file"])
+    if found and found["stated"] == stated and path.is_file() and found["entry"][:2] == made.stamp(path):
+        return found
+    reason = complaint(folder, row, turned)
+    found = {"stated": stated, "size": {key: row[key] for key in ("width", "height")}, "reason": reason}
+    found["entry"] = made.entry(path)
+    note(row["file"], found)
+    return found
 
 
 def complaint(folder: Path, row: dict, turned: bool) -> str | None:

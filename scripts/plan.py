@@ -24,6 +24,7 @@ from detport.errors import UsageError
 # Bytes that one detection takes in a detections file, with and without a mask, where no earlier run tells.
 ROW_WITH_MASK, ROW = 250, 60
 MOST_ROWS = 100  # detections of an image, where the model's yaml does not say
+RESULTS = "results: detections and graphs, about; graphs count only where the file that a model starts from is there."
 GRAPHS = ("convert_checkpoint", "export", "simplify", "patch", "compile")  # each makes a copy of the weights
 
 
@@ -54,6 +55,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--cores", type=cli.positive, default=1, help="jobs at once")
     parser.add_argument("--disk-limit-gb", type=gigabytes, required=True, help="most that shards and outputs may take")
     parser.add_argument("--keep-outputs-gb", type=gigabytes, required=True, help="outputs up to this size are kept")
+    parser.add_argument("--per-node", action="store_true", help="the limit is of each node's own disk: on a cluster")
     parser.add_argument("--memory-mb", type=cli.positive, help="most memory that jobs may take together")
     parser.add_argument("--results", type=Path, default=Path("results"), help="of earlier runs, for sizes")
     parser.add_argument("--benchmarks", type=Path, default=Path("benchmarks"), help="of earlier runs, for times")
@@ -179,11 +181,19 @@ def disk_lines(rows: list[dict], budget: disk.Budget, args: argparse.Namespace) 
     """The most that tensors and outputs take at any moment."""
     at_work = min(args.cores * max(row["job"] for row in rows), budget.scratch_mb * disk.MB)
     kept = sum(budget.kept.values())
+    if args.per_node:
+        return [
+            f"Tensors and outputs on the disk of one node ($TMPDIR) at any moment: at most"
+            f" {gb(budget.scratch_mb * disk.MB)} (disk_limit_gb {args.disk_limit_gb:g}), a job's at most"
+            f" {gb(max(row['job'] for row in rows))}; jobs that find no room there wait. None are kept, and none are on"
+            " the shared file system.",
+            RESULTS,
+        ]
     limit = f"(disk_limit_gb {args.disk_limit_gb:g})"
     return [
         f"Tensors and outputs on disk at any moment: at most {gb(at_work + kept)} {limit},"
         f" {gb(at_work)} of jobs at work on {args.cores} cores and {gb(kept)} of outputs that are kept.",
-        "results: detections and graphs, about; graphs count only where the file that a model starts from is there.",
+        RESULTS,
     ]
 
 

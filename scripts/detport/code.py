@@ -21,7 +21,7 @@ PLUMBING = {
     f"detport.{name}"
     for name in (
         *("cli", "code", "config", "errors", "lineage", "made"),
-        *("processes", "progress", "schemas", "several", "utf8", "yamlfile"),
+        *("processes", "progress", "schemas", "several", "slurm", "utf8", "yamlfile"),
     )
 }
 # Packages whose name is not that of what is imported.

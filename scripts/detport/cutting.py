@@ -12,6 +12,7 @@ from typing import NamedTuple
 from detport import disk, shards
 
 FEWEST = 16  # images for which another shard is worth while, so that every core and device has some
+MANY = 10_000  # shards of all models on all backends: of more, planning and starting jobs costs more than it saves
 SHARE = 0.05  # of a shard's time: what it costs to start Python three times, load the model and get hold of a device
 
 
@@ -62,15 +63,23 @@ def of_all(
 ) -> dict[tuple[str, str | None], Cut]:
     """Shards of every model on every backend, and under None of shards/MODEL, which no backend has a say in;
     `images` is the size of each dataset."""
+    most = share(len(models) * len(backends))
     return {
-        (name, key): cut(datasets[model["dataset"]], images[model["dataset"]], model, backend, limit_gb)
+        (name, key): cut(datasets[model["dataset"]], images[model["dataset"]], model, backend, limit_gb, most)
         for name, model in models.items()
         for key, backend in {None: ELSEWHERE, **backends}.items()
     }
 
 
-def cut(dataset: dict, images: int, model: dict, backend: dict, limit_gb: float) -> Cut:
-    """Shards of a dataset of so many images: the number that the configuration gives, or what suits the backend."""
+def share(pairs: int) -> int:
+    """Shards of a model on a backend, of which a configuration has so many pairs. It changes at 10, 100 and 1000 only:
+    one model more must not cut the shards of all others anew."""
+    return MANY // 10 ** len(str(max(pairs - 1, 1)))
+
+
+def cut(dataset: dict, images: int, model: dict, backend: dict, limit_gb: float, most: int = MANY // 10) -> Cut:
+    """Shards of a dataset of so many images: the number that the configuration gives, or what suits the backend, but no
+    more than `most` where the disk allows."""
     if dataset["shards"] != "auto":
         return Cut(dataset["shards"], images, "as the configuration says")
     kind = class_of(backend)
@@ -79,7 +88,7 @@ def cut(dataset: dict, images: int, model: dict, backend: dict, limit_gb: float)
     wanted = math.ceil(fixed_s * (1 / SHARE - 1) * fast)
     fits = round_down(max(1, int(limit_gb / jobs / image_gb)))
     fed = backend.get("devices_per_card", 2) if kind == "device" else jobs  # cores, or devices, to be fed at least
-    found = Cut(max(math.ceil(images / fits), images // wanted, min(fed, images // FEWEST), 1), images, "")
+    found = Cut(max(math.ceil(images / fits), min(images // wanted, most), min(fed, images // FEWEST), 1), images, "")
     if found.shards > shards.MOST:
         return Cut(shards.MOST, images, "more are not possible")
     low, high = (fixed_s / (fixed_s + found.largest / speed) if images else 1 for speed in (slow, fast))

@@ -95,9 +95,10 @@ def is_shard(path: str | Path) -> bool:
     return SHARD.fullmatch(Path(path).name) is not None
 
 
-def leftovers(folder: Path, models: Container[str], kept: Container[str]) -> list[Path]:
+def leftovers(folder: Path, models: Container[str], kept: Container[str], alone: bool = False) -> list[Path]:
     """What earlier runs in a working directory left and nothing will use: scratch folders, half-written files whose
-    process is gone, and outputs of these models that are not among the folders that are `kept` any more."""
+    process is gone, and outputs of these models that are not among the folders that are `kept` any more. If a run on a
+    cluster is `alone` here, half-written files of every host are nobody's."""
     scratch = filter(is_shard, folder.glob("results/*/*/scratch/*"))
     outputs = [
         path
@@ -105,4 +106,4 @@ def leftovers(folder: Path, models: Container[str], kept: Container[str]) -> lis
         if is_shard(path) and path.parents[2].name in models and str(path.relative_to(folder)) not in kept
     ]
     partial = [path for depth in ("*", "*/*", "*/*/*") for path in folder.glob(f"results/{depth}/.*.partial")]
-    return [*scratch, *outputs, *filter(is_leftover, partial)]
+    return [*scratch, *outputs, *(partial if alone else filter(is_leftover, partial))]

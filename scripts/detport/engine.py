@@ -4,7 +4,9 @@ Tried with Snakemake OLDEST to NEWEST (in 9.14 a limit that is set here does not
 fails where a version behaves otherwise.
 """
 
+import atexit
 import logging
+import os
 import signal
 import sys
 import threading
@@ -65,6 +67,32 @@ def is_job(workflow: Any) -> bool:
     return not workflow.is_main_process
 
 
+def sends_jobs_to(workflow: Any) -> str | None:
+    """The executor that takes the jobs of this run to other machines; None if they run here. Of a real run only."""
+    return workflow.executor_plugin.name if is_real_run(workflow) and workflow.non_local_exec else None
+
+
+def default_resource(workflow: Any, name: str) -> object:
+    """What --default-resources, most likely of a profile, says of a resource; jobs on a cluster are told it too."""
+    return workflow.resource_settings._parsed_default_resources.get(name).raw
+
+
+def resource_values(workflow: Any, name: str) -> list[str]:
+    """What the jobs that the run is going to do say of a resource, each value once."""
+    jobs = [job for job in workflow.dag.needrun_jobs() if job.resources.get(name) is not None]
+    return sorted({str(job.resources.get(name)) for job in jobs})
+
+
+def forget_half_made(workflow: Any, paths: Iterable[str]) -> list[str]:
+    """Of these files, those that Snakemake takes for half made, as it was killed before the end of their jobs; from
+    now on they count."""
+    found = sorted(workflow.persistence._filter_incomplete_keys(list(paths)))
+    for path in found:
+        workflow.persistence._unmark_incomplete(path)
+    workflow.persistence._clear_cache()
+    return found
+
+
 def runs_here(workflow: Any) -> bool:
     """Whether jobs run on this machine; a run that sends them elsewhere has an executor that does."""
     return workflow.local_exec
@@ -78,6 +106,23 @@ def uses_conda(workflow: Any) -> bool:
 def only_lists() -> bool:
     """Whether this process is asked for a list of files and jobs, and for nothing that needs the files of a person."""
     return "--summary" in sys.argv
+
+
+def mentions(name: str) -> bool:
+    """Whether a word of the command line is a path about this name; while rules are read no targets are known."""
+    return any(name in (*Path(word).parts, Path(word).stem) for word in sys.argv[1:])
+
+
+def end_with(status: int, message: str) -> None:
+    """Have this process say something at its very end and exit with this status, whatever Snakemake thinks of the run;
+    it calls nobody where there is nothing to do, or nothing but a plan."""
+
+    def end() -> None:
+        print(message, file=sys.stderr, flush=True)
+        sys.stdout.flush()
+        os._exit(status)
+
+    atexit.register(end)
 
 
 def targets(workflow: Any) -> list[str]:

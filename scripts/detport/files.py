@@ -15,6 +15,7 @@ from typing import IO
 
 from detport.processes import started
 
+NODE_DISK = "DETPORT_SCRATCH"  # of the environment: the folder for temporary files, where it is not beside the output
 # What a file system answers that does not put folders to disk on demand, or takes no room in advance.
 UNABLE = (errno.EINVAL, errno.ENOTSUP)
 LFS = b"version https://git-lfs.github.com/"
@@ -81,8 +82,9 @@ def reserve(file: IO[bytes], start: int, length: int) -> None:
 
 @contextlib.contextmanager
 def scratch(path: Path) -> Iterator[Path]:
-    """A folder beside `path` for a tool to work in, deleted when the block ends."""
-    folder = partial_name(path.with_name(f"{path.name}.scratch"))
+    """A folder for a tool to work in, deleted when the block ends: beside `path`, on a cluster on the node's disk."""
+    place = Path(os.environ.get(NODE_DISK, path.parent))
+    folder = partial_name(place / f"{path.name}.scratch")
     folder.mkdir()
     try:
         yield folder

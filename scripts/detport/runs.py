@@ -18,6 +18,7 @@ import time
 from pathlib import Path
 from typing import IO
 
+from detport import slurm
 from detport.errors import Failure
 from detport.processes import VARIABLE, place, started, this_run, token
 
@@ -29,11 +30,12 @@ NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)  # what a file system 
 _held: list[IO[str]] = []  # the open record: closing it would let go of the lock
 
 
-def claim(folder: Path) -> list[str]:
+def claim(folder: Path, executor: str | None = None) -> list[str]:
     """Make this process the only run in `folder`; raise Failure if another one is, or may be, at work there.
 
-    What a dead run of this machine left is cleared away first: its jobs are ended and its locks removed. Returns
-    what was done, one line each.
+    What a dead run of this machine left is cleared away first: its jobs are ended and its locks removed; those that it
+    sent away are settled. `executor` is where this run sends its jobs, if they do not run here. Returns what was done,
+    one line each.
     """
     (folder / RECORD).parent.mkdir(exist_ok=True)
     file = os.fdopen(os.open(folder / RECORD, os.O_RDWR | os.O_CREAT, 0o666), "r+", encoding="utf-8")
@@ -67,11 +69,14 @@ def claim(folder: Path) -> list[str]:
             f" {previous['since']}; from here nobody can tell whether it still runs. Look on {previous['host']}:"
             f" ps -p {previous['pid']}. If it is gone: snakemake --cores 1 --unlock, then the same command"
         )
-    run = this_run()
+    if "slurm" in (executor, (previous or {}).get("executor")):
+        slurm.settle(folder)
+    run = this_run() | {"executor": executor}
     write(file, run)
     _held.append(file)
     atexit.register(release, run)
-    os.environ[VARIABLE] = token(run)
+    if executor is None:  # jobs elsewhere live on without this process, even on this machine
+        os.environ[VARIABLE] = token(run)
     return said
 
 

@@ -79,3 +79,17 @@ def test_a_number_in_the_configuration_is_the_number():
 @pytest.mark.parametrize(("images", "count"), [(0, 1), (1, 1), (16, 1), (17, 2), (10**7, shards.MOST)])
 def test_small_and_large_datasets(images, count):
     assert cut(images).shards == count
+
+
+def test_a_large_dataset_is_cut_into_larger_shards_not_into_more_jobs_than_a_plan_can_hold():
+    """A million images are a thousand shards where the disk allows, of which starting the job takes even less."""
+    assert cut(5000, model=SMALL, limit_gb=400).shards == 87
+    assert cut(10**6, model=SMALL, limit_gb=400).shards == 1000
+
+
+@pytest.mark.parametrize(("models", "expected"), [(1, 87), (10, 87), (11, 87), (100, 87), (101, 10), (1000, 10)])
+def test_so_are_the_datasets_of_a_large_zoo(models, expected):
+    names = {f"m{k}": SMALL | {"dataset": "d"} for k in range(models)}
+    backends = {"onnxruntime": BACKENDS["onnxruntime"]}
+    found = cutting.of_all(names, {"d": 5000}, {"d": AUTO}, backends, limit_gb=400)
+    assert found["m0", "onnxruntime"].shards == expected

@@ -109,4 +109,6 @@ def test_what_earlier_runs_left_is_found(tmp_path):
     ]
     for path in [*gone, *stay]:
         path.mkdir(parents=True)
-    assert sorted(disk.leftovers(tmp_path, {"m"}, {"results/m/b/outputs/0000"})) == sorted(gone)
+    kept = {"results/m/b/outputs/0000"}
+    assert sorted(disk.leftovers(tmp_path, {"m"}, kept)) == sorted(gone)
+    assert set(disk.leftovers(tmp_path, {"m"}, kept, alone=True)) - set(gone) == {stay[4], stay[-1]}, "of any host"

@@ -24,8 +24,8 @@ def test_conda_definitions_name_the_locked_versions(conda, parts):
 
 
 def test_every_pin_is_exact_and_there_once():
-    names = [pin.partition("==")[0].lower() for pin in sorted(pins("run", "export", "test"))]
-    assert all(re.fullmatch(r"[\w.-]+==[\w.]+", pin) for pin in pins("run", "export", "test"))
+    names = [pin.partition("==")[0].lower() for pin in sorted(pins("run", "export", "test", "slurm"))]
+    assert all(re.fullmatch(r"[\w.-]+==[\w.]+", pin) for pin in pins("run", "export", "test", "slurm"))
     assert len(names) == len(set(names))
 
 
@@ -33,6 +33,12 @@ def test_inference_needs_no_torch():
     names = {pin.partition("==")[0] for pin in pins("run")}
     assert "onnxruntime" in names
     assert not {"torch", "onnxsim"} & names
+
+
+def test_a_cluster_needs_nothing_but_its_executor():
+    """Whoever has no cluster need not install it, and whoever has one installs it beside the rest."""
+    names = {pin.partition("==")[0] for pin in pins("slurm")}
+    assert names == {"snakemake-executor-plugin-slurm", "snakemake-executor-plugin-slurm-jobstep"}
 
 
 def test_no_registry_is_named():

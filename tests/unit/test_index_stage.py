@@ -9,8 +9,8 @@ import yaml
 
 import check
 import index_dataset
-from detport import config, shards
-from detport.errors import UsageError
+from detport import config, images, shards
+from detport.errors import Failure, UsageError
 from detport.files import sha256
 
 DEMO = config.ROOT / "demo"
@@ -101,6 +101,39 @@ def test_voc_categories_that_the_metric_does_not_name(folder):
     edit("rfcn", "decode", categories=[1, 2, 3, 4, 5, 6, 8])
     with pytest.raises(UsageError, match=r"rfcn\.yaml: decode\.categories has 8, but metric\.classes names .* 1 to 7"):
         index("shapes_voc", "rfcn")
+
+
+def test_an_index_that_was_cut_short_goes_on_where_it_stopped(folder, monkeypatch):
+    """An image is missing: all others were looked at, and are not again, but for one that has changed since."""
+    shutil.rmtree("data/images")
+    shutil.copytree(DEMO / "data" / "images", "data/images")
+    first, second, *_ = sorted(Path("data/images").iterdir())
+    first.rename("kept.jpg")
+    arguments = [
+        "--dataset-config",
+        "config/config.yaml",
+        "--dataset",
+        "shapes",
+        "--output",
+        "index.tsv",
+        "--threads",
+        "2",
+    ]
+    with pytest.raises(Failure, match=f"1 of 80 images.*{first.name}"):
+        index_dataset.main(arguments)
+    with Path(".index.tsv.seen").open("a") as file:
+        file.write('["half a li')
+    Path("kept.jpg").rename(first)
+    second.write_bytes(second.read_bytes() + b"\0")
+    looked, check_image = [], images.check
+    monkeypatch.setattr(images, "check", lambda path, *size: looked.append(path.name) or check_image(path, *size))
+    index_dataset.main(arguments)
+    assert sorted(looked) == [first.name, second.name]
+    assert not Path(".index.tsv.seen").exists()
+    resumed = Path("index.tsv").read_bytes()
+    index_dataset.main(arguments)
+    assert len(looked) == 82, "what is finished is no part of the next index"
+    assert Path("index.tsv").read_bytes() == resumed
 
 
 def test_an_image_that_only_one_decoder_takes_for_whole_has_no_digest(folder):

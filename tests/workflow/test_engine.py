@@ -150,6 +150,34 @@ def test_half_made_outputs_are_made_again_without_asking(chain):
     assert chain.made("c") == ["b", "c"]
 
 
+def test_half_made_outputs_that_are_forgotten_count(chain):
+    mark = chain.folder / ".snakemake" / "incomplete" / base64.b64encode(b"b").decode()
+    mark.parent.mkdir(exist_ok=True)
+    mark.touch()
+    chain.write(
+        CHAIN.replace('return "a"', 'say(forgot=engine.forget_half_made(workflow, ["b", "b2", "c"]))\n    return "a"')
+    )
+    assert chain.made("c") == []
+    assert [found["forgot"] for found in chain.said() if "forgot" in found] == [["b"]]
+    assert not mark.exists()
+
+
+def test_where_jobs_go_and_what_they_ask_for(chain):
+    """No other executor is installed with the tests; tests/cluster has one."""
+    chain.write(
+        CHAIN.replace(
+            "say(outputs=",
+            "say(to=engine.sends_jobs_to(workflow), asked=engine.resource_values(workflow, 'room'))\n    say(outputs=",
+        )
+        + "\nsay(scratch=engine.default_resource(workflow, 'scratch'))\n"
+    )
+    for arguments, scratch in (([], None), (["--default-resources", "scratch=tmpdir", "room=3"], "tmpdir")):
+        chain.run("--cores", "1", "--force", "c", *arguments)
+        said = {key: value for found in chain.said() for key, value in found.items()}
+        assert (said["to"], said["scratch"]) == (None, scratch)
+        assert said["asked"] == (["3"] if scratch else [])
+
+
 @pytest.mark.parametrize(
     ("arguments", "real"),
     [
@@ -189,6 +217,11 @@ def test_what_the_command_line_asks_for(chain):
     for targets in ([], ["c"], ["c", "d"]):
         chain.run("--cores", "2", "--", *targets)
         assert chain.said()[0]["targets"] == targets
+
+
+def test_what_the_command_line_is_about(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["snakemake", "--cores", "2", "reports/one.txt", "results/two/checked.json"])
+    assert [engine.mentions(name) for name in ("one", "two", "on", "reports/one")] == [True, True, False, False]
 
 
 @pytest.mark.parametrize(("arguments", "only"), [(["--summary"], True), (["-n"], False)])

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from detport import cli, made
+from detport import cli, made, slurm
 from detport.errors import Failure, UsageError
 
 VARIABLE, FOLDER = "DETPORT_DEVICES", "/tmp/detport-devices"
@@ -121,6 +121,19 @@ def chips_of(table: str) -> dict[int, Chip]:
     if not found:
         raise Failure("npu-smi info: no chip in its table; set soc_version in the backend's yaml")
     return found
+
+
+def allotted(backend: dict) -> list[int]:
+    """The devices that this job may use: of those in the backend's yaml the ones that Slurm gave it, if it gave any."""
+    mine = slurm.devices(("npu", "ascend"))
+    if mine is None:
+        return backend["devices"]
+    if not set(mine) <= set(backend["devices"]):
+        raise UsageError(
+            f"backend {backend['name']}: devices: Slurm gave this job {mine}, the yaml has only {backend['devices']};"
+            " name every device there that a node may have"
+        )
+    return mine
 
 
 @contextlib.contextmanager

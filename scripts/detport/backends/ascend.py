@@ -20,7 +20,7 @@ def infer(
     tool = backend["runner"]["tool"]
     with scratch(place / "run") as folder:
         stems = runners.stage(folder, compiled, model["name"], inputs, model["input"])
-        with npu.lease_one(backend["devices"]) as lease:  # for no longer than the tool runs: others wait for it
+        with npu.lease_one(npu.allotted(backend)) as lease:  # for no longer than the tool runs: others wait for it
             arguments = runners.inference_command(backend, model["name"], model["input"], lease.device)
             said = runners.run(arguments, folder, lease, backend["stall_minutes"])
         made = runners.output_folder(folder, tool, lease.device)
@@ -42,7 +42,7 @@ def infer(
 def measure(compiled: Path, model: dict, backend: dict, threads: int) -> dict:
     """Speed by the tool's pure inference: of one device alone, then of all that the backend may use at once."""
     del threads
-    devices = sorted(backend["devices"])
+    devices = sorted(npu.allotted(backend))
     cards = npu.cards(devices, backend.get("devices_per_card", 1)) if len(devices) > 1 else {}
     with npu.lease_all(devices) as leases:
         first = run_together(compiled, model, backend, leases[:1])[0][0]
