@@ -58,19 +58,19 @@ def prepare(folder: Path, models: int, images: int, shards: int | str) -> None:
     """A working directory with so many models of one dataset."""
     (folder / "config" / "models").mkdir(parents=True)
     (folder / "data" / "images").mkdir(parents=True)
-    (folder / "data" / "truth.json").write_text('{"images": [], "annotations": [], "categories": []}')
-    text = (ROOT / "config" / "models" / "retinamask.yaml").read_text()
+    (folder / "data" / "truth.json").write_text('{"images": [], "annotations": [], "categories": []}', encoding="utf-8")
+    text = (ROOT / "config" / "models" / "retinamask.yaml").read_text(encoding="utf-8")
     dataset = yaml.safe_load(text)["dataset"]
     weights = folder / yaml.safe_load(text)["checkpoint"]["file"]
     weights.parent.mkdir()
     weights.touch()
     names = [f"m{k:04d}" for k in range(models)]
     for name in names:
-        (folder / "config" / "models" / f"{name}.yaml").write_text(text)
+        (folder / "config" / "models" / f"{name}.yaml").write_text(text, encoding="utf-8")
     found = {"kind": "coco", "images": "data/images", "annotations": "data/truth.json", "count": images}
     settings = {"models": names, "backends": ["onnxruntime"], "disk_limit_gb": DISK_GB}
     settings["datasets"] = {dataset: found | {"shards": shards}}
-    (folder / "config" / "config.yaml").write_text(yaml.safe_dump(settings))
+    (folder / "config" / "config.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
 
 
 def plan(folder: Path) -> Cost:
@@ -78,7 +78,7 @@ def plan(folder: Path) -> Cost:
     command = [sys.executable, "-m", "snakemake", "-s", ROOT / "Snakefile", "--directory", folder, "-n"]
     command += ["--workflow-profile", ROOT / "profiles" / "slurm", "--", "reports/summary.txt"]
     before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
-    with (folder / "said").open("w+") as file:
+    with (folder / "said").open("w+", encoding="utf-8") as file:
         subprocess.run(command, check=True, stdout=file, stderr=file)
         file.seek(0)
         said = file.read()

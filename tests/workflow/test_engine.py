@@ -479,6 +479,27 @@ def test_a_signal_that_comes_while_snakemake_is_busy_ends_the_run(tmp_path):
     assert workflow.said() == []
 
 
+LAST_WORD = """
+engine.end_with(2, "left out: one")
+
+rule one:
+    output: "one"
+    shell: "touch {output}"
+
+rule fails:
+    shell: "exit 1"
+"""
+
+
+@pytest.mark.parametrize("asked", [["one"], ["-n", "one"], ["fails"]], ids=["run", "plan", "failure"])
+def test_a_run_ends_with_a_word_and_a_status_of_our_own(tmp_path, asked):
+    """However it ends, and whether there is anything to do: the second time there is not."""
+    workflow = Workflow(tmp_path, LAST_WORD)
+    for _ in range(2):
+        assert workflow.run("--cores", "1", *asked, status=2).rstrip().endswith("left out: one")
+    assert (tmp_path / "one").exists() == (asked == ["one"])
+
+
 def test_a_version_that_nobody_has_tried_is_told(monkeypatch):
     for version, untried in (("9.27.0", False), ("9.27.9", False), ("9.28.0", True), ("10.0.0", True)):
         monkeypatch.setattr(engine.snakemake, "__version__", version)
