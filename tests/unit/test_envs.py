@@ -35,10 +35,11 @@ def test_inference_needs_no_torch():
     assert not {"torch", "onnxsim"} & names
 
 
-def test_a_cluster_needs_nothing_but_its_executor():
-    """Whoever has no cluster need not install it, and whoever has one installs it beside the rest."""
+def test_the_executor_for_a_cluster_is_apart():
+    """Whoever has no cluster need not install it, nor what it alone needs; whoever has one installs it beside the rest."""
     names = {pin.partition("==")[0] for pin in pins("slurm")}
-    assert names == {"snakemake-executor-plugin-slurm", "snakemake-executor-plugin-slurm-jobstep"}
+    assert {"snakemake-executor-plugin-slurm", "snakemake-executor-plugin-slurm-jobstep", "pandas"} <= names
+    assert not names.intersection(pin.partition("==")[0] for part in ("run", "export", "test") for pin in pins(part))
 
 
 def test_no_registry_is_named():
