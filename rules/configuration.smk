@@ -24,6 +24,7 @@ def give_up(message: object, status: int = 2) -> None:
     sys.exit(status)
 
 
+detport_engine.plan_quickly()
 try:
     detport_utf8.insist(detport_engine.started_in(workflow))
 except UsageError as error:

@@ -36,7 +36,7 @@ def test_inference_needs_no_torch():
 
 
 def test_the_executor_for_a_cluster_is_apart():
-    """Whoever has no cluster need not install it, nor what it alone needs; whoever has one installs it beside the rest."""
+    """Whoever has no cluster need not install it, nor what it alone needs; who has one installs it beside the rest."""
     names = {pin.partition("==")[0] for pin in pins("slurm")}
     assert {"snakemake-executor-plugin-slurm", "snakemake-executor-plugin-slurm-jobstep", "pandas"} <= names
     assert not names.intersection(pin.partition("==")[0] for part in ("run", "export", "test") for pin in pins(part))

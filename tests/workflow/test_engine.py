@@ -479,6 +479,30 @@ def test_a_signal_that_comes_while_snakemake_is_busy_ends_the_run(tmp_path):
     assert workflow.said() == []
 
 
+MANY = """
+engine.plan_quickly()
+
+rule all:
+    input: expand("{n}.txt", n=range(5))
+
+rule one:
+    output: "{n}.txt"
+    params: twice=lambda wildcards, output: f"{output} {2 * int(wildcards.n)}"
+    shell: "echo {params.twice} > {output}"
+
+onsuccess:
+    import snakemake.rules
+    say(hits=snakemake.rules.get_function_params.cache_info().hits)
+"""
+
+
+def test_functions_are_inspected_once_and_called_for_every_job(tmp_path):
+    workflow = Workflow(tmp_path, MANY)
+    workflow.run("--cores", "2")
+    assert [(tmp_path / f"{n}.txt").read_text() for n in range(5)] == [f"{n}.txt {2 * n}\n" for n in range(5)]
+    assert workflow.said()[-1]["hits"] >= 4
+
+
 LAST_WORD = """
 engine.end_with(2, "left out: one")
 
