@@ -115,6 +115,20 @@ def test_a_partition_that_is_not_there_is_named_before_anything_is_submitted(clu
     assert len(cluster.jobs("all")) == before
 
 
+def test_drained_nodes_are_told_and_the_run_goes_on_when_they_are_back(cluster, undetected, here):
+    for node in NODES:
+        cluster.ask("scontrol", "update", f"nodename={node}", "state=drain", "reason=a test")
+    try:
+        run = begin(cluster, undetected, ACCURACY)
+        complaint = re.compile(r"Slurm jobs? waits?, .*(DRAINED|ReqNodeNotAvail)")
+        wait_for(lambda: complaint.search((undetected / "said").read_text()), 150, "the complaint")
+    finally:
+        for node in NODES:
+            cluster.ask("scontrol", "update", f"nodename={node}", "state=resume")
+    end(run, undetected)
+    assert same(undetected, here)
+
+
 def test_a_node_without_the_environment_is_told(cluster, undetected, tmp_path):
     """The head's Python is gone by the time that the job starts: on a node that lacks it, it never was there."""
     own = tmp_path / "venv"
