@@ -166,9 +166,8 @@ if not detport_engine.is_job(workflow):
         DETPORT_COMMAND=shlex.join(["snakemake", *sys.argv[1:]]),
         DETPORT_CORES=str(detport_engine.cores(workflow) or 1),
     )
-CORES = int(
-    os.environ.get("DETPORT_CORES") or detport_engine.cores(workflow) or 1
-)  # for stages that run alone on the machine
+# For stages that run alone on the machine.
+CORES = int(os.environ.get("DETPORT_CORES") or detport_engine.cores(workflow) or 1)
 
 
 def alternatives(names) -> str:

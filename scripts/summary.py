@@ -70,6 +70,7 @@ def rows_of(report: dict) -> list[dict]:
                 "accuracy": accuracy,
                 "reference": published.get("reference"),
                 "difference": published.get("difference"),
+                "interval": of_difference(published, backend.get("intervals", {})),
                 "reference_is": published.get("of"),
                 "fps": performance["fps"],
                 "latency_ms": {key: performance.get("latency_ms", {}).get(key) for key in ("mean", "p50", "p99")},
@@ -85,6 +86,13 @@ def compared(report: dict, backend: str, figure: str | None) -> dict:
     """The first comparison of a figure with a reference."""
     rows = report.get("comparison", [])
     return next((row for row in rows if row["backend"] == backend and row["figure"] == figure), {})
+
+
+def of_difference(published: dict, intervals: dict) -> dict[str, float | None]:
+    """The interval of the difference, where the figure was resampled; the reference is taken to be exact."""
+    around, reference = intervals.get(published.get("figure")), published.get("reference")
+    known = around is not None and reference is not None
+    return {key: round(around[key] - reference, 6) if known else None for key in ("low", "high")}
 
 
 def sheet(rows: list[dict]) -> str:

@@ -200,6 +200,12 @@ def test_the_reference_is_the_first_that_states_the_figure():
     ]
     (line,) = summary.rows_of(found)
     assert (line["reference"], line["difference"], line["reference_is"]) == (0.2, 0.05, "paper")
+    assert line["interval"] == {"low": None, "high": None}, "nothing was resampled"
+    found["backends"]["onnxruntime"]["intervals"] = {"bbox.AP": {"low": 0.19, "high": 0.28}}
+    (line,) = summary.rows_of(found)
+    assert line["interval"] == {"low": -0.01, "high": 0.08}
+    page = summary.pages.summary({"verdict": "PASS", "rows": [line]})
+    assert "−0.0100" in page and "+0.0800" in page
 
 
 def test_the_page_has_a_row_and_a_link_for_every_model(written):
