@@ -145,6 +145,8 @@ def test_the_orphans_of_a_killed_run_are_known_without_its_locks(tmp_path):
     process = holder(tmp_path)
     record = json.loads((tmp_path / runs.RECORD).read_text())
     orphan = subprocess.Popen(["sleep", "60"], env=os.environ | {runs.VARIABLE: runs.token(record)})
+    while runs.token(record) not in Path(f"/proc/{orphan.pid}/environ").read_text():
+        time.sleep(0.01)  # Popen comes back a moment before the kernel has put the environment of the new program there
     killed(process)
     assert not runs.ended(record)
     assert f"ended 1 of its processes that were still at work: {orphan.pid}" in runs.claim(tmp_path)[0]
