@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 import preprocess
-from detport import config, files, images, placing
+from detport import config, files, images, placing, processes
 from side_by_side import Measured, Row, Side, milliseconds, of_pairs, turns
 
 MODELS = config.ROOT / "config" / "models"
@@ -117,7 +117,12 @@ def ours(folder: Path, model: dict) -> Side:
     """What the preprocess stage does."""
     rows = [(path, index_row(path)) for path in PICTURES]
 
-    return lambda: [preprocess.prepare(path, row, model, folder) for path, row in rows]
+    def run() -> None:
+        processes.keep_memory()
+        for path, row in rows:
+            preprocess.prepare(path, row, model, folder)
+
+    return run
 
 
 def guide(folder: Path, model: dict, way: Way) -> Side:
@@ -161,6 +166,23 @@ def pixels_against_tensors(name: str) -> Callable[[Path], Measured]:
     return measure
 
 
+def resized(old: tuple[int, int], new: tuple[int, int]) -> Callable[[Path], Measured]:
+    """Pillow's resize, done by the project's own loops where they are compiled, beside Pillow itself. Both
+    keep their memory, as the stage does."""
+
+    def measure(folder: Path) -> Measured:
+        image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (*old[::-1], 3), np.uint8))
+        aim = placing.Target(*new, (1, 1), None)
+        settings = {"library": "pillow", "interpolation": "linear"}
+        return turns(
+            lambda: placing.resize(image, aim, settings),
+            lambda: image.resize(new, Image.Resampling.BILINEAR),
+            before=processes.keep_memory,
+        )
+
+    return measure
+
+
 def worked(name: str, folder: str, times: int) -> float:
     """Milliseconds of processor time for the pictures, with new files each time."""
     cv2.setNumThreads(1)
@@ -190,7 +212,12 @@ def on_all_cores(name: str) -> Callable[[Path], Measured]:
 
 NAMES = {"RetinaMask": retinamask, "GFocalV2": gfocalv2, "EfficientDet-D7": efficientdet_d7, "R-FCN": rfcn}
 TIMES = (8, 8, 5, 3)
+RESIZED = (((640, 480), (1344, 1008), 2.5), ((2000, 1500), (1344, 1008), 1.1))
 ROWS = [
+    *(
+        Row(f"resize {old[0]}x{old[1]} to {new[0]}x{new[1]}", "Pillow itself", resized(old, new), required=times)
+        for old, new, times in RESIZED
+    ),
     *(
         Row(f"preprocess {title}", "the guide's way", against_guide(way), required=times)
         for (title, way), times in zip(NAMES.items(), TIMES, strict=True)

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from detport import cli, config, images, inputs, lineage, made, progress, shards, tensors
+from detport import cli, config, images, lineage, made, processes, progress, shards, tensors
 from detport.errors import Failure
 from detport.files import atomic, sha256, write_json
 
@@ -34,6 +34,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     rows = shards.part(shards.read_index(args.index), shard, count)
     recipe = lineage.stage_recipe("preprocess", model, shard=args.shard, on_bad_image=args.on_bad_image)
     record = made.begin(recipe, {"index": args.index}, expect=args.expect)
+    processes.keep_memory()
     with atomic(args.output, directory=True, durable=not args.scratch) as folder:
         done, bad = [], []
         for row in progress.each(rows):
@@ -69,12 +70,13 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def prepare(path: Path, row: dict, model: dict, folder: Path) -> dict:
     """Write the .bin of an image of the index into a folder; its entry in shard.json."""
-    tensor, placement = tensors.preprocess(path, model, (row["width"], row["height"]), row.get("sha256"))
+    name = f"{shards.bin_stem(row['file'])}.bin"
+    size, placement = tensors.preprocess_to(
+        folder / name, path, model, (row["width"], row["height"]), row.get("sha256")
+    )
     if "too_large" in placement:
         cli.log.warning("%r: too large for the network input, %s", row["file"], placement["too_large"])
-    name = f"{shards.bin_stem(row['file'])}.bin"
-    tensors.write(folder / name, tensor, placement, inputs.fed_form(model["input"])[1])
-    return {"image_id": row["image_id"], "file": row["file"]} | placement | {"bin": name, "bytes": tensor.nbytes}
+    return {"image_id": row["image_id"], "file": row["file"]} | placement | {"bin": name, "bytes": size}
 
 
 if __name__ == "__main__":

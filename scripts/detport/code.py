@@ -1,7 +1,7 @@
 """What code a stage runs: a digest that changes with it, and the packages that it computes with.
 
-Comments, docstrings and blank lines are no part of the digest. Modules that only read settings, report errors or keep
-records are none either: what they hand to a stage is in the stage's settings.
+Comments, docstrings and blank lines of modules are no part of the digest. Modules that only read settings, report
+errors or keep records are none either: what they hand to a stage is in the stage's settings.
 """
 
 import ast
@@ -65,8 +65,11 @@ def statements(path: Path) -> str:
 
 @functools.cache
 def facts(path: Path) -> tuple[str, list[str]]:
-    """The statements of a module and the names that it imports, from the last process that read the same text."""
+    """The statements of a module and the names that it imports, from the last process that read the same text; of a C
+    file all that it says."""
     text = path.read_text(encoding="utf-8")
+    if path.suffix == ".c":
+        return text, []
     key = hashlib.sha256(text.encode()).hexdigest()
     if key not in known():
         tree = ast.parse(text, str(path))
@@ -128,9 +131,14 @@ def closure(script: str, plugins: Iterable[str] = ()) -> set[Path]:
     while frontier:
         path = frontier.pop()
         if path not in found:
-            found.add(path)
+            found.update(own_files(path))
             frontier += [module_file(name) for name in imports(path) if is_ours(name) and name not in PLUMBING]
     return found
+
+
+def own_files(path: Path) -> list[Path]:
+    """A module, and what is compiled for it: the C file beside it that has its name."""
+    return [each for each in (path, path.with_suffix(".c")) if each == path or each.exists()]
 
 
 def imports(path: Path) -> list[str]:

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from detport import canvases, images
+from detport import canvases, images, pillow_resize
 from detport.images import BadImage, Pixels
 
 ROUNDINGS = {"down": int, "nearest": lambda side: int(side + 0.5), "even": round, "up": math.ceil}
@@ -45,6 +45,7 @@ class Placed(NamedTuple):
     top: int
     width: int
     height: int
+    canvas: np.ndarray | None = None  # [H, W, 3] of these sides, on which the pixels lie already
 
 
 def fit(width: int, height: int, canvas_w: int, canvas_h: int, rounding: str = "down") -> tuple[int, int, float]:
@@ -104,21 +105,32 @@ def target(width: int, height: int, settings: dict, canvas_w: int, canvas_h: int
     return Target(new_w, new_h, (scale, scale), too_large)
 
 
-def resize(pixels: Pixels, aim: Target, settings: dict) -> Pixels:
-    """The pixels in another size, by the library that the settings name. Pillow filters over the larger area when it
-    shrinks, OpenCV only with `area`."""
+def resize(pixels: Pixels, aim: Target, settings: dict, into: np.ndarray | None = None) -> Pixels:
+    """The pixels in another size, by the library that the settings name: in `into` where there is one. Pillow filters
+    over the larger area when it shrinks, OpenCV only with `area`."""
     kind = settings["interpolation"]
+    old, new = images.sides(pixels), (aim.width, aim.height)
     if settings["library"] == "pillow":
+        if pillow_resize.usable(kind, old, new):
+            return pillow_resize.resize(np.asarray(pixels), new, kind, into)
         image = Image.fromarray(pixels) if isinstance(pixels, np.ndarray) else pixels
-        return image.resize((aim.width, aim.height), BY_PILLOW[kind])
-    (width, height), pixels = images.sides(pixels), np.asarray(pixels)
+        return put(image.resize(new, BY_PILLOW[kind]), into)
+    (width, height), pixels = old, np.asarray(pixels)
     if kind == "area" and (aim.width > width or aim.height > height):
         kind = "linear"
     x, y = aim.factors
-    if method(settings) == "factor" and (round(width * x), round(height * y)) == (aim.width, aim.height):
+    if method(settings) == "factor" and (round(width * x), round(height * y)) == new:
         # The samples lie 1 / factor apart, not side / rounded side. A side of a very flat image has no such factor.
-        return cv2.resize(pixels, None, fx=x, fy=y, interpolation=BY_OPENCV[kind])
-    return cv2.resize(pixels, (aim.width, aim.height), interpolation=BY_OPENCV[kind])
+        return cv2.resize(pixels, None, dst=into, fx=x, fy=y, interpolation=BY_OPENCV[kind])
+    return cv2.resize(pixels, new, dst=into, interpolation=BY_OPENCV[kind])
+
+
+def put(pixels: Pixels, into: np.ndarray | None) -> Pixels:
+    """The pixels, copied into an array if there is one."""
+    if into is None:
+        return pixels
+    into[:] = np.asarray(pixels)
+    return into
 
 
 def cut(pixels: Pixels, left: int, top: int, width: int, height: int) -> Pixels:
@@ -154,7 +166,7 @@ def tensor_side(side: int, canvas: int, size: dict) -> int:
     return min(math.ceil((side + size["margin"]) / multiple) * multiple, canvas) if multiple else canvas
 
 
-def place(pixels: Pixels, model: dict, border: list) -> tuple[Placed, dict]:
+def place(pixels: Pixels, model: dict, border: list, on_canvas: bool = False) -> tuple[Placed, dict]:
     """The resized image, cut to its tensor, and the placement for shard.json; `border` is what a warp blends with.
 
     `resized` and `pad` are those before an image that is too large is cropped, whose padding is negative.
@@ -166,6 +178,7 @@ def place(pixels: Pixels, model: dict, border: list) -> tuple[Placed, dict]:
     tensor_w, tensor_h = (
         tensor_side(side, canvas[key], size) for side, key in ((aim.width, "width"), (aim.height, "height"))
     )
+    canvas = np.empty((tensor_h, tensor_w, 3), np.uint8) if on_canvas else None
     if method(settings) in WARPS:
         centred = place == "centre"
         left, top = (
@@ -173,11 +186,15 @@ def place(pixels: Pixels, model: dict, border: list) -> tuple[Placed, dict]:
             for factor, side, whole in zip(aim.factors, (width, height), (tensor_w, tensor_h), strict=True)
         )
         pixels = warp(np.asarray(pixels), aim, (left, top), settings, (tensor_w, tensor_h), border)
-        placed = Placed(pixels, 0, 0, tensor_w, tensor_h)
+        placed = Placed(put(pixels, canvas), 0, 0, tensor_w, tensor_h, canvas)
     else:
         left, top = before(tensor_w - aim.width, place), before(tensor_h - aim.height, place)
-        pixels = cut(resize(pixels, aim, settings), left, top, tensor_w, tensor_h)
-        placed = Placed(pixels, max(left, 0), max(top, 0), tensor_w, tensor_h)
+        inside = None if canvas is None else canvas[max(top, 0) :, max(left, 0) :][: aim.height, : aim.width]
+        if inside is not None and inside.shape[:2] == (aim.height, aim.width):
+            pixels = resize(pixels, aim, settings, inside)
+        else:
+            pixels = put(cut(resize(pixels, aim, settings), left, top, tensor_w, tensor_h), inside)
+        placed = Placed(pixels, max(left, 0), max(top, 0), tensor_w, tensor_h, canvas)
     x, y = (aim.width / width, aim.height / height) if settings["scale"] == "sides" else aim.factors
     placement = {
         "width": width,

@@ -1,5 +1,7 @@
 """Processes: who this one is, whether another one still lives, and the end of a stage whose run is gone."""
 
+import ctypes
+import functools
 import os
 import platform
 import socket
@@ -10,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 VARIABLE = "DETPORT_RUN"  # of the environment: the identity of the run that a stage belongs to
+TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # parameters of glibc's mallopt
 HEARTBEAT = 1.0  # seconds between two looks at whether a stage's run still lives
 
 
@@ -48,6 +51,18 @@ def stat(pid: int) -> list[str] | None:
     except (FileNotFoundError, ProcessLookupError):
         return None
     return line[line.rindex(")") + 2 :].split()  # the name before it may hold anything
+
+
+@functools.cache
+def keep_memory() -> None:
+    """Keep what is freed for what comes next, where the C library is one that can be told to. It would else go back to
+    the system after every image, which has to clear each of its pages again before the next one."""
+    try:
+        tell = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):  # not glibc
+        return
+    tell(TRIM_THRESHOLD, 1 << 28)
+    tell(MMAP_THRESHOLD, 1 << 25)  # the most that it takes
 
 
 def token(run: dict) -> str:

@@ -49,6 +49,7 @@ def own_scripts(tmp_path, monkeypatch) -> Path:
         ("detport/decoders/after_nms.py", {"decode", "parity", "doctor", "report"}),
         ("detport/masks.py", {"decode", "parity", "doctor", "report"}),
         ("detport/images.py", (IMAGES | {"page"}) - {"infer"}),
+        ("detport/loops.c", IMAGES - {"infer"}),
         ("detport/shards.py", {"check", "decode", "evaluate", "report", "resample", "page", *IMAGES}),
         ("detport/metrics/coco.py", {"check", "evaluate", "report", "doctor", "resample", "page"}),
         ("detport/resampling.py", {"check", "evaluate", "report", "doctor", "resample", "page"}),

@@ -217,8 +217,8 @@ def test_zeros_below_an_image_take_no_room(tmp_path):
         for name, size in bars.items():
             jpg(tmp_path / "a.jpg", *size)
             model = words.model((512, 512), {"library": "pillow", "rule": "fit"}, layout=layout)
-            tensor, placement = tensors.preprocess(tmp_path / "a.jpg", model)
-            tensors.write(tmp_path / "a.bin", tensor, placement, layout)
+            tensor, _ = tensors.preprocess(tmp_path / "a.jpg", model)
+            tensors.preprocess_to(tmp_path / "a.bin", tmp_path / "a.jpg", model)
             assert (tmp_path / "a.bin").read_bytes() == tensor.tobytes()
             used = (tmp_path / "a.bin").stat().st_blocks * 512
             assert used < tensor.nbytes / 2 if name == "fit" else used >= tensor.nbytes
@@ -226,8 +226,8 @@ def test_zeros_below_an_image_take_no_room(tmp_path):
 
 def test_a_colour_below_an_image_is_written(tmp_path):
     model = words.model((96, 96), {"library": "pillow", "rule": "fit"}, {"fill": 114})
-    tensor, placement = tensors.preprocess(jpg(tmp_path / "a.jpg"), model)
-    tensors.write(tmp_path / "a.bin", tensor, placement, "NCHW")
+    tensor, _ = tensors.preprocess(jpg(tmp_path / "a.jpg"), model)
+    _, placement = tensors.preprocess_to(tmp_path / "a.bin", tmp_path / "a.jpg", model)
     assert placement["pad"] == [0, 24] and (tmp_path / "a.bin").read_bytes() == tensor.tobytes()
 
 

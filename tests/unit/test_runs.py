@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -222,3 +223,26 @@ def test_a_stage_of_a_run_elsewhere_is_not_watched(tmp_path):
     time.sleep(1.5 * processes.HEARTBEAT)
     assert job.poll() is None
     killed(job)
+
+
+FAULTS = """
+import numpy, resource
+from detport import processes
+{}
+for _ in range(3):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    arrays = [numpy.ones(6_000_000, numpy.uint8) for _ in range(3)]
+    del arrays
+    faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+print(faults)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc is told")
+def test_memory_that_is_kept_is_not_asked_for_again():
+    def faults(first: str) -> int:
+        command = [sys.executable, "-c", FAULTS.format(first)]
+        return int(subprocess.run(command, env=ENVIRONMENT, capture_output=True, check=True).stdout)
+
+    assert faults("") > 100
+    assert faults("processes.keep_memory()") < 20
