@@ -24,7 +24,6 @@ from pathlib import Path
 from types import ModuleType
 
 from detport import (
-    analysis,
     classes,
     cli,
     columns,
@@ -185,6 +184,8 @@ def analysed(settings: dict, dataset: dict, images: list[dict], parts: list[dict
     metric, truth = metrics.load(settings["kind"]), datasets.load(dataset["kind"]).truth(dataset, images)
     if truth is None or not hasattr(metric, "curves"):
         return {"schema": 1, "analysis": None}
+    from detport import analysis  # here: it takes as long to import as to read the detections, for figures of its own
+
     scored = scored_images([row["image_id"] for row in images], parts)
     rows, _ = classes.with_ids(all_rows(parts), metric.categories(truth, settings))
     return {

@@ -109,22 +109,26 @@ def together(columns: Sequence[tuple[list, np.ndarray]]) -> tuple[list, np.ndarr
 
 def with_ids(found: Columns, categories: list[dict]) -> tuple[Columns, dict[str, int]]:
     """As `classes.with_ids`, of columns."""
-    known = classes.ids_of(found.categories, categories)
+    names, codes = found.categories, found.category
+    known = classes.ids_of(names, categories)
     numbers = {each: i for i, each in enumerate(dict.fromkeys(known.values()))}
-    place = np.array([numbers[known[each]] if each in known else -1 for each in found.categories], np.int64)
-    renamed = place[found.category] if len(place) else found.category
-    kept = renamed >= 0
-    unscored = Counter(found.categories[code] for code in found.category[~kept].tolist())
-    masks = found.masks
-    if masks is not None and unscored:
-        masks = [mask for mask, keep in zip(masks, kept.tolist(), strict=True) if keep]
-    left = found._replace(categories=list(numbers), category=renamed[kept], image=found.image[kept], masks=masks)
-    return left._replace(boxes=found.boxes[kept], scores=found.scores[kept]), dict(sorted(unscored.items()))
+    place = np.array([numbers[known[each]] if each in known else -1 for each in names], np.int64)
+    found = found._replace(categories=list(numbers), category=place[found.category] if len(place) else found.category)
+    kept = found.category >= 0
+    if kept.all():
+        return found, {}
+    unscored = Counter(names[code] for code in codes[~kept].tolist())
+    left = Columns(found.images, found.image[kept], found.categories, *(each[kept] for each in plain(found)[1:]), None)
+    if found.masks is not None:
+        left = left._replace(masks=[found.masks[i] for i in np.flatnonzero(kept)])
+    return left, dict(sorted(unscored.items()))
 
 
 def used(values: list, codes: np.ndarray) -> list:
     """Those of the images or categories that have a detection."""
-    return [values[code] for code in np.unique(codes)]
+    there = np.zeros(len(values), bool)
+    there[codes] = True
+    return [values[code] for code in np.flatnonzero(there)]
 
 
 def pack(images: list, detections: list[dict], rest: dict) -> bytes | None:
@@ -139,14 +143,16 @@ def pack(images: list, detections: list[dict], rest: dict) -> bytes | None:
     image = np.array([place[each] for each in found.images], np.int64)[found.image] if found.images else found.image
     columns = {"image": smallest(image), "category": smallest(found.category), **boxes(found.boxes)}
     columns["score"] = narrowed(found.scores)
+    sizes: list = []
     if found.masks is not None:
         text = "".join(mask["counts"] for mask in found.masks)
-        columns["size"] = smallest(np.array([mask["size"] for mask in found.masks], np.int64))
+        sizes, size = coded((tuple(mask["size"]) for mask in found.masks), len(found.masks))
+        columns["size"] = smallest(size)
         columns["end"] = smallest(np.cumsum([len(mask["counts"]) for mask in found.masks]))
         columns["counts"] = np.frombuffer(text.encode("ascii"), np.uint8)
     said = {"images": images, **rest, "categories": found.categories, "detections": len(found.scores)}
     said["columns"] = [[name, column.dtype.str] for name, column in columns.items()]
-    said["text"] = len(columns["counts"]) if found.masks is not None else 0
+    said |= {"sizes": sizes, "text": len(columns["counts"]) if found.masks is not None else 0}
     about = json.dumps(said, ensure_ascii=False, allow_nan=False).encode()
     return b"".join([len(about).to_bytes(8, "little"), about, *(column.tobytes() for column in columns.values())])
 
@@ -170,12 +176,15 @@ def is_runs(mask: object) -> bool:
     return (
         type(mask) is dict
         and tuple(mask) == ("size", "counts")
-        and type(mask["size"]) is list
-        and len(mask["size"]) == 2
-        and all(type(side) is int and 0 <= side < 2**32 for side in mask["size"])
+        and are_sides(mask["size"])
         and type(mask["counts"]) is str
         and mask["counts"].isascii()
     )
+
+
+def are_sides(size: object) -> bool:
+    """Whether this is a height and a width."""
+    return type(size) is list and len(size) == 2 and all(type(side) is int and side >= 0 for side in size)
 
 
 def boxes(sides: np.ndarray) -> dict[str, np.ndarray]:
@@ -215,7 +224,7 @@ def unpack(held: bytes) -> dict | None:
         said = orjson.loads(held[8 : 8 + length])
         count, text, declared = said["detections"], said["text"], said["columns"]
         columns = arrays(held[8 + length :], count, text, declared)
-        found = read(said.pop("images"), said.pop("categories"), columns, count)
+        found = read(said.pop("images"), said.pop("categories"), said.pop("sizes"), columns, count)
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         return None
     rest = {key: value for key, value in said.items() if key not in ("columns", "text")}
@@ -230,7 +239,7 @@ def arrays(held: bytes, count: int, text: int, declared: list) -> dict[str, np.n
     for name, kind in declared:
         if kind not in TYPES[name] or name in found:
             raise ValueError(f"{name} is no column, or twice")
-        wide = {"sides": 4, "corners": 4, "size": 2}.get(name, 1)
+        wide = 4 if name in ("sides", "corners") else 1
         each = text if name == "counts" else count * wide
         found[name] = np.frombuffer(held, kind, each, place) if each else np.empty(0, kind)
         found[name] = found[name].reshape(-1, wide) if wide > 1 else found[name]
@@ -240,7 +249,7 @@ def arrays(held: bytes, count: int, text: int, declared: list) -> dict[str, np.n
     return found
 
 
-def read(images: list, categories: list, columns: dict[str, np.ndarray], count: int) -> Columns:
+def read(images: list, categories: list, sizes: list, columns: dict[str, np.ndarray], count: int) -> Columns:
     """Columns from what a file holds; ValueError where it cannot have been written so."""
     if type(images) is not list or type(categories) is not list:
         raise ValueError("no ids")
@@ -250,17 +259,19 @@ def read(images: list, categories: list, columns: dict[str, np.ndarray], count: 
     inside = count == 0 or (int(image.max()) < len(images) and int(category.max()) < len(categories))
     if not ({*map(type, ids)} <= {int, str} and inside and np.isfinite(sides).all() and np.isfinite(scores).all()):
         raise ValueError("no detections")
-    masks = runs(columns) if "counts" in columns else None
+    masks = runs(columns, sizes) if "counts" in columns else None
     return Columns(images, image.astype(np.int64), categories, category.astype(np.int64), sides, scores, masks)
 
 
-def runs(columns: dict[str, np.ndarray]) -> list[dict]:
+def runs(columns: dict[str, np.ndarray], sizes: list) -> list[dict]:
     """Run-length encoded masks."""
     text, ends = columns["counts"].tobytes().decode("ascii"), columns["end"].astype(np.int64)
     starts = [0, *ends.tolist()]
     if (ends.size and (np.diff(ends, prepend=0) < 0).any()) or starts[-1] != len(text):
         raise ValueError("masks that end before they begin")
+    if not all(are_sides(size) for size in sizes) or int(columns["size"].max(initial=0)) >= len(sizes):
+        raise ValueError("masks of no size")
     return [
-        {"size": size, "counts": text[start:end]}
+        {"size": sizes[size], "counts": text[start:end]}
         for size, (start, end) in zip(columns["size"].tolist(), pairwise(starts), strict=True)
     ]

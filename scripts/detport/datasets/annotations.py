@@ -155,7 +155,7 @@ def identity(where: str, value: object) -> int | str:
 
 def are_identities(values: list) -> bool:
     """Whether all are ids in the index's form already, as whole numbers are."""
-    return {*map(type, values)} <= {int} and 0 <= min(values, default=0) and max(values, default=0) <= LARGEST_ID
+    return {*map(type, values)} <= {int} and min(values, default=0) >= 0 and max(values, default=0) <= LARGEST_ID
 
 
 def order(identity: int | str) -> tuple[bool, int | str]:
@@ -182,7 +182,10 @@ def is_number(value: object) -> bool:
 
 def are_numbers(values: list, most: float) -> bool:
     """Whether all are numbers, none of them larger than `most`."""
-    return {*map(type, values)} <= {int, float} and all(map(most.__ge__, map(abs, values)))
+    if not {*map(type, values)} <= {int, float}:
+        return False
+    # NaN, which no comparison finds wherever it is, is what the sum is then too.
+    return not values or (max(values) <= most and min(values) >= -most and not math.isnan(sum(values)))
 
 
 def writable(name: str) -> bool:

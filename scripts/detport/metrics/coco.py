@@ -180,12 +180,11 @@ def tables(truth: dict, found: columns.Columns, settings: dict) -> tuple[hotcoco
         iscrowd=np.fromiter(map(itemgetter("iscrowd"), objects), np.int64, count),
         segmentation=[each["segmentation"] for each in objects] if masks else None,
     )
-    # Image, x, y, w, h, score, category; of what no detection has there may be no number.
-    image, kind = (
-        np.array([known.get(each, 0) for each in ids], float)[places][:, None]
-        for known, ids, places in ((images, found.images, found.image), (kinds, found.categories, found.category))
-    )
-    table = np.hstack([image, found.boxes, found.scores[:, None], kind])
+    table = np.empty((columns.count(found), 7))  # image, x, y, w, h, score, category
+    table[:, 0] = np.array([images.get(each, 0) for each in found.images])[found.image]
+    table[:, 1:5] = found.boxes
+    table[:, 5] = found.scores
+    table[:, 6] = np.array([kinds.get(each, 0) for each in found.categories])[found.category]
     with contextlib.redirect_stdout(io.StringIO()):  # the library prints its progress
         return ground_truth, ground_truth.loadRes(table, segmentation=masks)
 
