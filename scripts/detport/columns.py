@@ -254,8 +254,10 @@ def read(images: list, categories: list, sizes: list, columns: dict[str, np.ndar
     if type(images) is not list or type(categories) is not list:
         raise ValueError("no ids")
     ids = [*images, *categories]
-    sides = columns["sides"].astype(float) if "sides" in columns else from_corners(columns["corners"])
-    scores, image, category = columns["score"].astype(float), *(columns[key] for key in ("image", "category"))
+    image, category = columns["image"], columns["category"]
+    with np.errstate(invalid="ignore"):  # what is no number is looked for below
+        sides = columns["sides"].astype(float) if "sides" in columns else from_corners(columns["corners"])
+        scores = columns["score"].astype(float)
     inside = count == 0 or (int(image.max()) < len(images) and int(category.max()) < len(categories))
     if not ({*map(type, ids)} <= {int, str} and inside and np.isfinite(sides).all() and np.isfinite(scores).all()):
         raise ValueError("no detections")
