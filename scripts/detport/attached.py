@@ -32,8 +32,14 @@ LAST = AROUND + SEALED.size
 def attach(packed: bytes, held: bytes) -> bytes:
     """What is to be written behind a gzip file."""
     pieces = [member(PIECE, held[start : start + MOST]) for start in range(0, len(held), MOST)]
-    digest = hashlib.sha256(packed + held).digest()
-    return b"".join([*pieces, member(SEAL, SEALED.pack(VERSION, len(packed), len(held), digest))])
+    return b"".join([*pieces, member(SEAL, SEALED.pack(VERSION, len(packed), len(held), digest(packed, held)))])
+
+
+def digest(packed: bytes, held: bytes) -> bytes:
+    """sha256 of the content's member and of what is attached to it."""
+    total = hashlib.sha256(packed)
+    total.update(held)
+    return total.digest()
 
 
 def split(data: bytes) -> tuple[bytes, bytes | None]:
@@ -42,10 +48,10 @@ def split(data: bytes) -> tuple[bytes, bytes | None]:
     start = len(data) - LAST
     if start < 0 or data[start : -SEALED.size - len(EMPTY)] != head(SEAL, SEALED.size) or not data.endswith(EMPTY):
         return alone
-    version, length, count, digest = SEALED.unpack_from(data, start + AROUND - len(EMPTY))
+    version, length, count, sealed = SEALED.unpack_from(data, start + AROUND - len(EMPTY))
     if version != VERSION or length + count + AROUND * -(-count // MOST) != start:
         return alone
-    pieces, place = [], length
+    view, pieces, place = memoryview(data), [], length
     for left in range(count, 0, -MOST):
         size = min(left, MOST)
         begin = head(PIECE, size)
@@ -53,6 +59,6 @@ def split(data: bytes) -> tuple[bytes, bytes | None]:
         place = held + size + len(EMPTY)
         if data[place - size - AROUND : held] != begin or data[held + size : place] != EMPTY:
             return alone
-        pieces.append(data[held : held + size])
+        pieces.append(view[held : held + size])
     packed, held = data[:length], b"".join(pieces)
-    return (packed, held) if hashlib.sha256(packed + held).digest() == digest else alone
+    return (packed, held) if digest(packed, held) == sealed else alone

@@ -219,11 +219,11 @@ def smallest(values: np.ndarray) -> np.ndarray:
 
 def unpack(held: bytes) -> dict | None:
     """What `pack` was given, with Columns as its detections; None of anything else."""
-    length = int.from_bytes(held[:8], "little")
+    start = 8 + int.from_bytes(held[:8], "little")
     try:
-        said = orjson.loads(held[8 : 8 + length])
+        said = orjson.loads(held[8:start])
         count, text, declared = said["detections"], said["text"], said["columns"]
-        columns = arrays(held[8 + length :], count, text, declared)
+        columns = arrays(memoryview(held)[start:], count, text, declared)
         found = read(said.pop("images"), said.pop("categories"), said.pop("sizes"), columns, count)
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         return None
@@ -231,7 +231,7 @@ def unpack(held: bytes) -> dict | None:
     return rest | {"images": found.images, "detections": found}
 
 
-def arrays(held: bytes, count: int, text: int, declared: list) -> dict[str, np.ndarray]:
+def arrays(held: memoryview, count: int, text: int, declared: list) -> dict[str, np.ndarray]:
     """The columns as they lie one behind the other; ValueError unless they are that."""
     if not all(type(each) is int and each >= 0 for each in (count, text)):
         raise ValueError("counts that are none")
@@ -267,7 +267,7 @@ def read(images: list, categories: list, sizes: list, columns: dict[str, np.ndar
 
 def runs(columns: dict[str, np.ndarray], sizes: list) -> list[dict]:
     """Run-length encoded masks."""
-    text, ends = columns["counts"].tobytes().decode("ascii"), columns["end"].astype(np.int64)
+    text, ends = str(columns["counts"], "ascii"), columns["end"].astype(np.int64)
     starts = [0, *ends.tolist()]
     if (ends.size and (np.diff(ends, prepend=0) < 0).any()) or starts[-1] != len(text):
         raise ValueError("masks that end before they begin")
