@@ -24,9 +24,9 @@ from pathlib import Path
 from types import ModuleType
 
 from detport import (
-    analysis,
     classes,
     cli,
+    columns,
     config,
     datasets,
     detections,
@@ -74,9 +74,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     images = shards.read_index(args.index)
     inputs = {"index": args.index, "checked": args.checked, "detections": args.detections}
     with progress.step("reading detections"):
-        parts = detections.read_all(args.detections)
+        parts = detections.read_all(args.detections, detections.read_columns)
     scored = scored_images([row["image_id"] for row in images], parts)
-    rows = [each for part in parts for each in part["detections"]]
     sources = {"annotations": made.source(*kind.scored(dataset))}
 
     def record(**how: object) -> dict:
@@ -84,13 +83,14 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     if args.comp4:
         with atomic(args.comp4, directory=True) as folder:
-            metric.write_results(folder, scored, rows, settings, args.image_set)
+            metric.write_results(folder, scored, all_rows(parts), settings, args.image_set)
             made.put_folder(
                 record(image_set=args.image_set), folder, {path.name: sha256(path) for path in folder.iterdir()}
             )
     if args.coco_results:
         with atomic(args.coco_results) as partial:
-            partial.write_text(json.dumps(coco_results(kind.truth(dataset, images), rows, settings)), encoding="utf-8")
+            found = coco_results(kind.truth(dataset, images), all_rows(parts), settings)
+            partial.write_text(json.dumps(found), encoding="utf-8")
         made.put(record(coco_results=True), args.coco_results)
     if args.output:
         of = sample(args.index, len(images), kind, dataset)
@@ -101,7 +101,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         with progress.step("curves and errors"):
             write_json(args.output_analysis, analysed(settings, dataset, images, parts))
         made.put(record(cross_check=args.cross_check), args.output_analysis)
-    cli.log.info("%d detections in %d of %d images", len(rows), len(scored), len(images))
+    count = sum(columns.count(part["detections"]) for part in parts)
+    cli.log.info("%d detections in %d of %d images", count, len(scored), len(images))
+
+
+def all_rows(parts: list[dict]) -> list[dict]:
+    """The detections of all shards as COCO results."""
+    return [row for part in parts for row in columns.rows(part["detections"])]
 
 
 def scored_images(index: list, parts: list[dict]) -> list:
@@ -122,20 +128,19 @@ def assemble(
 ) -> dict:
     """accuracy.json of the detections of all shards, for the images of the index."""
     kind, metric = datasets.load(dataset["kind"]), metrics.load(settings["kind"])
-    skipped, too_large, rows = (
-        [each for part in parts for each in part[key]] for key in ("skipped", "too_large", "detections")
-    )
+    skipped, too_large = ([each for part in parts for each in part[key]] for key in ("skipped", "too_large"))
+    found = columns.joined(part["detections"] for part in parts)
     scored = scored_images([row["image_id"] for row in images], parts)
     truth = kind.truth(dataset, images)
     return {
         "schema": 1,
         "metric": settings,
-        **figures(truth, scored, rows, settings, cross_check),
+        **figures(truth, scored, found, settings, cross_check),
         "images": {"indexed": len(images), "scored": len(scored), "skipped": skipped},
         "too_large": too_large,
-        "detections": len(rows),
+        "detections": columns.count(found),
         "simulator": any(part["simulator"] for part in parts),
-        "doubts": doubts.of_detections(parts, truth, scored, rows, metric, settings),
+        "doubts": doubts.of_detections(parts, truth, scored, found, metric, settings),
         "sample": sample,
         "annotations": kind.source(dataset, images),
     }
@@ -151,7 +156,7 @@ def coco_results(truth: dict | None, rows: list[dict], settings: dict) -> list[d
     return known
 
 
-def figures(truth: dict | None, scored: list, rows: list[dict], settings: dict, cross_check: bool) -> dict:
+def figures(truth: dict | None, scored: list, found: columns.Columns, settings: dict, cross_check: bool) -> dict:
     """What accuracy.json says of the ground truth; without one there is no figure."""
     if truth is None:
         return {"accuracy": {}, "images_counted": 0, "unscored": {}, "cross_checked": False}
@@ -161,13 +166,12 @@ def figures(truth: dict | None, scored: list, rows: list[dict], settings: dict, 
     metric = metrics.load(settings["kind"])
     if cross_check and metric.SECOND_EVALUATOR is None:
         cli.log.warning("metric %s has no second evaluator; its figures are not cross-checked", settings["kind"])
-    categories = metric.categories(truth, settings)
-    rows, unscored = classes.with_ids(rows, categories)
+    found, unscored = columns.with_ids(found, metric.categories(truth, settings))
     for name, count in unscored.items():
         cli.log.warning("%d detections of %r are not scored: the dataset has no such category", count, name)
     counted = metric.counted(truth, scored, settings)
     return {
-        "accuracy": metric.evaluate(truth, counted, rows, settings, cross_check),
+        "accuracy": metric.evaluate(truth, counted, found, settings, cross_check),
         "images_counted": len(counted),
         "unscored": unscored,
         "cross_checked": cross_check and metric.SECOND_EVALUATOR is not None,
@@ -180,9 +184,10 @@ def analysed(settings: dict, dataset: dict, images: list[dict], parts: list[dict
     metric, truth = metrics.load(settings["kind"]), datasets.load(dataset["kind"]).truth(dataset, images)
     if truth is None or not hasattr(metric, "curves"):
         return {"schema": 1, "analysis": None}
+    from detport import analysis  # here: it takes as long to import as to read the detections, for figures of its own
+
     scored = scored_images([row["image_id"] for row in images], parts)
-    found = [row for part in parts for row in part["detections"]]
-    rows, _ = classes.with_ids(found, metric.categories(truth, settings))
+    rows, _ = classes.with_ids(all_rows(parts), metric.categories(truth, settings))
     return {
         "schema": 1,
         "analysis": analysis.of(truth, metric.counted(truth, scored, settings), rows, settings),

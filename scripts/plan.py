@@ -22,7 +22,7 @@ from detport.disk import GB, MB
 from detport.errors import UsageError
 
 # Bytes that one detection takes in a detections file, with and without a mask, where no earlier run tells.
-ROW_WITH_MASK, ROW = 250, 60
+ROW_WITH_MASK, ROW = 530, 65
 MOST_ROWS = 100  # detections of an image, where the model's yaml does not say
 RESULTS = "results: detections and graphs, about; graphs count only where the file that a model starts from is there."
 GRAPHS = ("convert_checkpoint", "export", "simplify", "patch", "compile")  # each makes a copy of the weights

@@ -89,19 +89,20 @@ def unpaired(classes: Iterable, categories: list[dict], source: str) -> list[str
     return lines
 
 
+def ids_of(found: Iterable, categories: list[dict]) -> dict:
+    """The id of each of the categories that detections have, given by name or by id; without those that a name gives
+    and that no category is."""
+    known, ids = by_name(categories), {category["id"] for category in categories}
+    numbered = {each: each for each in found if not isinstance(each, str) or each in ids}
+    return numbered | {each: known[each] for each in found if each not in numbered and each in known}
+
+
 def with_ids(rows: list[dict], categories: list[dict]) -> tuple[list[dict], dict[str, int]]:
     """The detections with ids in place of names; and how many there are of classes that no category is, which cannot be
     scored and are left out."""
-    if str not in {*map(type, map(itemgetter("category_id"), rows))}:
+    count = Counter(map(itemgetter("category_id"), rows))
+    if str not in {*map(type, count)}:
         return rows, {}
-    known, ids = by_name(categories), {category["id"] for category in categories}
-    found, unscored = [], Counter()
-    for row in rows:
-        category = row["category_id"]
-        if not isinstance(category, str) or category in ids:
-            found.append(row)
-        elif category in known:
-            found.append(row | {"category_id": known[category]})
-        else:
-            unscored[category] += 1
-    return found, dict(sorted(unscored.items()))
+    known = ids_of(count, categories)
+    found = [row | {"category_id": known[row["category_id"]]} for row in rows if row["category_id"] in known]
+    return found, {name: count[name] for name in sorted(count.keys() - known.keys())}

@@ -5,7 +5,7 @@ import json
 import zlib
 from pathlib import Path
 
-from detport import detections
+from detport import attached, detections
 from detport.errors import UsageError
 
 SHOWN = 5  # image ids in a complaint
@@ -47,7 +47,7 @@ def of_file(path: Path) -> object:
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{path}: not valid JSON ({error})") from error
     try:
-        content = json.loads(gzip.decompress(packed))
+        content = json.loads(gzip.decompress(attached.split(packed)[0]))
     except (OSError, EOFError, zlib.error, ValueError, RecursionError) as error:
         raise UsageError(f"{path}: not a whole gzip file of JSON ({error})") from error
     return content

@@ -15,6 +15,7 @@ from detport.files import atomic
 INDEX_COLUMNS = ("image_id", "file", "width", "height", "bytes", "sha256")
 # A stem that shard.info and the Ascend tools can take as it is: no white space, no control character, not too long.
 PLAIN_STEM = re.compile(r"[^\s\x00-\x1f\x7f]+")
+SIZE, NUMBER = re.compile(r"[0-9]{1,18}"), re.compile(r"0|[1-9][0-9]{0,18}")
 MOST = 9999  # shards: their folders have names of four digits
 MANY, FEW = 100, 4  # shards, and images of each, from which on a dataset is cut too small
 LONGEST_STEM = 120  # bytes; a file system takes 255, tools append their own endings
@@ -32,29 +33,33 @@ def read_index(path: Path) -> list[dict]:
     """Rows of index.tsv with numbers as numbers."""
     try:
         with path.open(newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file, delimiter="\t", strict=True)
-            columns = tuple(reader.fieldnames or ())
+            reader = csv.reader(file, delimiter="\t", strict=True)
+            columns = tuple(next(reader, ()))
             if columns not in (INDEX_COLUMNS, INDEX_COLUMNS[:-1]):  # the last one may be left out
                 raise UsageError(f"{path}: not an index; the first line must hold {', '.join(INDEX_COLUMNS)}")
-            rows = list(reader)
-        if any(None in row or None in row.values() for row in rows):
+            lines = [line for line in reader if line]
+        if not {*map(len, lines)} <= {len(columns)}:
             raise UsageError(f"{path}: a line has not {len(columns)} columns; make the index again")
-        numbers = [{key: size(row[key]) for key in ("width", "height", "bytes")} for row in rows]
+        kinds = [READ.get(column, str) for column in columns]
+        rows = [{column: kind(text) for column, kind, text in zip(columns, kinds, line, strict=True)} for line in lines]
     except (ValueError, csv.Error) as error:
         raise UsageError(f"{path}: not a whole index ({error}); make it again") from error
-    return [row | {"image_id": image_id(row["image_id"])} | found for row, found in zip(rows, numbers, strict=True)]
+    return rows
 
 
 def size(text: str) -> int:
     """A number of pixels or bytes."""
-    if not re.fullmatch(r"[0-9]{1,18}", text):
+    if not SIZE.fullmatch(text):
         raise ValueError(f"{text[:40]!r} is no size")
     return int(text)
 
 
 def image_id(text: str) -> int | str:
     """COCO's ids are numbers; VOC's are names, often digits with leading zeros."""
-    return int(text) if re.fullmatch(r"0|[1-9][0-9]{0,18}", text) else text
+    return int(text) if NUMBER.fullmatch(text) else text
+
+
+READ = {"image_id": image_id, "width": size, "height": size, "bytes": size}  # columns that are not text
 
 
 def sizes(dataset: dict, images: int, sample: int | None) -> tuple[int, int | str]:

@@ -20,7 +20,7 @@ import torch
 from onnx import TensorProto, helper
 from PIL import Image
 
-from detport import checkpoints, classes, config, detections, images, outputs, runs, shards
+from detport import attached, checkpoints, classes, columns, config, detections, images, outputs, runs, shards
 from detport.ascend import logs, npu
 from detport.datasets import annotations, coco, voc, yolo
 from detport.errors import Failure, UsageError
@@ -134,6 +134,16 @@ def read_image_set(path: Path) -> None:
 def read_detections(path: Path) -> None:
     content = detections.read(path)
     assert finite(leaves([[row["bbox"], row["score"]] for row in content["detections"]]))
+    found = detections.read_columns(path)
+    assert found | {"detections": columns.rows(found["detections"])} == content
+
+
+def read_columns(path: Path) -> None:
+    content = columns.unpack(path.read_bytes())
+    if content is None:
+        raise Failure("no columns")
+    rows = columns.rows(content["detections"])
+    assert detections.are_results(rows) and {row["image_id"] for row in rows} <= {*content["images"]}
 
 
 def read_packed_detections(path: Path) -> None:
@@ -269,6 +279,13 @@ FOUND = {
     "skipped": [],
     "detections": [{"image_id": 1, "category_id": 1, "bbox": [1, 1, 2, 2], "score": 0.5}],
 }
+ROWS = [
+    {"image_id": 1, "category_id": kind, "bbox": [1.0, 1.5, 2.0, 2.0], "score": 0.5}
+    | {"segmentation": {"size": [20, 30], "counts": "52203"}}
+    for kind in (1, "a")
+]
+COLUMNS = columns.pack([1], ROWS, {"skipped": []})
+PACKED = gzip.compress(json.dumps(FOUND | {"detections": ROWS}).encode(), mtime=0)
 XML = b"""<?xml version="1.0" encoding="UTF-8"?><annotation><size><width>8</width><height>6</height></size>
 <object><name>x</name><difficult>0</difficult><bndbox><xmin>1</xmin><ymin>1</ymin><xmax>4</xmax><ymax>4</ymax></bndbox>
 </object></annotation>"""
@@ -316,7 +333,11 @@ TARGETS = {
         "data.yaml",
     ),
     "VOC image set": Target(read_image_set, [b"000001\n000002\n", b"a b\n"]),
-    "detections": Target(read_detections, [gzip.compress(json.dumps(FOUND).encode(), mtime=0)]),
+    "detections": Target(
+        read_detections,
+        [gzip.compress(json.dumps(FOUND).encode(), mtime=0), PACKED + attached.attach(PACKED, COLUMNS)],
+    ),
+    "columns of detections": Target(read_columns, [COLUMNS]),
     "detections, unpacked": Target(read_packed_detections, [json.dumps(FOUND).encode()]),
     "image by pillow": Target(read_image("pillow"), IMAGES),
     "image by opencv": Target(read_image("opencv"), IMAGES),

@@ -96,7 +96,7 @@ def test_benchmark_files_that_tell_no_time(tmp_path, content):
 
 def test_detections_are_counted_where_there_are_any(tmp_path):
     model = config.load(config.ROOT / "config" / "models" / "retinamask.yaml", "model")
-    assert plan.detection_bytes("m", model, "b", 5000, tmp_path) == 5000 * 100 * 250
+    assert plan.detection_bytes("m", model, "b", 5000, tmp_path) == 5000 * 100 * plan.ROW_WITH_MASK
     (tmp_path / "m" / "b" / "detections").mkdir(parents=True)
     (tmp_path / "m" / "b" / "detections" / "0000.json.gz").write_bytes(bytes(77))
     assert plan.detection_bytes("m", model, "b", 5000, tmp_path) == 77
@@ -135,7 +135,7 @@ def test_bytes_and_the_peak(tmp_path):
     result = run(tmp_path)
     assert result.returncode == 0, result.stderr
     rows = [" ".join(line.split()) for line in result.stdout.splitlines()]
-    assert "retinamask 5000 108.380 GB 15.800 GB temporary 0.498 GB 0.125 GB" in rows
+    assert "retinamask 5000 108.380 GB 15.800 GB temporary 0.498 GB 0.265 GB" in rows
     assert "retinamask onnxruntime 250 20 as the configuration says" in rows
     assert "at most 1.992 GB (disk_limit_gb 4), 1.992 GB of jobs at work on 4 cores" in result.stdout
     many = run(tmp_path, **{"--cores": 64}).stdout

@@ -7,6 +7,7 @@ annotations. COCO's tools score them as they are.
 
 import math
 import re
+from itertools import chain
 from pathlib import Path
 
 from detport import shards
@@ -16,6 +17,8 @@ FARTHEST = 1e5  # pixels; COCO's rasteriser needs memory in proportion to a poly
 LARGEST_ID = 2**53  # up to here every tool, and every reader of JSON, has the same integers
 LONGEST_SIDE = 65_535  # pixels: JPEG's; the pixels of a mask must fit in 32 bits
 LARGEST_RUN = 60  # bits, far more than any; a text of one endless number would take quadratic time
+LARGEST = 1e15  # a whole number that floating point has exactly
+CROWD_TYPES = {int, float, bool, type(None)}
 POLYGON = 6  # numbers of the smallest polygon
 NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")  # Python's own also take 1_0 and ٣
 
@@ -30,6 +33,8 @@ def check(path: Path, truth: dict) -> None:
             raise UsageError(f"{where}: is {size} pixels; correct width and height, 1 to {LONGEST_SIDE}")
         if not writable(image["file_name"]):
             raise UsageError(f"{where}.file_name: {image['file_name']!r} cannot be the name of a file; correct it")
+    if are_scorable(truth["annotations"], images, categories):
+        return
     for i, annotation in enumerate(truth["annotations"]):
         where = f"{path}: annotations[{i}]"
         if annotation["image_id"] not in images:
@@ -50,11 +55,28 @@ def check(path: Path, truth: dict) -> None:
             raise UsageError(f"{where}.iscrowd: {shown(crowd)}; expected 0 or 1")
 
 
+def are_scorable(entries: list[dict], images: set, categories: set) -> bool:
+    """Whether nothing is wrong with any annotation, asked of each key of all at once: one by one they would take longer
+    to check than to score, and few files have one to complain about."""
+    boxes = [entry["bbox"] for entry in entries]
+    areas = [entry.get("area") for entry in entries]
+    numbers = [*chain.from_iterable(boxes), *(area for area in areas if area is not None)]
+    crowds = [entry.get("iscrowd") for entry in entries]
+    if not (are_numbers(numbers, LARGEST) and {*map(len, boxes)} <= {4} and {*map(type, crowds)} <= CROWD_TYPES):
+        return False
+    sizes = chain(numbers[2 : 4 * len(boxes) : 4], numbers[3 : 4 * len(boxes) : 4], numbers[4 * len(boxes) :])
+    known = {entry["image_id"] for entry in entries} <= images and {e["category_id"] for e in entries} <= categories
+    return known and min(sizes, default=0) >= 0 and {*crowds} <= {0, 1, None}
+
+
 def check_masks(path: Path | str, truth: dict) -> None:
     """Raise UsageError for the first annotation without a mask that can be drawn."""
     sizes = {image["id"]: [image["height"], image["width"]] for image in truth["images"]}
-    for i, annotation in enumerate(truth["annotations"]):
-        mask = annotation.get("segmentation")
+    masks = [annotation.get("segmentation") for annotation in truth["annotations"]]
+    drawn = are_polygons([mask for mask in masks if isinstance(mask, list)])
+    for i, (annotation, mask) in enumerate(zip(truth["annotations"], masks, strict=True)):
+        if drawn and isinstance(mask, list):
+            continue
         if isinstance(mask, list):
             problem = polygons_problem(mask)
         elif isinstance(mask, dict):
@@ -64,6 +86,16 @@ def check_masks(path: Path | str, truth: dict) -> None:
         if problem:
             where = annotation.get("where", f"{path}: annotations[{i}]")
             raise UsageError(f"{where}.segmentation: {problem}. Correct it, or leave segm out of metric.iou_types")
+
+
+def are_polygons(masks: list[list]) -> bool:
+    """Whether nothing is wrong with any mask of polygons, asked of all at once."""
+    polygons = [*chain.from_iterable(masks)]
+    if [] in masks or not {*map(type, polygons)} <= {list}:
+        return False
+    lengths = {*map(len, polygons)}
+    numbers = [*chain.from_iterable(polygons)]
+    return all(count >= POLYGON and count % 2 == 0 for count in lengths) and are_numbers(numbers, FARTHEST)
 
 
 def polygons_problem(polygons: list) -> str | None:
@@ -121,6 +153,11 @@ def identity(where: str, value: object) -> int | str:
     return whole(where, value, LARGEST_ID, " or text")
 
 
+def are_identities(values: list) -> bool:
+    """Whether all are ids in the index's form already, as whole numbers are."""
+    return {*map(type, values)} <= {int} and min(values, default=0) >= 0 and max(values, default=0) <= LARGEST_ID
+
+
 def order(identity: int | str) -> tuple[bool, int | str]:
     """Sorts ids: numbers first, then text."""
     return isinstance(identity, str), identity
@@ -140,7 +177,15 @@ def is_number(value: object) -> bool:
     """A finite number; JSON as Python reads it also has NaN, Infinity and integers of any length."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
-    return math.isfinite(value) if isinstance(value, float) else abs(value) < 1e15
+    return math.isfinite(value) if isinstance(value, float) else abs(value) < LARGEST
+
+
+def are_numbers(values: list, most: float) -> bool:
+    """Whether all are numbers, none of them larger than `most`."""
+    if not {*map(type, values)} <= {int, float}:
+        return False
+    # NaN, which no comparison finds wherever it is, is what the sum is then too.
+    return not values or (max(values) <= most and min(values) >= -most and not math.isnan(sum(values)))
 
 
 def writable(name: str) -> bool:

@@ -8,6 +8,8 @@ import json
 import logging
 from pathlib import Path
 
+import orjson
+
 from detport import classes
 from detport.datasets import annotations, listing
 from detport.errors import UsageError
@@ -22,11 +24,25 @@ TURNED = False  # COCO's are about the stored pixels
 def read(path: Path) -> dict:
     """The annotation file, checked as far as index and metric rely on it, with ids and optional keys in one form."""
     try:
-        truth = json.loads(path.read_text(encoding="utf-8"))
+        text = path.read_bytes()
     except FileNotFoundError as error:
         raise UsageError(f"{path}: no such file; put the annotations there or correct the path") from error
+    try:
+        return checked(path, orjson.loads(text))
+    except (ValueError, UsageError):  # Python's own reader has NaN and endless numbers, of which a complaint tells
+        return checked(path, parsed(path, text))
+
+
+def parsed(path: Path, text: bytes) -> object:
+    """The JSON of a file, as Python reads it."""
+    try:
+        return json.loads(text.decode("utf-8"))
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{path}: is {stand_in(path) or f'not valid JSON ({error})'}") from error
+
+
+def checked(path: Path, truth: object) -> dict:
+    """Annotations in one form, if they are that."""
     if not isinstance(truth, dict):
         raise UsageError(f"{path}: expected an object with images, annotations and categories")
     for key in ("images", "annotations", "categories"):
@@ -62,8 +78,12 @@ def one_form(path: Path, truth: dict) -> None:
     for category in truth["categories"]:
         named.setdefault(category["name"], []).append(category["id"])
     for i, annotation in enumerate(truth["annotations"]):
-        where = f"{path}: annotations[{i}]"
         annotation["id"] = i + 1
+    images, kinds = ([entry.get(key) for entry in truth["annotations"]] for key in ("image_id", "category_id"))
+    if annotations.are_identities(images) and annotations.are_identities(kinds) and ids.issuperset(kinds):
+        return
+    for i, annotation in enumerate(truth["annotations"]):
+        where = f"{path}: annotations[{i}]"
         annotation["image_id"] = annotations.identity(f"{where}.image_id", annotation.get("image_id"))
         category = annotations.identity(f"{where}.category_id", annotation.get("category_id"))
         if category not in ids and len(named.get(category, [])) > 1:
@@ -81,6 +101,10 @@ def fill(truth: dict) -> None:
 
 def require(path: Path, entries: list, name: str, keys: dict[str, type]) -> None:
     """Every entry has these keys with these types."""
+    if {*map(type, entries)} <= {dict} and all(
+        {*map(type, (entry.get(key) for entry in entries))} <= {kind} for key, kind in keys.items()
+    ):
+        return
     for i, entry in enumerate(entries):
         if not isinstance(entry, dict):
             raise UsageError(f"{path}: {name}[{i}] is not an object")

@@ -13,10 +13,8 @@ from types import ModuleType
 
 import hotcoco
 import numpy as np
-import pycocotools.coco
-import pycocotools.cocoeval
 
-from detport import resampling
+from detport import columns, resampling
 from detport.classes import unpaired
 from detport.datasets import annotations as annotation_checks
 from detport.errors import Failure, UsageError
@@ -27,6 +25,8 @@ AREAS = ("all", "small", "medium", "large")  # COCO's area ranges, in the order 
 IOUS = [0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95]
 AGREEMENT = 1e-9  # largest difference of a number between the two evaluators
 SHOWN = 5  # ids in a complaint
+KINDS = {"category": "categories", "image": "images"}
+REMEDIES = {"category": "decode.categories", "image": "the index, or decode again"}
 SHORT_SIDE = 32  # pixels; MMDetection's training filter drops images with a shorter one
 
 
@@ -46,20 +46,26 @@ def check(truth: dict, image_ids: list, categories: list, settings: dict) -> lis
     return unpaired(categories, truth["categories"], truth["source"])
 
 
-def evaluate(truth: dict, image_ids: list, rows: list[dict], settings: dict, cross_check: bool) -> dict:
+def evaluate(
+    truth: dict, image_ids: list, detections: columns.Columns | list[dict], settings: dict, cross_check: bool
+) -> dict:
     """For each IoU type the twelve numbers and the AP of every class, over exactly these images."""
-    known = {category["id"] for category in truth["categories"]}
-    strange = sorted({*map(itemgetter("category_id"), rows)} - known, key=annotation_checks.order)
-    if strange:
-        raise UsageError(
-            f"{truth['source']}: detections have category {strange[0]}, which it does not list; correct"
-            " decode.categories"
-        )
+    found = columns.of(detections)
+    for kind, there in (
+        ("category", columns.used(found.categories, found.category)),
+        ("image", columns.used(found.images, found.image)),
+    ):
+        known = {entry["id"] for entry in truth[KINDS[kind]]}
+        if strange := sorted(set(there) - known, key=annotation_checks.order):
+            raise UsageError(
+                f"{truth['source']}: detections have {kind} {strange[0]}, which it does not list; correct"
+                f" {REMEDIES[kind]}"
+            )
     if "segm" in settings["iou_types"]:
         annotation_checks.check_masks(truth["source"], truth)
-    figures = score(hotcoco, truth, image_ids, rows, settings)
+    figures = score(hotcoco, truth, image_ids, found, settings)
     if cross_check:
-        require_agreement(figures, score(pycocotools_module(), truth, image_ids, rows, settings))
+        require_agreement(figures, score(pycocotools_module(), truth, image_ids, found, settings))
     return figures
 
 
@@ -81,12 +87,13 @@ def categories(truth: dict, settings: dict) -> list[dict]:
     return truth["categories"]
 
 
-def score(library: ModuleType, truth: dict, image_ids: list, rows: list[dict], settings: dict) -> dict:
+def score(library: ModuleType, truth: dict, image_ids: list, found: columns.Columns, settings: dict) -> dict:
     """The figures of one evaluator."""
     figures = {}
     names = list(distinct_names(in_order(truth["categories"])).values())
+    loaded = tables(truth, found, settings) if library is hotcoco else None
     for iou_type in settings["iou_types"]:
-        precision, recall, categories = arrays(library, truth, image_ids, rows, iou_type, settings)
+        precision, recall, categories = arrays(library, truth, image_ids, found, iou_type, settings, loaded)
         figures[iou_type] = twelve_numbers(precision, recall, settings["max_detections"])
         figures[iou_type]["per_class"] = {
             names[category - 1]: mean(precision[:, :, k, 0, headline(settings["max_detections"])])
@@ -116,12 +123,13 @@ def resampled(
 
 def curves(truth: dict, image_ids: list, rows: list[dict], settings: dict) -> dict:
     """For each IoU type the mean precision over all classes at recalls 0, 0.01 … 1, at each IoU."""
-    found = {}
+    curves, found = {}, columns.of(rows)
+    loaded = tables(truth, found, settings)
     for iou_type in settings["iou_types"]:
-        precision, _, _ = arrays(hotcoco, truth, image_ids, rows, iou_type, settings)
+        precision, _, _ = arrays(hotcoco, truth, image_ids, found, iou_type, settings, loaded)
         over = precision[:, :, :, 0, headline(settings["max_detections"])]
-        found[iou_type] = {"iou": IOUS, "precision": [[mean(point) for point in curve] for curve in over]}
-    return found
+        curves[iou_type] = {"iou": IOUS, "precision": [[mean(point) for point in curve] for curve in over]}
+    return curves
 
 
 def in_order(entries: list[dict]) -> list[dict]:
@@ -152,16 +160,33 @@ def numbered(truth: dict, image_ids: list, rows: list[dict]) -> tuple[dict, list
     return content, [images[image] for image in image_ids], [renamed(row) for row in rows]
 
 
-def table(truth: dict, rows: list[dict]) -> np.ndarray:
-    """Detections as hotcoco takes them: image, x, y, w, h, score, category; an object for each would take longer than
-    their evaluation."""
-    found, count = np.empty((len(rows), 7)), len(rows)
-    for column, key, known in zip((0, 6), ("image_id", "category_id"), numbers(truth), strict=True):
-        found[:, column] = np.fromiter(map(known.__getitem__, map(itemgetter(key), rows)), float, count)
-    boxes = chain.from_iterable(map(itemgetter("bbox"), rows))
-    found[:, 1:5] = np.fromiter(boxes, float, 4 * count).reshape(-1, 4)
-    found[:, 5] = np.fromiter(map(itemgetter("score"), rows), float, count)
-    return found
+def tables(truth: dict, found: columns.Columns, settings: dict) -> tuple[hotcoco.COCO, hotcoco.COCO] | None:
+    """Ground truth and detections as hotcoco takes them by columns, for boxes and for masks: an object for each would
+    take longer than their evaluation. None where it cannot: without detections, or where some have no mask."""
+    masks = found.masks if "segm" in settings["iou_types"] else None
+    if not columns.count(found) or ("segm" in settings["iou_types"] and (masks is None or None in masks)):
+        return None
+    images, kinds = numbers(truth)
+    objects = truth["annotations"]
+    count = len(objects)
+    ground_truth = hotcoco.COCO.from_arrays(
+        [image | {"id": images[image["id"]]} for image in truth["images"]],
+        [category | {"id": kinds[category["id"]]} for category in truth["categories"]],
+        np.fromiter((images[each["image_id"]] for each in objects), np.int64, count),
+        np.fromiter((kinds[each["category_id"]] for each in objects), np.int64, count),
+        np.fromiter(chain.from_iterable(map(itemgetter("bbox"), objects)), float, 4 * count).reshape(-1, 4),
+        ids=np.fromiter(map(itemgetter("id"), objects), np.int64, count),
+        area=np.fromiter(map(itemgetter("area"), objects), float, count),
+        iscrowd=np.fromiter(map(itemgetter("iscrowd"), objects), np.int64, count),
+        segmentation=[each["segmentation"] for each in objects] if masks else None,
+    )
+    table = np.empty((columns.count(found), 7))  # image, x, y, w, h, score, category
+    table[:, 0] = np.array([images.get(each, 0) for each in found.images])[found.image]
+    table[:, 1:5] = found.boxes
+    table[:, 5] = found.scores
+    table[:, 6] = np.array([kinds.get(each, 0) for each in found.categories])[found.category]
+    with contextlib.redirect_stdout(io.StringIO()):  # the library prints its progress
+        return ground_truth, ground_truth.loadRes(table, segmentation=masks)
 
 
 def distinct_names(categories: list[dict]) -> dict[int, str]:
@@ -177,32 +202,39 @@ def distinct_names(categories: list[dict]) -> dict[int, str]:
 
 
 def arrays(
-    library: ModuleType, truth: dict, image_ids: list, rows: list[dict], iou_type: str, settings: dict
+    library: ModuleType,
+    truth: dict,
+    image_ids: list,
+    found: columns.Columns,
+    iou_type: str,
+    settings: dict,
+    loaded: tuple[hotcoco.COCO, hotcoco.COCO] | None,
 ) -> tuple[np.ndarray, np.ndarray, list[int]]:
     """precision [T, R, K, A, M], recall [T, K, A, M] and the K category ids, which are `numbers`."""
     by_mask = iou_type == "segm" and settings["mask_area"] == "mask"
-    masks = [row.get("segmentation") for row in rows] if iou_type == "segm" else None
-    as_table = library is hotcoco and rows and not by_mask and not (masks and None in masks)
-    content, image_ids, results = numbered(truth, image_ids, [] if as_table else rows)
-    if by_mask:
-        # Both libraries take the box's area wherever a result has a box.
-        results = [{key: value for key, value in row.items() if key != "bbox"} for row in results]
-    ground_truth = library.COCO()
-    ground_truth.dataset = content
+    places, _ = numbers(truth)
     with contextlib.redirect_stdout(io.StringIO()):  # the libraries print their progress
-        ground_truth.createIndex()
-        if as_table:
-            found = ground_truth.loadRes(table(truth, rows), segmentation=masks)
-        else:
-            # Without detections pycocotools cannot load the list; one of score 0 outside every image is the same.
-            found = ground_truth.loadRes(results or [absent(content)])
-        evaluator = library.COCOeval(ground_truth, found, iou_type)
-        evaluator.params.imgIds = sorted(image_ids)
+        pair = objects(library, truth, found, by_mask) if loaded is None or by_mask else loaded
+        evaluator = library.COCOeval(*pair, iou_type)
+        evaluator.params.imgIds = sorted(places[image] for image in image_ids)
         evaluator.params.maxDets = list(settings["max_detections"])
         evaluator.evaluate()
         evaluator.accumulate()
     precision, recall = (np.asarray(evaluator.eval[key], float) for key in ("precision", "recall"))
     return precision, recall, [int(category) for category in evaluator.params.catIds]
+
+
+def objects(library: ModuleType, truth: dict, found: columns.Columns, by_mask: bool) -> tuple:
+    """Ground truth and detections as both libraries take them: an object for each."""
+    content, _, results = numbered(truth, [], columns.rows(found))
+    if by_mask:
+        # Both libraries take the box's area wherever a result has a box.
+        results = [{key: value for key, value in row.items() if key != "bbox"} for row in results]
+    ground_truth = library.COCO()
+    ground_truth.dataset = content
+    ground_truth.createIndex()
+    # Without detections pycocotools cannot load the list; one of score 0 outside every image is the same.
+    return ground_truth, ground_truth.loadRes(results or [absent(content)])
 
 
 def absent(truth: dict) -> dict:
@@ -278,6 +310,9 @@ def mean(values: np.ndarray) -> float:
 
 def pycocotools_module() -> ModuleType:
     """pycocotools under the names that hotcoco uses."""
+    import pycocotools.coco  # here: that takes a tenth of an evaluation's time, which seldom asks for it
+    import pycocotools.cocoeval
+
     module = ModuleType("pycocotools")
     module.COCO = pycocotools.coco.COCO
     module.COCOeval = pycocotools.cocoeval.COCOeval
