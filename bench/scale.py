@@ -54,8 +54,8 @@ def main() -> None:
         )
 
 
-def prepare(folder: Path, models: int, images: int, shards: int | str) -> None:
-    """A working directory with so many models of one dataset."""
+def prepare(folder: Path, models: int, images: int, shards: int | str, **more: object) -> None:
+    """A working directory with so many models of one dataset, and more settings."""
     (folder / "config" / "models").mkdir(parents=True)
     (folder / "data" / "images").mkdir(parents=True)
     (folder / "data" / "truth.json").write_text('{"images": [], "annotations": [], "categories": []}', encoding="utf-8")
@@ -68,15 +68,15 @@ def prepare(folder: Path, models: int, images: int, shards: int | str) -> None:
     for name in names:
         (folder / "config" / "models" / f"{name}.yaml").write_text(text, encoding="utf-8")
     found = {"kind": "coco", "images": "data/images", "annotations": "data/truth.json", "count": images}
-    settings = {"models": names, "backends": ["onnxruntime"], "disk_limit_gb": DISK_GB}
+    settings = {"models": names, "backends": ["onnxruntime"], "disk_limit_gb": DISK_GB} | more
     settings["datasets"] = {dataset: found | {"shards": shards}}
     (folder / "config" / "config.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
 
 
-def plan(folder: Path) -> Cost:
-    """A dry run of everything, with the profile for a cluster."""
+def plan(folder: Path, profile: str = "slurm") -> Cost:
+    """A dry run of everything, with one of the profiles: that for a cluster, or default."""
     command = [sys.executable, "-m", "snakemake", "-s", ROOT / "Snakefile", "--directory", folder, "-n"]
-    command += ["--workflow-profile", ROOT / "profiles" / "slurm", "--", "reports/summary.txt"]
+    command += ["--workflow-profile", ROOT / "profiles" / profile, "--", "reports/summary.txt"]
     before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
     with (folder / "said").open("w+", encoding="utf-8") as file:
         subprocess.run(command, check=True, stdout=file, stderr=file)
@@ -90,7 +90,7 @@ def plan(folder: Path) -> Cost:
         after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime,
         after.ru_maxrss / 1000,  # the largest so far: cases grow
         int(table["total"]),
-        int(table["detect"]),
+        int(table.get("detect") or table["infer"]),  # the rule of shards whose outputs are kept
         alone + said.count(" Group job "),
     )
 

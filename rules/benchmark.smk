@@ -11,6 +11,7 @@ rule benchmark:
         "logs/benchmark/{model}/{backend}.log",
     benchmark:
         "benchmarks/benchmark/{model}/{backend}.tsv"
+    priority: 1
     conda:
         RUNNER_ENV
     threads: CORES

@@ -144,6 +144,10 @@ for name in () if detport_engine.is_job(workflow) else DATASET_FILES:
     if advice:
         print(f"detport: warning: datasets.{name}.shards: {advice}", file=sys.stderr)
 
+for of, cut in CUTS.items() if not detport_engine.is_job(workflow) else ():
+    if of[1] in BACKENDS and (advice := detport_cutting.advice(of, BACKENDS[of[1]], cut)):
+        print(f"detport: warning: {advice}", file=sys.stderr)
+
 if not ON_NODES:  # there scratch.sh shares out the disk of each node
     detport_engine.limit(workflow, "scratch_mb", BUDGET.scratch_mb)
 MEMORY_MB = None  # elsewhere a scheduler knows what its machines have

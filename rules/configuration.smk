@@ -25,6 +25,7 @@ def give_up(message: object, status: int = 2) -> None:
 
 
 detport_engine.plan_quickly()
+detport_engine.look_for_jobs_when_some_end()
 try:
     detport_utf8.insist(detport_engine.started_in(workflow))
 except UsageError as error:

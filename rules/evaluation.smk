@@ -72,7 +72,6 @@ rule parity:
         "benchmarks/parity/{model}/{backend}.tsv"
     conda:
         "../envs/export.yaml"
-    threads: 2
     resources:
         mem_mb=mem_mb("parity"),
         scratch_mb=few_mb("parity"),

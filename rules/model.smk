@@ -59,7 +59,6 @@ rule simplify:
         "benchmarks/simplify/{model}/{flavour}{canvas}.tsv"
     conda:
         "../envs/export.yaml"
-    threads: 2
     resources:
         mem_mb=mem_mb("simplify"),
     params:

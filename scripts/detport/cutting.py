@@ -40,6 +40,7 @@ class Cut(NamedTuple):
     shards: int
     images: int
     reason: str
+    enough_gb: int | None = None  # disk_limit_gb with which starting a job takes at most SHARE of it, if more than now
 
     @property
     def largest(self) -> int:
@@ -86,16 +87,27 @@ def cut(dataset: dict, images: int, model: dict, backend: dict, limit_gb: float,
     fixed_s, slow, fast, jobs = SPEEDS[kind]
     image_gb = disk.image_bytes(model, backend, kept=False) / disk.GB
     wanted = math.ceil(fixed_s * (1 / SHARE - 1) * fast)
+    whole_gb = (images + jobs) * image_gb  # of all shards at once, which have up to an image each more than their part
     fits = round_down(max(1, int(limit_gb / jobs / image_gb)))
+    if whole_gb <= limit_gb and images >= 2 * FEWEST:  # of two shards or more, so that none takes all of the limit
+        fits = images
     fed = backend.get("devices_per_card", 2) if kind == "device" else jobs  # cores, or devices, to be fed at least
     found = Cut(max(math.ceil(images / fits), min(images // wanted, most), min(fed, images // FEWEST), 1), images, "")
     if found.shards > shards.MOST:
         return Cut(shards.MOST, images, "more are not possible")
     low, high = (fixed_s / (fixed_s + found.largest / speed) if images else 1 for speed in (slow, fast))
     reason = f"{kind}: starting a job takes {low:.0%} of it at {slow:g} images/s, {high:.0%} at {fast:g}"
-    if fits < wanted <= images:
-        reason += f"; at most {SHARE:.0%} with disk_limit_gb {math.ceil(2 * wanted * jobs * image_gb)}"
-    return found._replace(reason=reason)
+    if not fits < wanted <= images:
+        return found._replace(reason=reason)
+    enough = math.ceil(min(whole_gb, 2 * wanted * jobs * image_gb))
+    return found._replace(reason=f"{reason}; at most {SHARE:.0%} with disk_limit_gb {enough}", enough_gb=enough)
+
+
+def advice(of: tuple[str, str | None], backend: dict, found: Cut) -> str | None:
+    """What a run says at its start of shards that keep a device from its work; those of a processor lose less."""
+    if found.enough_gb is None or class_of(backend) != "device":
+        return None
+    return f"{of[0]} on {of[1]}: {found.reason}"
 
 
 def round_down(number: int) -> int:

@@ -20,6 +20,7 @@ import snakemake
 import snakemake.common
 import snakemake.jobs
 import snakemake.rules
+import snakemake.scheduling.job_scheduler
 from snakemake.common import NOTHING_TO_BE_DONE_MSG
 from snakemake.settings.types import RerunTrigger
 from snakemake_interface_logger_plugins.common import LogEvent
@@ -55,6 +56,24 @@ def plan_quickly() -> None:
     for module in (snakemake.common, snakemake.jobs, snakemake.rules):
         module.get_function_params = remembered
     gc.set_threshold(200_000, 20, 20)
+
+
+def look_for_jobs_when_some_end() -> None:
+    """Have Snakemake look for jobs to start when one has ended, and by the clock only where its limit of jobs per
+    second (--max-jobs-per-timespan) has held some back.
+
+    By itself it looks again a second after every look, and each of these is followed by another: N looks a second after
+    N jobs, which take a core to themselves in a run of some hundreds, and a second in which the run does not end.
+    """
+    scheduler = snakemake.scheduling.job_scheduler.JobScheduler
+    later = scheduler._schedule_reevalutation
+
+    def look_later(self: Any, delay: float) -> None:
+        held_back = self.job_rate_limiter is None or self.job_rate_limiter.get_free_jobs() == 0
+        if held_back or self.workflow.dag.has_unfinished_queue_input_jobs():
+            later(self, delay)
+
+    scheduler._schedule_reevalutation = look_later
 
 
 def leave_reruns_to_records(workflow: Any, stale: Iterable[str]) -> None:

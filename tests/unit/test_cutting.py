@@ -31,6 +31,18 @@ def test_where_the_limit_decides_the_reason_says_what_it_costs_and_what_would_he
     needed = float(re.search(r"at most 5% with disk_limit_gb (\d+)", found.reason)[1])
     assert "disk_limit_gb" not in cut(name="ascend310p", limit_gb=needed).reason
     assert found.largest < cut(name="ascend310p", limit_gb=needed).largest
+    everything = 5000 * disk.image_bytes(RETINAMASK, BACKENDS["ascend310p"], kept=False) / disk.GB
+    assert everything < needed < everything + 2, "no more than all shards of the dataset take together"
+
+
+def test_a_device_that_shards_keep_from_its_work_is_told_of_at_the_start_of_a_run():
+    def told(name: str, limit_gb: float) -> str | None:
+        return cutting.advice(("retinamask", name), BACKENDS[name], cut(name=name, limit_gb=limit_gb))
+
+    found = told("ascend310p", 4)
+    assert re.match(r"retinamask on ascend310p: device: .* at most 5% with disk_limit_gb \d+$", found)
+    assert told("ascend310p", float(found.split()[-1])) is None
+    assert told("onnxruntime", 4) is None
 
 
 @hypothesis.given(strategies.sampled_from(sorted(BACKENDS)), strategies.floats(0.5, 100), strategies.integers(1, 10**6))
@@ -38,7 +50,8 @@ def test_jobs_at_work_fit_within_the_limit(name, limit_gb, images):
     found, known = cut(images, name, limit_gb), cutting.SPEEDS[cutting.class_of(BACKENDS[name])]
     taken = found.largest * disk.image_bytes(RETINAMASK, BACKENDS[name], kept=False)
     assert 1 <= found.shards <= shards.MOST
-    assert taken * known.jobs <= limit_gb * disk.GB or found.largest == 1 or found.shards == shards.MOST
+    together = taken * min(known.jobs, found.shards)
+    assert together <= limit_gb * disk.GB or found.largest == 1 or found.shards == shards.MOST
 
 
 def test_another_device_cuts_no_other_shards():

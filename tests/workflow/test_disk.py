@@ -226,3 +226,5 @@ def test_every_backend_fits_into_the_default_limit(tmp_path, backends):
     result = snakemake(tmp_path, "--cores", "1", "plan", "--config", f"backends=[{backends}]")
     assert result.returncode == 0, result.stderr
     assert "(disk_limit_gb 4)" in result.stdout + result.stderr
+    told = re.search("warning: retinamask on ascend.*: device: .* at most 5% with disk_limit_gb", result.stderr)
+    assert bool(told) is ("ascend" in backends), "whose shards keep a device from its work is told of at once"

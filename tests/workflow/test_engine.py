@@ -558,3 +558,38 @@ def test_every_use_has_a_test_here():
     ]
     assert len(uses) > 8
     assert [name for name in uses if f"engine.{name}(" not in own] == []
+
+
+COUNTED = """
+from snakemake.scheduling.job_scheduler import JobScheduler
+
+engine.look_for_jobs_when_some_end()
+select = JobScheduler.job_selector
+
+def counted(self, jobs):
+    found = select(self, jobs)
+    say(ready=len(jobs), started=len(found))
+    return found
+
+JobScheduler.job_selector = counted
+
+rule all:
+    input: expand("{k}", k=range(3))
+rule one:
+    output: "{k}"
+    shell: "sleep 1.5; touch {output}"
+"""
+
+
+def test_jobs_to_start_are_looked_for_when_some_end_and_not_by_the_clock(tmp_path):
+    workflow = Workflow(tmp_path, COUNTED)
+    workflow.run("--cores", "1")
+    assert [found["started"] for found in workflow.said()] == [1, 1, 1, 1]
+
+
+def test_but_jobs_that_are_held_back_by_a_limit_per_second_are_started_later(tmp_path):
+    workflow = Workflow(tmp_path, COUNTED.replace("sleep 1.5; ", ""))
+    workflow.run("--cores", "3", "--max-jobs-per-timespan", "1/1s")
+    found = workflow.said()
+    assert [each["started"] for each in found if each["started"]] == [1, 1, 1, 1]
+    assert any(each["ready"] and not each["started"] for each in found)
