@@ -16,6 +16,7 @@ from detport.networks.blocks import (
     NonMaxSuppression,
     conv_relu_tower,
     grid_anchors,
+    nothing,
     per_anchor,
     resnet_stages,
     stage_maps,
@@ -89,6 +90,7 @@ class RetinaMask(nn.Module):
         boxes, labels, scores, _ = self.select(logits, codes)
         if self.compact:
             boxes, labels, scores = self.survivors(boxes, labels, scores)
+            scores = scores + nothing([*logits, *codes])
         return boxes, labels, scores, self.masks(features, boxes, labels)
 
     def anchors(self) -> Tensor:
