@@ -88,7 +88,7 @@ def backend_rows(model: Model) -> list[Row]:
 
 
 def contract_rows() -> list[Row]:
-    """Half of the memory is required of float32."""
+    """What the compact contract is required to save."""
     of, against = "RetinaMask's compact contract", "the guide's"
     rows = []
     for key, where in ((ORT, "ONNX Runtime"), (F32, "OpenVINO"), (BF16, "OpenVINO, bfloat16")):
