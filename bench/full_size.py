@@ -34,7 +34,7 @@ class Prepared(NamedTuple):
 
 
 def main() -> None:
-    model = prepare(sys.argv[1])
+    model = prepare(sys.argv[1], "")
     path, shard, outputs = compiled(model, "onnxruntime"), model.folder / "shard", model.folder / "outputs"
     opened = ("--backend", backend_yaml("onnxruntime"), "--compiled", path)
     run(model.peaks, "infer", "--model", model.yaml, *opened, "--shard", shard, "--output", outputs)
@@ -61,8 +61,8 @@ def place() -> tempfile.TemporaryDirectory:
 
 
 @functools.cache
-def prepare(name: str, contract: str = "") -> Prepared:
-    """A published model through the stages that are the same for every backend; on request in another contract."""
+def prepare(name: str, contract: str) -> Prepared:
+    """A published model through the stages that are the same for every backend, in its own contract ("") or another."""
     folder, peaks = Path(place().name) / f"{name}{contract}", {}
     folder.mkdir()
     yaml, weights = folder / f"{name}.yaml", folder / "w.safetensors"

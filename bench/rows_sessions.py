@@ -30,7 +30,7 @@ def small() -> Path:
 
 def large() -> Path:
     """GFocalV2 at full size."""
-    return full_size.prepare("gfocalv2").folder / "simplified.onnx"
+    return full_size.prepare("gfocalv2", "").folder / "simplified.onnx"
 
 
 def worth(graph: Callable[[], Path], ours: Setting, other: str, of_memory: bool = False) -> Callable[[Path], Measured]:
