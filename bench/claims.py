@@ -20,6 +20,7 @@ from pathlib import Path
 
 import cv2
 
+from detport.errors import UsageError
 from detport.files import write_json
 from detport.processes import processor
 from side_by_side import Measured, Row
@@ -28,7 +29,7 @@ BENCH = Path(__file__).resolve().parent
 MEASURED = BENCH / "measured.json"
 PAGE = BENCH.parent / "docs" / "performance.md"
 MARKED = re.compile(r"(<!-- table: measured -->\n).*?(<!-- end -->)", re.DOTALL)
-PACKAGES = ("numpy", "opencv-python-headless", "pillow", "pycocotools", "hotcoco", "onnxruntime")
+PACKAGES = ("numpy", "opencv-python-headless", "pillow", "pycocotools", "hotcoco", "onnxruntime", "openvino")
 LOSS = 0.2  # of a ratio, which is more than what differs from run to run
 
 
@@ -46,7 +47,7 @@ def main() -> None:
     if args.check:
         sys.exit(check(chosen, known))
     for row in chosen:
-        known[label(row)] = entry(row, measure(row))
+        known[label(row)] = outcome(row)
         print(line(label(row), known[label(row)]), flush=True)
     save({label(row): known[label(row)] for row in rows() if label(row) in known})
 
@@ -67,6 +68,14 @@ def measure(row: Row) -> Measured:
         return row.measure(Path(folder))
 
 
+def outcome(row: Row) -> dict:
+    """What is kept of a claim; of one that this machine has no units for, why not."""
+    try:
+        return entry(row, measure(row))
+    except UsageError as error:
+        return {"not_measured": str(error), "slow": row.slow}
+
+
 def entry(row: Row, measured: Measured) -> dict:
     """What is kept of a claim: the median of the ratios, and their quartiles."""
     ratios = sorted(measured.ratios)
@@ -81,6 +90,8 @@ def entry(row: Row, measured: Measured) -> dict:
 
 def cells(name: str, kept: dict) -> tuple[str, ...]:
     """Claim, ratio, spread, both sides, what is required, and whether that holds."""
+    if "not_measured" in kept:
+        return name, "NOT MEASURED", kept["not_measured"], "", "", "", ""
     ours, other = (f"{kept[side]:.4g} {kept['unit']}" for side in ("ours", "other"))
     bounds = [(kept["required"], "≥ {:g} times"), (kept["most"], f"≤ {{:g}} {kept['unit']}")]
     wanted = ", ".join(text.format(bound) for bound, text in bounds if bound is not None)
@@ -96,6 +107,8 @@ def holds(kept: dict) -> bool:
 
 def line(name: str, kept: dict) -> str:
     """A claim as it is printed."""
+    if "not_measured" in kept:
+        return f"{name}: NOT MEASURED: {kept['not_measured']}"
     name, ratio, spread, ours, other, wanted, held = cells(name, kept)
     verdict = f"   {wanted}: {held}" if wanted else ""
     return f"{name:<72}{ratio:>8} times ({spread}) {ours:>12} {other:>12}{verdict}"
@@ -136,11 +149,13 @@ def lost(chosen: list[Row], known: dict) -> Iterator[str]:
         if name not in known:
             print(f"{name}: not in {MEASURED.name} yet; make bench measures it")
             continue
+        if "not_measured" in known[name]:
+            continue
         bar = known[name]["ratio"] * (1 - LOSS)
         for _ in range(2):
-            now = entry(row, measure(row))
+            now = outcome(row)
             print(line(name, now), flush=True)
-            if now["ratio"] >= bar:
+            if "not_measured" in now or now["ratio"] >= bar:
                 break
         else:
             yield f"{name} {now['ratio']:.3g} times, was {known[name]['ratio']:.3g}"

@@ -9,5 +9,5 @@ import sys
 
 process = subprocess.Popen(sys.argv[1:], stdout=sys.stderr)
 _, status, usage = os.wait4(process.pid, 0)
-print(usage.ru_maxrss / 1000)
+print(usage.ru_maxrss * 1024 / 1e6)
 sys.exit(os.waitstatus_to_exitcode(status))

@@ -11,7 +11,6 @@ Seconds are of the clock where threads or processes differ, of the processor els
 import json
 import math
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -24,8 +23,10 @@ from typing import NamedTuple
 import numpy as np
 import onnxruntime
 
+import full_size
 from detport import config
 from detport.backends.onnxruntime import open_session
+from side_by_side import own_peak_mb
 
 ROUNDS, SHORTEST = 7, 0.5  # seconds of a round at least
 CORES = len(os.sched_getaffinity(0))
@@ -70,30 +71,38 @@ def main() -> None:
 
 def compare(path: str, first: Setting, others: list[Setting], rounds: int) -> None:
     """Run a setting and others in turns, and print a line for each."""
-    every = {setting.name: setting for setting in (first, *others)}
+    taken, peaks = in_turns(path, [first, *others], rounds)
+    for name, found in taken.items():
+        ratios = [ours / theirs for ours, theirs in zip(taken[first.name], found, strict=True)]
+        low, middle, high = statistics.quantiles(ratios, n=4, method="inclusive")
+        times = f"{statistics.median(found):9.4f} s{middle:7.2f} ({low:.2f} - {high:.2f})"
+        print(f"{name:<48}{times}{peaks[name]:8.0f} MB", flush=True)
+
+
+def in_turns(path: str, settings: list[Setting], rounds: int) -> tuple[dict[str, list[float]], dict[str, float]]:
+    """Seconds of an image in every round with each setting, by its name, and the peaks of its processes together, in
+    megabytes."""
+    every = {setting.name: setting for setting in settings}
     workers = {name: [start(path, setting) for _ in range(setting.processes)] for name, setting in every.items()}
     once = {name: each_image(found, 1, every[name].clock) for name, found in workers.items()}  # not counted
-    images = max(1, math.ceil(SHORTEST / once[first.name]))
+    images = max(1, math.ceil(SHORTEST / once[settings[0].name]))
     taken = {name: [] for name in every}
     for i in range(rounds):
         for name in every if i % 2 else reversed(every):
             taken[name].append(each_image(workers[name], images, every[name].clock))
-    for name, found in workers.items():
-        ratios = [ours / theirs for ours, theirs in zip(taken[first.name], taken[name], strict=True)]
-        low, middle, high = statistics.quantiles(ratios, n=4, method="inclusive")
-        memory = sum(answer["peak_mb"] for answer in ask(found, 0))
-        seconds = statistics.median(taken[name])
-        print(f"{name:<48}{seconds:9.4f} s{middle:7.2f} ({low:.2f} - {high:.2f}){memory:8.0f} MB", flush=True)
-        for worker in found:
-            worker.stdin.close()
-            worker.wait()
+    peaks = {name: sum(answer["peak_mb"] for answer in ask(found, 0)) for name, found in workers.items()}
+    for worker in (each for found in workers.values() for each in found):
+        worker.stdin.close()
+        worker.wait()
+    return taken, peaks
 
 
 def start(path: str, setting: Setting) -> subprocess.Popen:
     """A process that has loaded the model."""
     told = json.dumps([path, dict(setting.session), setting.threads, setting.binding])
     command = [sys.executable, __file__, "--worker", told]
-    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8")
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    return subprocess.Popen(command, **pipes, encoding="utf-8", env=full_size.environment())
 
 
 def each_image(workers: list[subprocess.Popen], images: int, clock: bool) -> float:
@@ -120,8 +129,7 @@ def work(path: str, session: dict, threads: int, binding: bool) -> None:
         begin = time.process_time()
         for _ in range(int(line)):
             run()
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
-        print(json.dumps({"seconds": time.process_time() - begin, "peak_mb": peak}), flush=True)
+        print(json.dumps({"seconds": time.process_time() - begin, "peak_mb": own_peak_mb()}), flush=True)
 
 
 def runner(session: onnxruntime.InferenceSession, binding: bool) -> Callable[[], object]:

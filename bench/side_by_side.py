@@ -8,6 +8,7 @@ import contextlib
 import functools
 import math
 import multiprocessing
+import re
 import resource
 import statistics
 import subprocess
@@ -120,6 +121,12 @@ def peak(command: Sequence[object]) -> float:
     """Megabytes that a program had at its peak."""
     words = [sys.executable, LAUNCH, *command]
     return float(subprocess.run(list(map(str, words)), check=True, stdout=subprocess.PIPE, encoding="utf-8").stdout)
+
+
+def own_peak_mb() -> float:
+    """Megabytes that this process has had at its peak: `getrusage` would begin with what its parent had."""
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
+    return int(re.search(r"^VmHWM:\s+(\d+) kB$", status, re.MULTILINE)[1]) * 1024 / 1e6
 
 
 @functools.cache

@@ -11,15 +11,23 @@ import numpy as np
 import onnx
 import pytest
 
+import backends
 import claims
+import full_size
 import intervals
 import psroi_share
 import rows_decode
+import rows_models
+import rows_sessions
+import sessions
 import side_by_side
-from detport import canvases, config, networks
+from detport import canvases, config, memory, networks, outputs
+from detport.errors import UsageError
 from detport.graph.export import export
 
 SMALL = {"images": 80, "sets": 40, "resamples": 300, "classes": 2, "worse": 0.1, "noise": 0.4, "say": False}
+DEMO = config.ROOT / "demo"
+YOLO = DEMO / "weights" / "yolo.onnx"
 LEVELS = (16, 8, 4, 2, 1)  # map sides at 128
 PLACED = {"resized": [128, 96], "scale": 0.2, "pad": [0, 32]}
 ROW = side_by_side.Row("is", "it", lambda folder: None, required=3)
@@ -49,6 +57,70 @@ def test_turns_count_the_processor_time_of_programs():
 def test_a_peak_is_that_of_the_program_alone():
     rest = np.ones(40_000_000, np.int8)  # which a child of this process would begin with
     assert side_by_side.peak([sys.executable, "-c", "pass"]) < 40 < len(rest)
+
+
+def test_a_process_tells_its_own_peak():
+    rest = np.ones(40_000_000, np.int8)  # which `getrusage` of a child would begin with
+    command = "import side_by_side as s; print(s.own_peak_mb())"
+    path = {"PYTHONPATH": str(claims.BENCH)}
+    said = subprocess.run([sys.executable, "-c", command], env=path, check=True, stdout=subprocess.PIPE)
+    assert 10 < float(said.stdout) < side_by_side.own_peak_mb() and len(rest)
+
+
+def test_what_a_machine_cannot_measure_is_told(monkeypatch, capsys):
+    def refuse(core: object, backend: dict) -> None:
+        raise UsageError(f"{backend['name']}: Some CPU has no bf16")
+
+    monkeypatch.setattr(rows_models, "require_device", refuse)
+    row = next(row for row in rows_models.ROWS if "bfloat16" in row.name)
+    kept = claims.outcome(row)
+    assert kept == {"not_measured": "openvino_bf16: Some CPU has no bf16", "slow": True}
+    assert claims.line("bf16", kept) == "bf16: NOT MEASURED: openvino_bf16: Some CPU has no bf16"
+    assert claims.cells("bf16", kept)[:3] == ("bf16", "NOT MEASURED", "openvino_bf16: Some CPU has no bf16")
+    measured = claims.entry(ROW, side_by_side.Measured([1.0], 1, 1))
+    for known in (kept, measured):  # there, and on another machine
+        assert not list(claims.lost([row], {claims.label(row): known}))
+    assert capsys.readouterr().out.count("NOT MEASURED") == 1
+
+
+@pytest.mark.parametrize(("stage", "key"), [("export", "onnxruntime"), ("infer", "openvino")])
+def test_a_peak_beside_its_estimate(stage, key, monkeypatch, tmp_path):
+    yaml = config.ROOT / "config" / "models" / "gfocalv2.yaml"
+    taken = backends.Taken([1.0], 1000.0, 1)
+    monkeypatch.setattr(rows_models, "taken", lambda model, key: taken)
+    monkeypatch.setattr(full_size, "prepare", lambda *model: full_size.Prepared(yaml, {"export": 1000.0}))
+    measured = rows_models.estimated(stage, ("gfocalv2", ""), key)(tmp_path)
+    backend = config.load_backend(full_size.backend_yaml(key))
+    assert measured.other == memory.job_mb(stage, config.load(yaml, "model"), backend)  # no such file: the usual size
+    assert measured.ratios == [measured.other / 1000] and measured.unit == "MB"
+
+
+def test_a_model_runs_on_a_backend_in_a_process_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.setattr(backends, "ROUNDS", 2)
+    truth = json.loads((DEMO / "data" / "annotations" / "instances.json").read_text(encoding="utf-8"))["images"][0]
+    row = f"{truth['id']}\t{truth['file_name']}\t{truth['width']}\t{truth['height']}\t1"
+    (tmp_path / "index.tsv").write_text(f"image_id\tfile\twidth\theight\tbytes\n{row}\n", encoding="utf-8")
+    yaml = tmp_path / "yolo.yaml"
+    yaml.write_bytes((DEMO / "config" / "models" / yaml.name).read_bytes())
+    peaks: dict[str, float] = {}
+    images = ("--index", tmp_path / "index.tsv", "--images", DEMO / "data" / "images", "--output", tmp_path / "shard")
+    full_size.run(peaks, "preprocess", "--model", yaml, *images, "--shard", "0/1")
+    assert 30 < peaks["preprocess"] < 300
+    monkeypatch.setattr(full_size, "prepare", lambda *model: full_size.Prepared(yaml, peaks))
+    monkeypatch.setattr(full_size, "compiled", lambda model, key: YOLO)
+    found = backends.in_turns((("yolo", ""),), ("onnxruntime", "openvino"))
+    assert list(found) == [("yolo", "", "onnxruntime"), ("yolo", "", "openvino")]
+    declared = outputs.size(config.load(yaml, "model")["outputs"])
+    for taken in found.values():
+        assert len(taken.milliseconds) == 2 * backends.RUNS and min(taken.milliseconds) > 0
+        assert taken.bytes == declared and 50 < taken.peak_mb < 500
+
+
+def test_settings_of_a_session_in_turns():
+    chosen = [sessions.DEFAULT, rows_sessions.OTHERS["arena: false"]]
+    taken, peaks = sessions.in_turns(str(YOLO), chosen, 2)
+    assert list(taken) == list(peaks) == ["as it is", "arena: false"]
+    assert all(len(found) == 2 and min(found) > 0 for found in taken.values()) and min(peaks.values()) > 50
 
 
 @pytest.mark.parametrize(("ratio", "losses"), [(0.79, 1), (0.81, 0)])

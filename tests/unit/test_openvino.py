@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from onnx import TensorProto, helper, parser
 
 import words
 from detport import canvases, config, inputs
-from detport.backends import onnxruntime, openvino
+from detport.backends import local, onnxruntime, openvino
 from detport.compilers import onnxruntime as onnxruntime_compiler
 from detport.compilers import openvino as compiler
 from detport.errors import Failure, UsageError
@@ -242,3 +243,21 @@ def test_parity_has_a_tolerance_for_every_precision():
     found = [precisions.of({}, backend(name)) for name in openvino.CAPABILITIES]
     assert found == ["float32", "bfloat16", "float16"]
     assert set(found) < tolerances.keys()
+
+
+def test_an_image_and_its_outputs_are_gone_when_the_next_is_read(monkeypatch):
+    alive: list[weakref.ref] = []
+
+    def read(path: Path, entry: dict, size: dict) -> np.ndarray:
+        assert not [each for each in alive if each() is not None]
+        alive.append(weakref.ref(tensor := np.zeros((1, 3, 8, 8), np.float32)))
+        return tensor
+
+    def run(feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
+        alive.append(weakref.ref(output := np.zeros(5)))
+        return [output]
+
+    monkeypatch.setattr(local, "read_tensor", read)
+    entry = {"file": "a.jpg", "width": 8, "height": 8, "scale": 1.0}
+    local.infer(run, yolo(), [(entry, Path("a.bin"))] * 3, lambda *_: None)
+    assert len(alive) == 6

@@ -7,13 +7,14 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import PIL.Image
 import pytest
 import yaml
 
-from detport import config, cutting, disk
+from detport import config, cutting, disk, memory
 from runs import IMAGES, planned, snakemake
 from stages import with_stand_ins
 
@@ -82,8 +83,15 @@ def size(path: Path) -> int:
         return 0
 
 
-def watched_run(repository: Path, folder: Path, *arguments: str, seconds: float = 0.0) -> tuple[int, str]:
-    """Run to the target; the largest number of bytes seen, and what Snakemake said."""
+def at_work(folder: Path) -> int:
+    """Jobs that hold a model for their shard: each has a folder of its own meanwhile."""
+    return len(list(folder.glob("results/retinamask/onnxruntime/scratch/*")))
+
+
+def watched_run(
+    repository: Path, folder: Path, *arguments: str, seconds: float = 0.0, watch: Callable[[Path], int] = used
+) -> tuple[int, str]:
+    """Run to the target; the largest number of bytes seen, or of what is watched, and what Snakemake said."""
     command = [sys.executable, "-m", "snakemake", "-s", repository / "Snakefile", "--directory", folder, "-p", TARGET]
     sizes = f"preprocess={3 * 4 * 128 * 128},infer={4 * 100 * 50}"
     environment = os.environ | {"STAND_IN_BYTES": sizes, "STAND_IN_SECONDS": str(seconds)}
@@ -91,7 +99,7 @@ def watched_run(repository: Path, folder: Path, *arguments: str, seconds: float 
     with (folder / "said").open("w") as said:
         process = subprocess.Popen([*command, *arguments], stdout=said, stderr=said, env=environment)
         while process.poll() is None:
-            peak = max(peak, used(folder))
+            peak = max(peak, watch(folder))
             time.sleep(0.01)
     text = (folder / "said").read_text()
     assert process.returncode == 0, text
@@ -112,6 +120,21 @@ def test_a_run_of_many_shards_stays_below_the_limit(repository, folder, cores, s
     assert len(list(folder.glob("results/retinamask/onnxruntime/detections/*.json.gz"))) == SHARDS
     assert not list(folder.glob("results/retinamask/onnxruntime/scratch/*"))
     assert not list(folder.glob("results/retinamask/onnxruntime/outputs/*"))
+
+
+@pytest.mark.parametrize("jobs", [2, 3])
+def test_a_run_starts_no_more_jobs_than_the_memory_holds(repository, folder, monkeypatch, jobs):
+    """Eight cores on a machine whose memory is enough for two or three models."""
+    monkeypatch.chdir(folder)  # weights count, and their file is told relative to this
+    backend = config.load_backend(repository / "config/backends/onnxruntime.yaml")
+    one = memory.job_mb("infer", config.load(folder / MODEL, "model"), backend)
+    limit(folder, SHARDS, keep_outputs_gb=0)
+    room = str(int((jobs + 0.9) * one))
+    most, said = watched_run(
+        repository, folder, "--cores", "8", "--resources", f"mem_mb={room}", seconds=0.3, watch=at_work
+    )
+    assert most == jobs
+    assert said.count("rule detect:") == SHARDS
 
 
 def test_a_limit_of_the_command_line_goes_before(repository, folder):

@@ -22,14 +22,18 @@ def device(backend: dict) -> str:
 
 
 def infer(run: Run, model: dict, images: Inputs, write: Write) -> None:
-    """Run the images one by one."""
+    """Run the images one by one. Nothing of one is in memory any more when the next is read."""
     for image, path in images:
-        tensor = read_tensor(path, image, model["input"])
-        try:
-            arrays = run(inputs.feeds(model["input"], tensor, image))
-        except Failure as error:
-            raise Failure(f"{image['file']!r}: {error}") from error
-        write(image, arrays)
+        write(image, run_one(run, model, image, path))
+
+
+def run_one(run: Run, model: dict, image: dict, path: Path) -> list[np.ndarray]:
+    """The outputs of an image."""
+    tensor = read_tensor(path, image, model["input"])
+    try:
+        return run(inputs.feeds(model["input"], tensor, image))
+    except Failure as error:
+        raise Failure(f"{image['file']!r}: {error}") from error
 
 
 def read_tensor(path: Path, image: dict, size: dict) -> np.ndarray:

@@ -48,7 +48,7 @@ def runner(compiled: Path, opened: openvino.CompiledModel, model: dict) -> local
 
     def run(feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
         try:
-            found = request.infer(feeds)
+            found = request.infer(feeds, share_inputs=True)  # no copy of an image beside it
         except REFUSALS as error:
             raise Failure(f"{compiled}: OpenVINO does not run it: {told(error)}") from error
         return [found[output] for output in outputs]

@@ -1,5 +1,7 @@
 """Blocks that several detectors share: norms, the ResNet bottleneck, the FPN's top-down path."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -180,6 +182,15 @@ def grid_anchors(cell: Tensor, rows: int, columns: int, stride: int) -> Tensor:
 def per_anchor(x: Tensor, values: int) -> Tensor:
     """[1, A * values, H, W] to [H*W*A, values]: one row per anchor, in the order (y, x, anchor)."""
     return x.permute(0, 2, 3, 1).reshape(-1, values)
+
+
+def nothing(maps: Sequence[Tensor]) -> Tensor:
+    """Zero, or NaN where any value of the maps is NaN or infinite: to be added to scores that leave a network.
+
+    NaN loses every comparison. TopK and NMS leave such a box out as if it had never been there, and nobody would see
+    that the network is broken. The mean, not the sum: that of a large map overflows in half precision.
+    """
+    return torch.stack([each.mean() for each in maps]).sum() * 0
 
 
 def best_rows(values: Tensor, count: int) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from detport.efficientdet import ANCHORS, CODES, STRIDES, anchor_count
 from detport.errors import UsageError
 from detport.networks.bifpn import LEVELS, BiFPN, SeparableConv, named
-from detport.networks.blocks import per_anchor
+from detport.networks.blocks import nothing, per_anchor
 from detport.networks.efficientnet import EfficientNet, norm
 
 
@@ -74,6 +74,7 @@ class EfficientDet(nn.Module):
         scores, place = scores[anchor].flatten().topk(self.best_pairs)
         # Box codes are repeated for every class, so that no index has to be divided.
         owners = boxes[anchor].repeat(1, self.classes).reshape(-1, CODES)
+        scores = scores + nothing([*logits, *codes])
         return scores[None], owners[place][None], pairs.flatten()[place][None]
 
 

@@ -16,6 +16,7 @@ from detport.networks.blocks import (
     NonMaxSuppression,
     best_rows,
     cell_corners,
+    nothing,
     per_anchor,
     resnet_stages,
     stage_maps,
@@ -82,10 +83,10 @@ class GFocalV2(nn.Module):
         """dets [K, 5] (x1 y1 x2 y2 score, best first, zeros after the last) and labels [K] (int64)."""
         features = self.neck(*self.backbone(image)[1:])
         scores, distributions = self.bbox_head(features)
-        boxes, scores, _ = self.candidates(scores, distributions)
-        if self.flavour == "ascend":
-            return self.ascend_nms(boxes, scores)
-        return self.standard_nms(boxes, scores)
+        boxes, best, _ = self.candidates(scores, distributions)
+        suppress = self.ascend_nms if self.flavour == "ascend" else self.standard_nms
+        dets, labels = suppress(boxes, best)
+        return dets + nothing([*scores, *distributions]), labels
 
     def candidates(self, scores: list[Tensor], distributions: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """The best `nms_pre` locations of every level: boxes [N, 4], scores [N, classes + 1] and the index of

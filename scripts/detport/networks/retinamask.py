@@ -16,6 +16,7 @@ from detport.networks.blocks import (
     NonMaxSuppression,
     conv_relu_tower,
     grid_anchors,
+    nothing,
     per_anchor,
     resnet_stages,
     stage_maps,
@@ -86,9 +87,11 @@ class RetinaMask(nn.Module):
         """
         features = self.backbone(image)
         logits, codes = self.rpn.head(features)
-        boxes, labels, scores, _ = self.select(logits, codes)
+        every = self.probabilities(logits)
+        boxes, labels, scores, _ = self.best(every, codes)
         if self.compact:
             boxes, labels, scores = self.survivors(boxes, labels, scores)
+            scores = scores + nothing([every, *codes])
         return boxes, labels, scores, self.masks(features, boxes, labels)
 
     def anchors(self) -> Tensor:
@@ -101,7 +104,14 @@ class RetinaMask(nn.Module):
 
     def select(self, logits: list[Tensor], codes: list[Tensor]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """The best `top_k` (anchor, class) pairs over all levels: boxes, labels, scores and flat indices."""
-        scores = torch.cat([per_anchor(x, self.classes) for x in logits]).sigmoid().flatten()
+        return self.best(self.probabilities(logits), codes)
+
+    def probabilities(self, logits: list[Tensor]) -> Tensor:
+        """Of all pairs, in the order of their flat indices."""
+        return torch.cat([per_anchor(x, self.classes) for x in logits]).sigmoid().flatten()
+
+    def best(self, scores: Tensor, codes: list[Tensor]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """What `select` gives."""
         boxes = decode_boxes(self.anchors(), torch.cat([per_anchor(x, 4) for x in codes]))
         scores, index = scores.topk(min(self.top_k, scores.numel()), sorted=True)
         # Integers all the way: flat indices pass 2^24, beyond which float32 has gaps.

@@ -13,7 +13,15 @@ from torch import Tensor, nn
 from detport.boxes import below
 from detport.errors import UsageError
 from detport.networks.ascend_ops import BatchMultiClassNMS, PSROIPooling
-from detport.networks.blocks import NonMaxSuppression, best_rows, grid_anchors, per_anchor, resnet_stage, stage_widths
+from detport.networks.blocks import (
+    NonMaxSuppression,
+    best_rows,
+    grid_anchors,
+    nothing,
+    per_anchor,
+    resnet_stage,
+    stage_widths,
+)
 from detport.networks.psroi import psroi_pool
 
 STRIDE = 16  # of the feature map that proposals and score maps live on
@@ -85,7 +93,7 @@ class RFCN(nn.Module):
         rois = self.propose(pair_softmax(logits), deltas, self.limits)
         columns = rois.permute(0, 2, 1)  # the layout that Ascend's pooling takes
         head = self.RCNN_conv_new(base)
-        scores = self.vote(self.RCNN_cls_base(head), columns, self.outputs).softmax(2)
+        scores = self.vote(self.RCNN_cls_base(head), columns, self.outputs).softmax(2) + nothing([logits, deltas])
         return rois, scores, self.vote(self.RCNN_bbox_base(head), columns, 4 * self.outputs)
 
     def propose(self, probability: Tensor, deltas: Tensor, limits: tuple[int, int] | None) -> Tensor:
