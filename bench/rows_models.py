@@ -88,13 +88,15 @@ def backend_rows(model: Model) -> list[Row]:
 
 
 def contract_rows() -> list[Row]:
-    """What the compact contract is required to save."""
+    """What the compact contract is required to save; in bfloat16, where masks cost little on some processors, it is
+    told."""
     of, against = "RetinaMask's compact contract", "the guide's"
     rows = []
-    for key, where in ((ORT, "ONNX Runtime"), (F32, "OpenVINO"), (BF16, "OpenVINO, bfloat16")):
+    wheres = ((ORT, "ONNX Runtime", 1.8, 2), (F32, "OpenVINO", 1.8, 2), (BF16, "OpenVINO, bfloat16", None, None))
+    for key, where, times, smaller_by in wheres:
         speed = faster((RETINAMASK, key), (GUIDE, key))
-        rows.append(Row(f"infer {of} in {where}", against, speed, required=1.8, slow=True))
-        rows.append(Row(f"memory of {of} in {where}", against, smaller(key, "peak_mb"), required=2, slow=True))
+        rows.append(Row(f"infer {of} in {where}", against, speed, required=times, slow=True))
+        rows.append(Row(f"memory of {of} in {where}", against, smaller(key, "peak_mb"), required=smaller_by, slow=True))
     return [*rows, Row(f"outputs of {of}", against, smaller(ORT, "bytes"), required=10, slow=True)]
 
 

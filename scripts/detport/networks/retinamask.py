@@ -76,6 +76,7 @@ class RetinaMask(nn.Module):
         self.clip = clip  # boxes are clamped to 0..clip in both axes: a constant of the published model
         self.canvas = canvas
         self.compact = contract == "compact"
+        self.pairs = best_by_anchor if self.compact and flavour == "standard" else best_of_all
         self.suppress = suppress_ascend if flavour == "ascend" else suppress_standard
         self.nms_iou = nms_iou
         self.max_detections = max_detections
@@ -108,14 +109,13 @@ class RetinaMask(nn.Module):
 
     def probabilities(self, logits: list[Tensor]) -> Tensor:
         """Of all pairs, in the order of their flat indices."""
-        return torch.cat([per_anchor(x, self.classes) for x in logits]).sigmoid().flatten()
+        return torch.cat([per_anchor(x, self.classes) for x in logits]).sigmoid()
 
     def best(self, scores: Tensor, codes: list[Tensor]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """What `select` gives."""
         boxes = decode_boxes(self.anchors(), torch.cat([per_anchor(x, 4) for x in codes]))
-        scores, index = scores.topk(min(self.top_k, scores.numel()), sorted=True)
         # Integers all the way: flat indices pass 2^24, beyond which float32 has gaps.
-        index = index.int()
+        scores, index = self.pairs(scores, min(self.top_k, scores.numel()))
         labels = index % self.classes + 1
         anchor = torch.div(index, self.classes, rounding_mode="floor")
         return boxes[anchor].clamp(0, self.clip), labels, scores, index
@@ -278,6 +278,24 @@ def decode_boxes(anchors: Tensor, codes: Tensor) -> Tensor:
     w = torch.exp((codes[:, 2] / ww).clamp(max=CODE_CLIP)) * widths
     h = torch.exp((codes[:, 3] / wh).clamp(max=CODE_CLIP)) * heights
     return torch.stack([x - 0.5 * w, y - 0.5 * h, x + 0.5 * w - 1, y + 0.5 * h - 1], dim=1)
+
+
+def best_of_all(scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """The `count` best of a table [A, C] and their flat indices, by a sort of all: the guide's graph."""
+    scores, index = scores.flatten().topk(count, sorted=True)
+    return scores, index.int()
+
+
+def best_by_anchor(scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """The same from the rows of the anchors whose best class is best, among which they are: runners need an index for
+    each of the numbers that they sort, and there are 27 million. The anchors stay in their own order, which is that of
+    equal scores."""
+    anchors = scores.amax(1).topk(min(count, len(scores)))[1]
+    anchors = anchors.topk(len(anchors), largest=False, sorted=True)[0]
+    classes = torch.arange(scores.shape[1], dtype=torch.int32, device=anchors.device)
+    pairs = anchors.int()[:, None] * len(classes) + classes
+    scores, place = scores[anchors].flatten().topk(count, sorted=True)
+    return scores, pairs.flatten()[place]
 
 
 def roi_level(boxes: Tensor) -> Tensor:
