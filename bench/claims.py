@@ -27,7 +27,16 @@ from side_by_side import Measured, Row
 
 BENCH = Path(__file__).resolve().parent
 MEASURED = BENCH / "measured.json"
-PAGE = BENCH.parent / "docs" / "performance.md"
+PAGES = {  # the table's heads on each of them, and what its cells say there in other words
+    BENCH.parent / "docs" / "performance.md": (
+        ("ours / the other", "times", "quartiles", "ours", "the other", "required", "holds"),
+        {},
+    ),
+    BENCH.parent / "docs" / "performance.zh-CN.md": (
+        ("我们 / 对照", "倍数", "四分位数", "我们", "对照", "要求", "是否达到"),
+        {"yes": "是", "no": "否", "NOT MEASURED": "未测量"},
+    ),
+}
 MARKED = re.compile(r"(<!-- table: measured -->\n).*?(<!-- end -->)", re.DOTALL)
 PACKAGES = ("numpy", "opencv-python-headless", "pillow", "pycocotools", "hotcoco", "onnxruntime", "openvino")
 LOSS = 0.2  # of a ratio, which is more than what differs from run to run
@@ -43,9 +52,10 @@ def main() -> None:
     chosen = [row for row in rows() if re.search(args.only, label(row)) and (args.full or not row.slow)]
     if not chosen:
         sys.exit(f"--only {args.only}: no claim matches; there are {', '.join(map(label, rows()))}")
-    known = json.loads(MEASURED.read_text(encoding="utf-8"))["claims"]
+    measured = json.loads(MEASURED.read_text(encoding="utf-8"))
     if args.check:
-        sys.exit(check(chosen, known))
+        sys.exit(check(chosen, measured))
+    known = measured["claims"] if measured["processor"] == processor() else {}  # a table is of one processor
     for row in chosen:
         known[label(row)] = outcome(row)
         print(line(label(row), known[label(row)]), flush=True)
@@ -115,31 +125,35 @@ def line(name: str, kept: dict) -> str:
 
 
 def save(known: dict) -> None:
-    """Write the figures, and the page's table of them."""
+    """Write the figures, and the pages' tables of them."""
     versions = {package: version(package) for package in PACKAGES}
     write_json(MEASURED, {"processor": processor(), "versions": versions, "claims": known})
-    PAGE.write_text(page(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+    for path in PAGES:
+        path.write_text(page(path), encoding="utf-8")
 
 
-def page(text: str) -> str:
-    """The page with the figures of measured.json."""
-    return MARKED.sub(lambda mark: f"{mark[1]}\n{table()}\n\n{mark[2]}", text)
+def page(path: Path) -> str:
+    """A page with the figures of measured.json."""
+    text = path.read_text(encoding="utf-8")
+    return MARKED.sub(lambda mark: f"{mark[1]}\n{table(*PAGES[path])}\n\n{mark[2]}", text)
 
 
-def table() -> str:
+def table(heads: tuple[str, ...], words: dict[str, str]) -> str:
     """Markdown of what was measured, and on what."""
     measured = json.loads(MEASURED.read_text(encoding="utf-8"))
-    heads = ("ours / the other", "times", "quartiles", "ours", "the other", "required", "holds")
     found = [cells(f"{name} (full)" if kept["slow"] else name, kept) for name, kept in measured["claims"].items()]
-    lines = [f"| {' | '.join(line)} |" for line in (heads, ("---",) * len(heads), *found)]
+    said = [[words.get(cell, cell) for cell in each] for each in found]
+    lines = [f"| {' | '.join(line)} |" for line in (heads, ("---",) * len(heads), *said)]
     versions = ", ".join(f"{name} {number}" for name, number in measured["versions"].items())
-    return "\n".join(lines) + f"\n\nOn {measured['processor']}; {versions}."
+    return "\n".join(lines) + f"\n\n{measured['processor']}; {versions}"
 
 
-def check(chosen: list[Row], known: dict) -> str | None:
+def check(chosen: list[Row], measured: dict) -> str | None:
     """What has become slower than the committed table says; what seems to be is measured a second time."""
-    losses = list(lost(chosen, known))
-    return f"slower than {MEASURED.name}: {'; '.join(losses)}" if losses else None
+    losses = list(lost(chosen, measured["claims"]))
+    there, here = measured["processor"], processor()
+    other = "" if here == there else f" (of {there}, this is {here}: ratios differ between processors)"
+    return f"slower than {MEASURED.name}{other}: {'; '.join(losses)}" if losses else None
 
 
 def lost(chosen: list[Row], known: dict) -> Iterator[str]:

@@ -33,9 +33,9 @@ PLACED = {"resized": [128, 96], "scale": 0.2, "pad": [0, 32]}
 ROW = side_by_side.Row("is", "it", lambda folder: None, required=3)
 
 
-def test_the_page_has_the_figures_that_were_measured():
-    text = claims.PAGE.read_text(encoding="utf-8")
-    assert claims.page(text) == text, "make bench writes them"
+def test_the_pages_have_the_figures_that_were_measured():
+    for path in claims.PAGES:
+        assert claims.page(path) == path.read_text(encoding="utf-8"), "make bench writes them"
     known = json.loads(claims.MEASURED.read_text(encoding="utf-8"))["claims"]
     assert list(known) == [name for name in map(claims.label, claims.rows()) if name in known]
 
@@ -121,6 +121,14 @@ def test_settings_of_a_session_in_turns():
     taken, peaks = sessions.in_turns(str(YOLO), chosen, 2)
     assert list(taken) == list(peaks) == ["as it is", "arena: false"]
     assert all(len(found) == 2 and min(found) > 0 for found in taken.values()) and min(peaks.values()) > 50
+
+
+@pytest.mark.parametrize(("where", "said"), [("here", "json: is"), ("there", "(of there, this is here: ratios differ")])
+def test_a_loss_beside_another_processors_table_says_so(where, said, monkeypatch):
+    monkeypatch.setattr(claims, "processor", lambda: "here")
+    row = ROW._replace(measure=lambda folder: side_by_side.Measured([0.5], 1, 1))
+    known = {claims.label(row): claims.entry(row, side_by_side.Measured([1.0], 1, 1))}
+    assert said in claims.check([row], {"processor": where, "claims": known})
 
 
 @pytest.mark.parametrize(("ratio", "losses"), [(0.79, 1), (0.81, 0)])
