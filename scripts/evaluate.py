@@ -170,8 +170,9 @@ def figures(truth: dict | None, scored: list, found: columns.Columns, settings: 
     for name, count in unscored.items():
         cli.log.warning("%d detections of %r are not scored: the dataset has no such category", count, name)
     counted = metric.counted(truth, scored, settings)
+    given = found if getattr(metric, "BY_COLUMNS", False) else columns.rows(found)
     return {
-        "accuracy": metric.evaluate(truth, counted, found, settings, cross_check),
+        "accuracy": metric.evaluate(truth, counted, given, settings, cross_check),
         "images_counted": len(counted),
         "unscored": unscored,
         "cross_checked": cross_check and metric.SECOND_EVALUATOR is not None,

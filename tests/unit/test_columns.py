@@ -319,7 +319,7 @@ def test_voc_has_the_same_figures_from_either(tmp_path):
     found, _ = columns.with_ids(detections.read_columns(path)["detections"], known)
     plain, _ = classes.with_ids(rows, known)
     assert isinstance(found, columns.Columns)
-    figures = [voc.evaluate(truth, ["000123", 7], each, settings, False) for each in (found, plain)]
+    figures = [voc.evaluate(truth, ["000123", 7], each, settings, False) for each in (columns.rows(found), plain)]
     assert exact(figures[0]) == exact(figures[1]) and figures[0]["voc07"]["per_class"]["cat"] > 0
 
 

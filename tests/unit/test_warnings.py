@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import layouts_of as made
-from detport import doubts
+from detport import columns, doubts
 from detport.metrics import coco
 from detport.readings import others
 from detport.report import text, warnings
@@ -78,18 +78,19 @@ def test_a_limit_of_the_graph_counts_where_the_decoder_has_none_as_low(kept, war
 
 def test_what_accuracy_json_says_of_detections():
     rows = [
-        {"image_id": 1, "category_id": 5, "bbox": [0, 0, 9, 9]},
-        {"image_id": 1, "category_id": "cow", "bbox": [0, 0, 0.5, 9]},
+        {"image_id": 1, "category_id": 5, "bbox": [0, 0, 9, 9], "score": 0.5},
+        {"image_id": 1, "category_id": "cow", "bbox": [0, 0, 0.5, 9], "score": 0.5},
     ]
+    found = columns.of(rows)
     parts = [{"turned": [{"image_id": 1, "file": "a"}], "readings": ["x"]}, {"turned": [], "readings": ["x", "y"]}]
-    assert doubts.of_detections(parts, TRUTH, [1], rows, coco, {}) == {
+    assert doubts.of_detections(parts, TRUTH, [1], found, coco, {}) == {
         "turned": [{"image_id": 1, "file": "a"}],
         "silent": ["dog"],
         "objects": 2,
         "tiny": 1,
         "readings": ["x", "y"],
     }
-    assert doubts.of_detections(parts, None, [1], rows, coco, {})["objects"] == 0
+    assert doubts.of_detections(parts, None, [1], found, coco, {})["objects"] == 0
 
 
 def seen(outputs: dict[str, np.ndarray]) -> list[tuple[dict, dict[str, np.ndarray]]]:

@@ -20,7 +20,8 @@ def load(kind: str) -> ModuleType:
     categories(truth, settings): id and name of everything that can be found;
     counted(truth, image_ids, settings): those of the scored images that the figures are over;
     which_images(settings): the same in words;
-    evaluate(truth, image_ids, detections, settings, cross_check): the figures, of rows or columns.Columns;
+    evaluate(truth, image_ids, rows, settings, cross_check): the figures; where BY_COLUMNS is there and true, of
+    columns.Columns as well as of rows;
     resampled(truth, image_ids, rows, settings, measures, drawn): some of the figures by name in every resample, NaN
     where one is not defined; `drawn` is how often each image is there, [resamples, images];
     curves(truth, image_ids, rows, settings): by group of the figures the mean precision at recalls 0, 0.01 … 1, at

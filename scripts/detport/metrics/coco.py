@@ -21,6 +21,7 @@ from detport.errors import Failure, UsageError
 from detport.metrics import NOTHING_TO_FIND, coco_matches
 
 SECOND_EVALUATOR = "pycocotools"
+BY_COLUMNS = True
 AREAS = ("all", "small", "medium", "large")  # COCO's area ranges, in the order of its arrays
 IOUS = [0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95]
 AGREEMENT = 1e-9  # largest difference of a number between the two evaluators

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from detport import columns, resampling
+from detport import resampling
 from detport.boxes import overlaps
 from detport.classes import unpaired, with_ids
 from detport.errors import Failure, UsageError
@@ -32,14 +32,12 @@ def check(truth: dict, image_ids: list, wanted: list, settings: dict) -> list[st
     return unpaired(wanted, categories(truth, settings), "metric.classes")
 
 
-def evaluate(
-    truth: dict, image_ids: list, detections: columns.Columns | list[dict], settings: dict, cross_check: bool
-) -> dict:
+def evaluate(truth: dict, image_ids: list, rows: list[dict], settings: dict, cross_check: bool) -> dict:
     """Figures over exactly these images, whose order decides which of two detections with equal scores comes first.
 
     There is no second evaluator: `cross_check` changes nothing.
     """
-    return score(objects_of(truth, image_ids, settings), with_text_ids(columns.rows(detections)), settings)
+    return score(objects_of(truth, image_ids, settings), with_text_ids(rows), settings)
 
 
 def objects_of(truth: dict, image_ids: list, settings: dict) -> dict[str, list[dict]]:
