@@ -50,11 +50,25 @@ def untried() -> str | None:
 
 
 def plan_quickly() -> None:
-    """Take a quarter off the time that a plan of thousands of jobs needs: a function is inspected once and not for
-    every job, and the many objects of a plan, which all stay, are looked through for garbage less often."""
+    """Take a third off the time that a plan of thousands of jobs needs: a function is inspected once and not for every
+    job, a command is put together once where a job is told of, which asks for it again and again, and the many objects
+    of a plan, which all stay, are looked through for garbage less often."""
     remembered = functools.cache(snakemake.common.get_function_params)
     for module in (snakemake.common, snakemake.jobs, snakemake.rules):
         module.get_function_params = remembered
+    kind = snakemake.jobs.Job
+    command, tell = kind.shellcmd.fget, kind.log_info
+    known: dict[int, str | None] = {}  # of the jobs that are being told of
+
+    def tell_of(self: Any, *args: Any, **options: Any) -> None:
+        known[id(self)] = command(self)
+        try:
+            tell(self, *args, **options)
+        finally:
+            del known[id(self)]
+
+    kind.shellcmd = property(lambda self: known[id(self)] if id(self) in known else command(self))
+    kind.log_info = tell_of
     gc.set_threshold(200_000, 20, 20)
 
 

@@ -480,6 +480,16 @@ def test_a_signal_that_comes_while_snakemake_is_busy_ends_the_run(tmp_path):
 
 
 MANY = """
+import snakemake.jobs
+
+formatted = snakemake.jobs.Job.format_wildcards
+
+def counted(self, text, **variables):
+    if text.startswith("echo"):
+        say(formatted=self.wildcards.n)
+    return formatted(self, text, **variables)
+
+snakemake.jobs.Job.format_wildcards = counted
 engine.plan_quickly()
 
 rule all:
@@ -501,6 +511,13 @@ def test_functions_are_inspected_once_and_called_for_every_job(tmp_path):
     workflow.run("--cores", "2")
     assert [(tmp_path / f"{n}.txt").read_text() for n in range(5)] == [f"{n}.txt {2 * n}\n" for n in range(5)]
     assert workflow.said()[-1]["hits"] >= 4
+
+
+def test_a_plan_puts_the_command_of_a_job_together_once(tmp_path):
+    workflow = Workflow(tmp_path, MANY)
+    said = workflow.run("-n", "-p")
+    assert sorted(each["formatted"] for each in workflow.said()) == list("01234")
+    assert all(f"echo {n}.txt {2 * n} > {n}.txt" in said for n in range(5))
 
 
 LAST_WORD = """
