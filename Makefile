@@ -29,13 +29,13 @@ check: .venv/test.done
 	$(BIN)/python -m snakefmt --check Snakefile rules
 	$(BIN)/python -m snakemake --lint
 
-bench: .venv/run-export.done  # claims about speed, measured side by side: about a minute on one core
+bench: .venv/run-export.done  # claims about speed, measured side by side: four minutes on one core
 	PYTHONPATH=scripts $(BIN)/python bench/claims.py
 
-bench-full: .venv/run-export.done  # the slow ones as well
+bench-full: .venv/run-export.done  # the slow ones as well: half an hour on 2 cores
 	PYTHONPATH=scripts $(BIN)/python bench/claims.py --full
 
-bench-check: .venv/run-export.done  # fails where more than a fifth of a committed ratio is lost
+bench-check: .venv/run-export.done  # four minutes or more; fails where more than a fifth of a committed ratio is lost
 	PYTHONPATH=scripts $(BIN)/python bench/claims.py --check
 
 coverage: .venv/run-export.done  # how often intervals cover the truth: 3 minutes on one core
