@@ -27,10 +27,9 @@ DEMO = config.ROOT / "demo"
 SIMULATOR = config.ROOT / "tests" / "ascend"
 CORES = 2
 QUIET = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-# Seconds that RetinaMask as it is shipped takes for an image on a core: docs/retinamask.md, NMS before the masks.
+# Seconds that RetinaMask as it is shipped takes for an image on a core of an EPYC (docs/precision.md). Beside them the
+# workflow's own seconds on a slower machine look more than they are.
 IMAGE_S = {"onnxruntime": 4.3, "openvino_bf16": 1.9}
-
-
 SHARE = 0.03  # of the time of the images that the workflow may take
 LOAD_S = 1.0  # that the simulated device takes to load a model
 FASTEST = 34.5  # images per second of a device, of the speeds that the guides publish

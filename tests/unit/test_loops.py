@@ -13,7 +13,6 @@ from PIL import Image
 
 import words
 from detport import config, loops, pillow_resize, tensors
-from detport.errors import UsageError
 
 BUILD = [sys.executable, config.ROOT / "scripts" / "build.py"]
 COMPILER = os.environ.get("CC", "cc").split()[0]
@@ -209,16 +208,19 @@ def shard_files(folder, model: dict) -> list[bytes]:
     return found
 
 
-@pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("form", FORMS)
+PAIRS = [  # Pillow resizes no numbers
+    pair
+    for pair in itertools.product(FORMS, WAYS)
+    if pair not in (("before the resize", "pillow"), ("before the resize", "cropped"))
+]
+
+
+@pytest.mark.parametrize(("form", "way"), PAIRS)
 def test_a_shard_is_what_is_made_in_memory_and_the_same_without_the_library(built, tmp_path, monkeypatch, form, way):
     """In bands of a few rows, so that images begin and end within one."""
     size, told = FORMS[form]
     told = {"fill": 9} | told if way == "warped" else told
-    try:
-        model = words.model((96, 64), WAYS[way], told, **size)
-    except UsageError:
-        pytest.skip("these words do not go together")
+    model = words.model((96, 64), WAYS[way], told, **size)
     monkeypatch.setattr(tensors, "BAND", 3000)
     files = []
     for folder in (built, tmp_path / "none"):
